@@ -1,0 +1,185 @@
+"""The native checkpoint: one safetensors file whose metadata holds a JSON header."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import uuid
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+import vaebias
+from vaebias.checkpoints.model import FORMATS, Model
+from vaebias.errors import InputError, VaebiasError
+from vaebias.models import Objective, build
+
+__all__ = ["SUFFIX", "VERSION", "load_objective", "save"]
+
+SUFFIX = ".safetensors"
+VERSION = 1
+KEY = "vaebias"
+
+
+def save(
+    path: str | Path,
+    objective: Objective,
+    provenance: Mapping[str, Any],
+    *,
+    seed: int | None = None,
+) -> None:
+    """Write ``objective`` to one file; an older file is replaced only by a complete new one.
+
+    Parameters
+    ----------
+    path
+        The file, customarily ``*.safetensors``; its folder must exist.
+    objective
+        What to write: its state dict, and the arguments of ``models.build`` in the header.
+    provenance
+        What it was trained on and how; JSON-able.
+    seed
+        Seed of the run.
+
+    Raises
+    ------
+    InputError
+        The provenance is not JSON-able, or the folder does not exist.
+    """
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise InputError(str(path), "a file in an existing folder", f"no folder {path.parent}")
+    header = {
+        "version": VERSION,
+        "model": objective.to_json(),
+        "output": objective.output,
+        "provenance": dict(provenance),
+        "seed": seed,
+        "versions": {
+            "vaebias": vaebias.__version__,
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+        },
+    }
+    try:
+        text = json.dumps(header, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise InputError("provenance", "JSON-able data", error) from error
+    state = {
+        name: tensor.detach().cpu().contiguous() for name, tensor in objective.state_dict().items()
+    }
+    _write(path, safetensors.torch.save(state, metadata={KEY: text}))
+
+
+def load_objective(path: str | Path) -> tuple[Objective, dict[str, Any]]:
+    """Rebuild the objective in a native checkpoint, to be trained on or looked at.
+
+    Returns
+    -------
+    objective, header
+        The objective on the CPU, and the JSON header of the file.
+
+    Raises
+    ------
+    InputError
+        The file is damaged or not a native checkpoint; the message names it and says why.
+    """
+    path = Path(path)
+    header, state = _read(path)
+    try:
+        model = dict(header["model"])
+        objective = build(**model.pop("config"), **model)
+    except (VaebiasError, KeyError, TypeError, ValueError) as error:
+        raise InputError(str(path), "a header that describes a known model", error) from error
+    _check_state(path, objective.state_dict(), state)
+    objective.load_state_dict(state)
+    return objective.eval(), header
+
+
+class Native:
+    """The format of ``save``."""
+
+    name: ClassVar[str] = "vaebias"
+
+    def recognises(self, path: Path) -> bool:
+        """Say whether ``path`` is a file called ``*.safetensors``, or holds our header."""
+        if not path.is_file():
+            return False
+        if path.suffix == SUFFIX:
+            return True
+        with path.open("rb") as file:
+            return f'"{KEY}":'.encode() in file.read(4096)
+
+    def load(self, path: Path) -> Model:
+        """Read a native checkpoint."""
+        objective, header = load_objective(path)
+        objective.requires_grad_(False)
+        return Model(
+            name=objective.name,
+            encoder=objective.encode,
+            decoder=None if objective.decoder is None else objective.decode,
+            output=objective.output,
+            latents=objective.latents,
+            image_shape=objective.image_shape,
+            details=header,
+            format=self.name,
+        )
+
+
+FORMATS.register(Native.name)(Native())
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    try:
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise InputError(str(path), "a complete safetensors file", error) from error
+    if KEY not in metadata:
+        raise InputError(str(path), f"the header {KEY!r} in its metadata", sorted(metadata))
+    try:
+        header = json.loads(metadata[KEY])
+        version = header["version"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(str(path), "a JSON header with its version", repr(error)) from error
+    if version != VERSION:
+        raise InputError(str(path), f"checkpoint version {VERSION}", version)
+    return header, state
+
+
+def _check_state(path: Path, expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
+    missing = sorted(expected.keys() - found.keys())
+    extra = sorted(found.keys() - expected.keys())
+    if missing or extra:
+        told = [
+            f"{word} {', '.join(names)}"
+            for word, names in (("without", missing), ("also", extra))
+            if names
+        ]
+        raise InputError(str(path), "the tensors of its model", "; ".join(told))
+    for name, tensor in expected.items():
+        if tensor.shape != found[name].shape or tensor.dtype != found[name].dtype:
+            raise InputError(
+                f"{path}, tensor {name}",
+                f"{tensor.dtype} of shape {tuple(tensor.shape)}",
+                f"{found[name].dtype} of shape {tuple(found[name].shape)}",
+            )
+
+
+def _write(path: Path, content: bytes) -> None:
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())  # or a power cut may leave the new name with no content
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

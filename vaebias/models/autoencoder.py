@@ -1,0 +1,38 @@
+"""The plain autoencoder: reconstruction alone."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from vaebias import ops
+from vaebias.errors import InputError
+from vaebias.models.objective import MODELS, Batch, Loss, Objective, Step
+from vaebias.models.vae import ReconstructionConfig
+
+__all__ = ["Autoencoder"]
+
+
+@MODELS.register("autoencoder")
+class Autoencoder(Objective):
+    """Deterministic autoencoder: no prior, hence no preferred axes in latent space."""
+
+    settings: ClassVar[type[ReconstructionConfig]] = ReconstructionConfig
+    config: ReconstructionConfig
+    heads = 1
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.output = "logits" if self.config.likelihood == "bernoulli" else "image"
+
+    def loss(self, batch: Batch, step: Step) -> Loss:
+        """Return the mean reconstruction loss of the batch, in nats."""
+        if not isinstance(batch, Tensor):
+            raise InputError("batch", "one tensor of images", type(batch).__name__)
+        decoded = self.decode(self.encode(batch)[0])
+        if self.config.likelihood == "bernoulli":
+            total = ops.bernoulli_nll(decoded, batch).mean()
+        else:
+            total = ops.gaussian_nll(decoded, batch, self.config.scale).mean()
+        return Loss(total, {"reconstruction": total.detach()})

@@ -1,0 +1,49 @@
+"""beta-VAE: the KL weighted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from vaebias.errors import InputError
+from vaebias.models.objective import MODELS, Step
+from vaebias.models.vae import VAE, ReconstructionConfig
+
+__all__ = ["BetaVAE", "BetaVAEConfig"]
+
+
+@dataclass(frozen=True)
+class BetaVAEConfig(ReconstructionConfig):
+    """Settings of the beta-VAE.
+
+    Attributes
+    ----------
+    beta
+        Weight of the KL.
+    warmup
+        Steps over which the weight rises linearly from 0 to ``beta``.
+    """
+
+    beta: float = 4.0
+    warmup: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.beta >= 0:
+            raise InputError("beta", "a number not below 0", self.beta)
+        if self.warmup < 0:
+            raise InputError("warmup", "a number of steps, not below 0", self.warmup)
+
+
+@MODELS.register("beta_vae")
+class BetaVAE(VAE):
+    """beta-VAE (Higgins et al. 2017): reconstruction + beta KL."""
+
+    settings: ClassVar[type[BetaVAEConfig]] = BetaVAEConfig
+    config: BetaVAEConfig
+
+    def kl_weight(self, step: Step) -> float:
+        """Return beta, or the part of it that the warm-up has reached."""
+        if step.number >= self.config.warmup:
+            return self.config.beta
+        return self.config.beta * step.number / self.config.warmup

@@ -1,0 +1,222 @@
+"""What a model is here: networks, and how a batch becomes a loss."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, fields
+from numbers import Integral, Real
+from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from vaebias.errors import InputError
+from vaebias.models.networks import ImageShape, NetworkSpec, build_networks
+from vaebias.registry import Registry
+
+__all__ = ["MODELS", "Batch", "Config", "Loss", "Objective", "Output", "Step", "build", "pixels"]
+
+Batch: TypeAlias = "Tensor | tuple[Tensor, Tensor]"
+Output: TypeAlias = Literal["logits", "image"]
+
+
+@dataclass(frozen=True)
+class Step:
+    """Where training stands: all that a loss may depend on besides batch and weights.
+
+    Attributes
+    ----------
+    number
+        Steps taken before this one (0 for the first).
+    total
+        Steps of the whole run.
+    seed
+        Seed of the run; noise is a function of ``seed`` and ``number``.
+    """
+
+    number: int
+    total: int
+    seed: int
+
+
+class Loss(NamedTuple):
+    """The scalar to minimise, and detached scalars worth logging under their names."""
+
+    total: Tensor
+    parts: dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings of an objective: subclass as a frozen dataclass of JSON-able fields."""
+
+
+class Objective(nn.Module, ABC):
+    """An encoder, perhaps a decoder, and the loss that trains them.
+
+    A subclass sets ``settings`` and ``heads`` and writes ``loss``; its constructor, if any,
+    passes its arguments on unchanged, so that ``build`` can rebuild it from a checkpoint.
+
+    Parameters
+    ----------
+    name
+        Name in ``MODELS``.
+    image_shape
+        ``(C, H, W)``.
+    latents
+        Number of latents d.
+    network
+        Name of the networks, or a mapping with ``name`` and their options.
+    config
+        An instance of the class's ``settings``.
+    """
+
+    settings: ClassVar[type[Config]] = Config
+    """The configuration class."""
+    heads: ClassVar[int] = 2
+    """Vectors of d numbers that the encoder puts out: 2 for mean and log-variance."""
+    pairs: ClassVar[bool] = False
+    """Whether a batch is a pair of neighbouring frames rather than single images."""
+    output: Output = "logits"
+    """What ``decode`` returns: Bernoulli logits, or pixel values."""
+
+    config: Config
+    encoder: nn.Module
+    decoder: nn.Module | None
+
+    def __init__(
+        self,
+        name: str,
+        image_shape: ImageShape,
+        latents: int,
+        network: NetworkSpec,
+        config: Config,
+    ) -> None:
+        super().__init__()
+        self.name = name
+        self.image_shape = image_shape
+        self.latents = latents
+        self.network = network
+        self.config = config
+        self.encoder, self.decoder = build_networks(network, image_shape, latents, self.heads)
+
+    def prepare(self, images: Iterable[Tensor]) -> None:
+        """Take constants from the data before the first step (batches of images, one pass)."""
+
+    def encode(
+        self,
+        x: Tensor,  # [B, C, H, W] float in [0, 1] or uint8
+    ) -> tuple[Tensor, Tensor | None]:
+        """Return the codes ``mu [B, d]`` and, for a variational encoder, ``logvar [B, d]``."""
+        heads = self.encoder(pixels(x)).unflatten(1, (self.heads, self.latents)).unbind(1)
+        return heads[0], heads[1] if self.heads > 1 else None
+
+    def decode(
+        self,
+        z: Tensor,  # [B, d]
+    ) -> Tensor:
+        """Return ``[B, C, H, W]``: logits or pixel values, as ``output`` says."""
+        if self.decoder is None:
+            raise InputError("model", "one with a decoder", self.name)
+        decoded: Tensor = self.decoder(z)
+        return decoded
+
+    @abstractmethod
+    def loss(self, batch: Batch, step: Step) -> Loss:
+        """Return the loss of ``batch`` (a pair of batches where ``pairs``) at ``step``."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the arguments from which ``build`` makes the same objective, untrained."""
+        network = self.network if isinstance(self.network, str) else dict(self.network)
+        return {
+            "name": self.name,
+            "image_shape": list(self.image_shape),
+            "latents": self.latents,
+            "network": network,
+            "config": asdict(self.config),
+        }
+
+
+MODELS: Registry[type[Objective]] = Registry("model", "vaebias.models")
+
+
+def build(
+    name: str,
+    image_shape: ImageShape,
+    latents: int,
+    network: NetworkSpec = "mlp",
+    *,
+    seed: int | None = None,
+    **config: Any,
+) -> Objective:
+    """Make an untrained model.
+
+    Parameters
+    ----------
+    name
+        A name in ``MODELS``, for example ``"beta_vae"``.
+    image_shape
+        ``(C, H, W)`` of the images.
+    latents
+        Number of latents.
+    network
+        A name in ``NETWORKS``, or a mapping: ``{"name": "mlp", "hidden": [256, 256]}``.
+    seed
+        Seed of the initial weights; torch's generator stays as it is. Without, the weights
+        are drawn from torch's generator.
+    **config
+        Fields of the objective's configuration, for example ``beta=8``.
+
+    Raises
+    ------
+    UnknownNameError
+        No such model or network; the message lists the known ones.
+    InputError
+        A configuration field that the model does not have, or a value it cannot take.
+    """
+    cls = MODELS[name]
+    if latents < 1:
+        raise InputError("latents", "at least 1", latents)
+    if len(image_shape) != 3 or min(image_shape) < 1:
+        raise InputError("image_shape", "(C, H, W), each at least 1", tuple(image_shape))
+    c, h, w = image_shape
+    settings = _configure(name, cls.settings, config)
+    with torch.random.fork_rng(devices=[], enabled=seed is not None):
+        if seed is not None:
+            torch.default_generator.manual_seed(seed)
+        return cls(name, (c, h, w), latents, network, settings)
+
+
+def pixels(
+    x: Tensor,  # [...] float in [0, 1] or uint8
+) -> Tensor:
+    """Return images as floats in [0, 1]; bytes are divided by 255, floats left alone."""
+    return x / 255 if x.dtype == torch.uint8 else x
+
+
+def _configure(model: str, settings: type[Config], given: Mapping[str, Any]) -> Config:
+    defaults = {field.name: field.default for field in fields(settings)}
+    for name in given:
+        if name not in defaults:
+            expected = f"a configuration field ({', '.join(defaults) or 'there is none'})"
+            raise InputError(model, expected, repr(name))
+    return settings(**{name: _like(defaults[name], name, value) for name, value in given.items()})
+
+
+def _like(default: Any, name: str, value: object) -> object:
+    """Return ``value`` as the type of ``default``: values come from files and command lines."""
+    kind: type
+    if isinstance(default, bool):
+        kind, expected = bool, "true or false"
+    elif isinstance(value, bool):  # which Python counts among the numbers
+        kind, expected = type(default), "no truth value"
+    elif isinstance(default, float):
+        kind, expected = Real, "a number"
+    elif isinstance(default, int):
+        kind, expected = Integral, "a whole number"
+    else:
+        kind, expected = type(default), f"a {type(default).__name__}"
+    if not isinstance(value, kind):
+        raise InputError(name, expected, repr(value))
+    return type(default)(value)  # a NumPy number would not go into JSON

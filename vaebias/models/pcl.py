@@ -1,0 +1,110 @@
+"""Permutation contrastive learning: identifiability without reconstruction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vaebias.errors import InputError
+from vaebias.models.networks import ImageShape, NetworkSpec
+from vaebias.models.objective import MODELS, Batch, Config, Loss, Objective, Step, pixels
+
+__all__ = ["PCL", "PCLConfig"]
+
+
+@dataclass(frozen=True)
+class PCLConfig(Config):
+    """Settings of PCL.
+
+    Attributes
+    ----------
+    square
+        Value at which the weights a of the squared codes start.
+    """
+
+    square: float = 0.1
+
+
+@MODELS.register("pcl")
+class PCL(Objective):
+    """Permutation contrastive learning (Hyvarinen & Morioka 2017), without a decoder.
+
+    Tells true pairs of frames from shuffled ones by the logit
+    ``-sum_i |w1_i h_i(x) + w2_i h_i(x') + b_i| + sum_i |a_i| h_i(x)^2 + m``, the log density
+    ratio of sources with Laplace steps. The codes are h. Encoded images have the mean image
+    of the data taken off, which ``prepare`` stores in the buffer ``mean``.
+    """
+
+    settings: ClassVar[type[PCLConfig]] = PCLConfig
+    config: PCLConfig
+    heads = 1
+    pairs = True
+    mean: Tensor
+
+    def __init__(
+        self,
+        name: str,
+        image_shape: ImageShape,
+        latents: int,
+        network: NetworkSpec,
+        config: PCLConfig,
+    ) -> None:
+        super().__init__(name, image_shape, latents, network, config)
+        self.decoder = None
+        self.register_buffer("mean", torch.zeros(image_shape))
+        self.w1 = nn.Parameter(torch.ones(latents))
+        self.w2 = nn.Parameter(-torch.ones(latents))
+        self.b = nn.Parameter(torch.zeros(latents))
+        self.a = nn.Parameter(torch.full((latents,), config.square))
+        self.m = nn.Parameter(torch.zeros(()))
+
+    def prepare(self, images: Iterable[Tensor]) -> None:
+        """Store the mean of all images."""
+        count = 0
+        total = torch.zeros(self.image_shape, dtype=torch.float64)
+        for batch in images:
+            count += len(batch)
+            # a double holds the sum of 2^45 bytes exactly: the mean knows no batch size
+            total += batch.sum(0, dtype=torch.float64).cpu() / (
+                255 if batch.dtype == torch.uint8 else 1
+            )
+        if count:
+            self.mean.copy_(total / count)
+
+    def encode(
+        self,
+        x: Tensor,  # [B, C, H, W] float in [0, 1] or uint8
+    ) -> tuple[Tensor, None]:
+        """Return the codes ``h [B, d]``; there is no variance."""
+        h: Tensor = self.encoder(pixels(x) - self.mean)
+        return h, None
+
+    def logit(
+        self,
+        h: Tensor,  # [B, d]
+        h_next: Tensor,  # [B, d]
+    ) -> Tensor:
+        """Return ``[B]``: log odds that ``h_next`` follows ``h``."""
+        distance = (self.w1 * h + self.w2 * h_next + self.b).abs()
+        return (self.a.abs() * h.square() - distance).sum(1) + self.m
+
+    def loss(self, batch: Batch, step: Step) -> Loss:
+        """Return the mean logistic loss over true and shuffled pairs, in nats."""
+        if isinstance(batch, Tensor) or len(batch) != 2:
+            raise InputError("batch", "a pair of image batches", type(batch).__name__)
+        size = len(batch[0])
+        if size < 2:
+            raise InputError("batch size", "at least 2, or no pair can be shuffled", size)
+        h, h_next = self.encode(torch.cat(batch))[0].chunk(2)
+        true = self.logit(h, h_next)
+        # pairs of a batch are independent draws: the neighbour's second frame is a fair
+        # shuffle, and unlike a random permutation it never returns a true pair
+        shuffled = self.logit(h, h_next.roll(1, 0))
+        total = (F.softplus(-true).mean() + F.softplus(shuffled).mean()) / 2
+        accuracy = ((true > 0).float().mean() + (shuffled < 0).float().mean()) / 2
+        return Loss(total, {"accuracy": accuracy.detach()})
