@@ -1,0 +1,22 @@
+"""Factor grids: finite sets of factor combinations with an image at each point.
+
+``load("dsprites")`` gives one by name; every grid knows its factors, its images by index and
+the neighbours of each point, and can be restricted to a part of itself.
+"""
+
+from vaebias.data.catalogue import DATASETS, load
+from vaebias.data.factor import Factor
+from vaebias.data.grid import ArrayGrid, FactorGrid, RenderedGrid, SubGrid
+from vaebias.data.pairs import laplace_pairs, laplace_transitions
+
+__all__ = [
+    "DATASETS",
+    "ArrayGrid",
+    "Factor",
+    "FactorGrid",
+    "RenderedGrid",
+    "SubGrid",
+    "laplace_pairs",
+    "laplace_transitions",
+    "load",
+]

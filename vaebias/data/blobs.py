@@ -1,0 +1,101 @@
+"""Soft blobs: a small smooth grid on which the whole finding shows within seconds a run."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from vaebias.data.catalogue import DATASETS
+from vaebias.data.factor import Factor
+from vaebias.data.grid import DEFAULT_CACHE_BYTES, RenderedGrid
+from vaebias.errors import InputError
+
+__all__ = ["blobs", "render"]
+
+
+def render(
+    x: npt.ArrayLike,  # [n]
+    y: npt.ArrayLike,  # [n]
+    size: npt.ArrayLike,  # [n]
+    width: int = 24,
+) -> npt.NDArray[np.float32]:  # [n, width, width]
+    """Draw blobs: a pixel at distance r from the centre is exp(-r^2 / (2 size^2)).
+
+    Centre (x right, y down) and size are in units of the image width; scalars broadcast.
+    """
+    columns = np.broadcast_arrays(*(np.atleast_1d(np.asarray(v, float)) for v in (x, y, size)))
+    x, y, size = (column[:, None] for column in columns)
+    centres = (np.arange(width) + 0.5) / width
+    across = np.exp(-(((centres - x) / size) ** 2) / 2)  # [n, width]
+    down = np.exp(-(((centres - y) / size) ** 2) / 2)
+    return np.asarray(down[:, :, None] * across[:, None, :], dtype=np.float32)
+
+
+@DATASETS.register("blobs")
+def blobs(
+    *,
+    x_half_range: float = 0.24,
+    y_half_range: float = 0.13,
+    size_range: tuple[float, float] = (0.12, 0.20),
+    levels: tuple[int, int, int] = (16, 16, 8),
+    width: int = 24,
+    cache_bytes: int = DEFAULT_CACHE_BYTES,
+) -> RenderedGrid:
+    """Grid of soft blobs with factors x, y, size; float32 images in [0, 1], (1, width, width).
+
+    Parameters
+    ----------
+    x_half_range, y_half_range
+        The centre goes from .5 minus to .5 plus these, in units of the width. They differ by
+        default: with nearly equal ranges the tangents of x and y have nearly equal norms, and
+        whether the unmodified set disentangles them is luck of the seed.
+    size_range
+        Smallest and largest size, in units of the width.
+    levels
+        Number of levels of x, y and size.
+    width
+        Of the square image, in pixels.
+    cache_bytes
+        See `RenderedGrid`.
+
+    Raises
+    ------
+    InputError
+        A range that is empty or negative, fewer than one level, a width below one.
+    """
+    if len(levels) != 3 or min(levels) < 1:
+        raise InputError("levels", "three numbers of levels, each >= 1", levels)
+    if width < 1:
+        raise InputError("width", "width >= 1", width)
+    if min(x_half_range, y_half_range) < 0:
+        found = (x_half_range, y_half_range)
+        raise InputError("x_half_range, y_half_range", "neither negative", found)
+    if not 0 < size_range[0] <= size_range[1]:
+        raise InputError("size_range", "0 < smallest <= largest", size_range)
+
+    def draw(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
+        x, y, size = values.T
+        return render(x, y, size, width)[:, None]
+
+    axes = [
+        Factor("x", np.linspace(0.5 - x_half_range, 0.5 + x_half_range, levels[0])),
+        Factor("y", np.linspace(0.5 - y_half_range, 0.5 + y_half_range, levels[1])),
+        Factor("size", np.linspace(*size_range, levels[2])),
+    ]
+    return RenderedGrid(
+        "blobs",
+        axes,
+        draw,
+        (1, width, width),
+        dtype=np.float32,
+        source="blobs",
+        provenance={
+            "renderer": "vaebias.data.blobs",
+            "x_half_range": x_half_range,
+            "y_half_range": y_half_range,
+            "size_range": list(size_range),
+            "levels": list(levels),
+            "width": width,
+        },
+        cache_bytes=cache_bytes,
+    )

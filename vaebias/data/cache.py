@@ -1,0 +1,75 @@
+"""A bounded memory of images that are costly to draw."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import prod
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vaebias.errors import InputError
+
+__all__ = ["ImageCache"]
+
+
+class ImageCache:
+    """Keeps the first images drawn, up to a bound; nothing is ever thrown out.
+
+    Training passes over the same images again and again in random order, where replacing one
+    kept image by another gains nothing.
+
+    Parameters
+    ----------
+    points
+        Number of images there are.
+    image_shape
+        (C, H, W).
+    dtype
+        Of the images.
+    max_bytes
+        Memory that kept images may fill. It is taken as they come, not at once.
+    """
+
+    def __init__(
+        self, points: int, image_shape: tuple[int, int, int], dtype: np.dtype[Any], max_bytes: int
+    ) -> None:
+        if max_bytes < 0:
+            raise InputError("cache_bytes", "cache_bytes >= 0", max_bytes)
+        capacity = min(points, max_bytes // (prod(image_shape) * dtype.itemsize))
+        self._kept = np.empty((capacity, *image_shape), dtype=dtype)  # untouched pages cost nothing
+        self._slots = np.full(points if capacity else 0, -1, dtype=np.int32)
+        self._used = 0
+
+    @property
+    def used(self) -> int:
+        """Number of images kept."""
+        return self._used
+
+    def get(
+        self,
+        index: npt.NDArray[np.int64],  # [n]
+        draw: Callable[[npt.NDArray[np.int64]], npt.NDArray[Any]],
+    ) -> npt.NDArray[Any]:  # [n, C, H, W]
+        """Images at ``index``; ``draw`` is asked for those that are not kept, each once."""
+        if len(self._kept) == 0:
+            return draw(index)
+        slots = self._slots[index]
+        missing = slots < 0
+        if not missing.any():
+            return np.asarray(self._kept[slots])
+        wanted, positions = np.unique(index[missing], return_inverse=True)
+        drawn = draw(wanted)
+        self._keep(wanted, drawn)
+        out = np.empty((len(index), *self._kept.shape[1:]), dtype=self._kept.dtype)
+        out[~missing] = self._kept[slots[~missing]]
+        out[missing] = drawn[positions]
+        return out
+
+    def _keep(self, index: npt.NDArray[np.int64], images: npt.NDArray[Any]) -> None:
+        n = min(len(index), len(self._kept) - self._used)
+        slots = np.arange(self._used, self._used + n)
+        self._kept[slots] = images[:n]
+        self._slots[index[:n]] = slots
+        self._used += n

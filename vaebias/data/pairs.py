@@ -1,0 +1,120 @@
+"""Pairs of images in time: what SlowVAE and PCL learn from."""
+
+from __future__ import annotations
+
+from math import log
+
+import numpy as np
+import numpy.typing as npt
+
+from vaebias.data.grid import FactorGrid, Index
+from vaebias.errors import InputError
+
+__all__ = ["laplace_pairs", "laplace_transitions"]
+
+
+def laplace_transitions(
+    size: int, period: int | None = None, rate: float = 1.0
+) -> npt.NDArray[np.float64]:
+    """Probability of each next level given each level: p ~ exp(-|step| rate / log(size)).
+
+    Parameters
+    ----------
+    size
+        Number of levels.
+    period
+        Number of distinct levels of a cyclic factor: steps then go the shorter way round, and
+        a level that repeats another stands for it (it is kept where nothing changes, and is
+        never moved to). None truncates at the ends.
+    rate
+        Larger is slower: the scale of the step is log(size) / rate levels.
+
+    Returns
+    -------
+    array, [size, size]
+        Rows sum to one.
+    """
+    levels = np.arange(size)
+    step = np.abs(levels[:, None] - levels)
+    if period is not None:
+        step = step % period
+        step = np.minimum(step, period - step)
+    scale = log(size) if size > 1 else 1.0
+    weight: npt.NDArray[np.float64] = np.exp(-step * (rate / scale))
+    if period is not None:
+        repeats = (levels >= period) | (step == 0)
+        weight[repeats & (levels[:, None] != levels)] = 0.0
+    weight /= weight.sum(axis=1, keepdims=True)
+    return weight
+
+
+def laplace_pairs(
+    grid: FactorGrid,
+    n: int,
+    rng: np.random.Generator,
+    rate: float = 1.0,
+    *,
+    force_change: bool = False,
+) -> tuple[Index, Index]:
+    """Draw points uniformly and, for each, one a Laplace-distributed step away in every factor.
+
+    The LAP sampling of SlowVAE (Klindt et al. 2021), with ``force_change``, and the pairs of
+    the blobs study without: factors step independently, those that are not ordinal stay.
+
+    Parameters
+    ----------
+    grid
+        Whose points are drawn.
+    n
+        Number of pairs.
+    rng
+        Source of randomness.
+    rate
+        See `laplace_transitions`.
+    force_change
+        Condition on at least one factor moving. Exact at any rate, not by trial and error.
+
+    Returns
+    -------
+    index_t, index_next
+        int64 [n] each.
+
+    Raises
+    ------
+    InputError
+        A rate that is not positive and finite, or a change asked for where none can happen.
+    """
+    if not 0 < rate < np.inf:
+        raise InputError("rate", "positive and finite", rate)
+    index = grid.sample(n, rng)
+    levels = grid.factors(index)
+    tables = [
+        laplace_transitions(size, period, rate) if ordinal else np.eye(size)
+        for size, period, ordinal in zip(grid.sizes, grid.periods, grid.ordinal, strict=True)
+    ]
+    moves = [table * (1 - np.eye(len(table))) for table in tables]
+    k = len(tables)
+    first = np.full(n, -1)  # the first factor that must move, -1: none
+    if force_change:
+        change = np.stack([moves[a].sum(1)[levels[:, a]] for a in range(k)], axis=1)
+        still_before = np.cumprod(1 - np.roll(change, 1, axis=1) * (np.arange(k) > 0), axis=1)
+        weight = change * still_before
+        if n and weight.sum(axis=1).min() == 0:
+            raise InputError("force_change", "a factor that can move at this rate", f"rate {rate}")
+        first = _draw(weight, rng)
+    following = np.empty_like(levels)
+    for a in range(k):
+        level = levels[:, a]
+        weight = np.where((first == a)[:, None], moves[a][level], tables[a][level])
+        following[:, a] = np.where(a < first, level, _draw(weight, rng))
+    return index, grid.index(following)
+
+
+def _draw(
+    weight: npt.NDArray[np.float64],  # [n, m]
+    rng: np.random.Generator,
+) -> npt.NDArray[np.int64]:  # [n]
+    """One column per row, with probability in proportion to its weight."""
+    cumulative = np.cumsum(weight, axis=1)
+    threshold = rng.random((len(weight), 1)) * cumulative[:, -1:]
+    return np.asarray((threshold >= cumulative[:, :-1]).sum(axis=1), dtype=np.int64)
