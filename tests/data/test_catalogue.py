@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from vaebias.data import DATASETS, FactorGrid, load
+from vaebias.errors import InputError, UnknownNameError
+
+
+@pytest.mark.parametrize(
+    ("name", "factors"),
+    [
+        ("blobs", ("x", "y", "size")),
+        ("dsprites", ("shape", "scale", "orientation", "posX", "posY")),
+    ],
+)
+def test_known_names_load_as_grids(name: str, factors: tuple[str, ...]) -> None:
+    grid = load(name)
+    assert isinstance(grid, FactorGrid)
+    assert grid.name == name
+    assert grid.names == factors
+    assert name in DATASETS.names()
+
+
+@pytest.mark.parametrize("name", ["nonesuch", "no/such/file.npz", Path("no/such/file.npz")])
+def test_unknown_name_lists_the_known_ones(name: str | Path) -> None:
+    with pytest.raises(UnknownNameError, match=r"unknown data set 'no.*'; known: blobs, dsprites"):
+        load(name)
+
+
+def test_options_reach_the_data_set() -> None:
+    assert load("dsprites", size=32).image_shape == (1, 32, 32)
+
+
+def test_unknown_option_lists_the_known_ones() -> None:
+    with pytest.raises(InputError, match=r"option of dsprites: expected one of size, .*'width'"):
+        load("dsprites", width=32)
