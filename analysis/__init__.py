@@ -1,0 +1,36 @@
+"""What a decoder does, beside the principal components of its data."""
+
+from vaebias.analysis.activity import ActiveUnits, active_units
+from vaebias.analysis.alignment import (
+    Chance,
+    MatchedCosines,
+    align,
+    direction_cosines,
+    dto_chance,
+    matched_cosines,
+    relative_gaps,
+)
+from vaebias.analysis.diagnose import diagnose
+from vaebias.analysis.diagnosis import DataAlignment, Diagnosis
+from vaebias.analysis.jacobian import jacobian
+from vaebias.analysis.local_pca import Grid, LocalPca, factor_tangents, local_pca
+
+__all__ = [
+    "ActiveUnits",
+    "Chance",
+    "DataAlignment",
+    "Diagnosis",
+    "Grid",
+    "LocalPca",
+    "MatchedCosines",
+    "active_units",
+    "align",
+    "diagnose",
+    "direction_cosines",
+    "dto_chance",
+    "factor_tangents",
+    "jacobian",
+    "local_pca",
+    "matched_cosines",
+    "relative_gaps",
+]

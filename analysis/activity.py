@@ -1,0 +1,120 @@
+"""Which latents a VAE uses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vaebias.errors import InputError
+
+__all__ = ["RULES", "ActiveRule", "ActiveUnits", "active_units"]
+
+ActiveRule = Literal["zietlow2021", "rolinek2019", "burda2016"]
+RULES: tuple[ActiveRule, ...] = ("zietlow2021", "rolinek2019", "burda2016")
+
+_ON = 0.8  # posterior variance below which a latent carries information, as in Zietlow 2021
+_ALWAYS = 0.95
+
+
+@dataclass(frozen=True, eq=False)
+class ActiveUnits:
+    """Activity of each latent by three published rules, side by side.
+
+    Attributes
+    ----------
+    zietlow2021, rolinek2019, burda2016
+        bool [d]: E[sigma²] < .8; std(mu) > .5; Var(mu) > .01.
+    mean_variance
+        [d] E[sigma²], the mean posterior variance; 0 for a deterministic encoder.
+    mean_spread
+        [d] Var(mu) over the sample (population variance).
+    kl
+        [d] mean KL to N(0, 1) in nats; NaN for a deterministic encoder.
+    regime
+        For each latent ``"active"``, ``"passive"`` or ``"mixed"``: the posterior variance is
+        below .8 at no fewer than 95 %, at no more than 5 %, or at some of the points
+        (the polarised regime of Rolinek 2019 point by point; the 95 % are our choice).
+    samples
+        Number of points.
+    """
+
+    zietlow2021: NDArray[np.bool_]
+    rolinek2019: NDArray[np.bool_]
+    burda2016: NDArray[np.bool_]
+    mean_variance: NDArray[np.float64]
+    mean_spread: NDArray[np.float64]
+    kl: NDArray[np.float64]
+    regime: tuple[str, ...]
+    samples: int
+
+    def by(self, rule: str) -> NDArray[np.bool_]:
+        """The mask of one rule, by its name."""
+        if rule not in RULES:
+            raise InputError("active", f"one of {', '.join(RULES)}", repr(rule))
+        mask: NDArray[np.bool_] = getattr(self, rule)
+        return mask
+
+    def to_json(self) -> dict[str, Any]:
+        """The result as JSON types; the KL of a deterministic encoder is null."""
+        return {
+            "active": {rule: self.by(rule).tolist() for rule in RULES},
+            "counts": {rule: int(self.by(rule).sum()) for rule in RULES},
+            "mean_variance": self.mean_variance.tolist(),
+            "mean_spread": self.mean_spread.tolist(),
+            "kl": [None if np.isnan(value) else float(value) for value in self.kl],
+            "regime": list(self.regime),
+            "samples": self.samples,
+        }
+
+
+def active_units(
+    mu: Tensor,  # [N, d]
+    logvar: Tensor | None = None,  # [N, d]; None for a deterministic encoder
+) -> ActiveUnits:
+    """Judge each latent by the encoder's outputs over a sample.
+
+    Raises
+    ------
+    InputError
+        Where mu is not [N, d] with N >= 1, logvar has another shape, or either is not finite.
+
+    References
+    ----------
+    Zietlow, Rolinek, Martius, ICML 2021. Rolinek, Zietlow, Martius, CVPR 2019. Burda,
+    Grosse, Salakhutdinov, ICLR 2016.
+    """
+    if mu.ndim != 2 or len(mu) == 0:
+        raise InputError("mu", "encoder means [N, d], N >= 1", list(mu.shape))
+    if logvar is not None and logvar.shape != mu.shape:
+        raise InputError("logvar", list(mu.shape), list(logvar.shape))
+    for name, values in (("mu", mu), ("logvar", logvar)):
+        if values is not None and not values.isfinite().all():
+            raise InputError(name, "finite values", "NaN or infinity")
+    mu = mu.detach().double()
+    spread = mu.var(0, correction=0)
+    if logvar is None:
+        variance = torch.zeros_like(mu)
+        kl = torch.full_like(spread, torch.nan)
+    else:
+        logvar = logvar.detach().double()
+        variance = logvar.exp()
+        kl = ((mu.square() + variance - logvar - 1) / 2).mean(0)
+    on = (variance < _ON).double().mean(0).tolist()
+    return ActiveUnits(
+        zietlow2021=(variance.mean(0) < _ON).cpu().numpy(),
+        rolinek2019=(spread.sqrt() > 0.5).cpu().numpy(),
+        burda2016=(spread > 0.01).cpu().numpy(),
+        mean_variance=variance.mean(0).cpu().numpy(),
+        mean_spread=spread.cpu().numpy(),
+        kl=kl.cpu().numpy(),
+        regime=tuple(
+            "active" if share >= _ALWAYS else "passive" if share <= 1 - _ALWAYS else "mixed"
+            for share in on
+        ),
+        samples=len(mu),
+    )

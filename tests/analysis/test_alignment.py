@@ -1,0 +1,101 @@
+"""Distances, gaps and cosines whose values are known in closed form."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from vaebias.analysis import (
+    align,
+    direction_cosines,
+    dto_chance,
+    matched_cosines,
+    relative_gaps,
+)
+
+from vaebias.errors import InputError
+
+
+def rotated(angle: float) -> torch.Tensor:
+    """[1, 2, P] Jacobian whose V is a rotation by ``angle``."""
+    c, s = math.cos(angle), math.sin(angle)
+    v = torch.tensor([[c, -s], [s, c]])
+    scaled = torch.diag(torch.tensor([2.0, 1.0])) @ v.T  # S Vᵀ, U the first two pixels
+    return torch.nn.functional.pad(scaled, (0, 0, 0, 5)).T[None]
+
+
+@pytest.mark.parametrize("degrees", [-45, -30, 0, 1, 10, 44, 60, 90])
+def test_distance_of_a_plane_rotation_is_its_closed_form(degrees: float) -> None:
+    nearest = (degrees + 45) % 90 - 45  # to the next signed permutation
+    expected = math.sqrt(4 - 4 * math.cos(math.radians(nearest)))
+    found = align(rotated(math.radians(degrees))).distance
+    assert float(found) == pytest.approx(expected, abs=2e-3)
+
+
+@pytest.mark.parametrize(("d", "paper"), [(2, 0.55), (5, 1.63), (6, 1.91)])
+def test_chance_level_is_the_papers(d: int, paper: float) -> None:
+    chance = dto_chance(d)
+    assert chance.mean == pytest.approx(paper, abs=0.01 + 3 * chance.standard_error)
+    assert chance.standard_error < 0.01
+
+
+def test_chance_level_in_the_plane_is_its_integral() -> None:
+    # 2 sqrt(2) sin(t / 2) over t uniform in [0, 45 degrees]
+    expected = 16 * math.sqrt(2) / math.pi * (1 - math.cos(math.pi / 8))
+    chance = dto_chance(2, draws=20000, seed=3)
+    assert abs(chance.mean - expected) < 4 * chance.standard_error
+
+
+def test_chance_level_repeats_and_follows_its_seed() -> None:
+    dto_chance.cache_clear()
+    first = dto_chance(3, draws=100, seed=1)
+    dto_chance.cache_clear()
+    assert dto_chance(3, draws=100, seed=1) == first
+    assert dto_chance(3, draws=100, seed=2) != first
+    assert dto_chance(1) == (0, 0)
+    with pytest.raises(InputError, match="d >= 1"):
+        dto_chance(0)
+
+
+@pytest.mark.parametrize("pixels", [3, 4, 50])
+def test_the_longer_and_the_square_jacobian_are_read_alike(pixels: int) -> None:
+    j = torch.randn(6, 3, pixels, generator=torch.Generator().manual_seed(0))
+    found = align(j)
+    torch.testing.assert_close(found.gram, j @ j.mT, rtol=1e-4, atol=1e-4)
+    with pytest.raises(InputError, match="at least as many pixels as latents"):
+        align(j[:, :, :2])
+
+
+def test_gaps_are_relative_to_the_larger_value() -> None:
+    gaps = relative_gaps(torch.tensor([[4.0, 3, 3, 0, 0]]))
+    torch.testing.assert_close(gaps, torch.tensor([[0.25, 0, 1, 0]]))
+    assert relative_gaps(torch.ones(2, 1)).shape == (2, 0)
+
+
+def test_cosines_ignore_scale_and_vanish_with_either_side() -> None:
+    j = torch.tensor([[[1e-25, 0, 0], [0, 3, 3], [0, 0, 0]]])
+    components = torch.tensor([[[2.0, 0, 0], [0, 1, 0]]])
+    expected = torch.tensor([[[1, 0], [0, 0.5**0.5], [0, 0]]])
+    torch.testing.assert_close(direction_cosines(j, components), expected)
+
+
+def test_matching_takes_the_best_sum_not_the_first_best() -> None:
+    # latent 0 prefers component 0 as well, but latent 1 has no other
+    cosines = torch.tensor([[[-0.9, 0.8], [0.9, 0.0]]])
+    found = matched_cosines(cosines, torch.ones(2, dtype=torch.bool), torch.ones(1, 2) > 0)
+    assert found.partner.tolist() == [[1, 0]]
+    assert float(found.mean) == pytest.approx(0.85)
+
+
+def test_passive_latents_and_absent_components_stay_unmatched() -> None:
+    cosines = torch.rand(4, 3, 3, generator=torch.Generator().manual_seed(0))
+    active = torch.tensor([True, False, True])
+    present = torch.tensor([[True, True, True], [False, True, False], [False] * 3, [True] * 3])
+    found = matched_cosines(cosines, active, present)
+    assert (found.partner[:, 1] == -1).all()
+    assert (found.partner[1] >= 0).sum() == 1
+    assert found.partner[1].max() == 1
+    assert found.mean[2].isnan()
+    nobody = matched_cosines(cosines, torch.zeros(3, dtype=torch.bool), present)
+    assert nobody.mean.isnan().all()
