@@ -102,7 +102,10 @@ class Objective(nn.Module, ABC):
         self.encoder, self.decoder = build_networks(network, image_shape, latents, self.heads)
 
     def prepare(self, images: Iterable[Tensor]) -> None:
-        """Take constants from the data before the first step (batches of images, one pass)."""
+        """Take constants from the data before the first step.
+
+        ``images`` are batches, for one pass, of all images or of a large sample of them.
+        """
 
     def encode(
         self,
