@@ -1,18 +1,174 @@
+"""The local covariance of a data set in its factors: the Gram matrix of neighbour differences."""
+
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from vaebias.errors import InputError
+from vaebias.ops._native import check, define, launch, runs_on, widened
 
-def tangent_gram(images: Tensor, neighbours: Tensor, centres: Tensor | None = None) -> Tensor:
-    x = images if images.is_floating_point() else images.float()
-    plus, minus = neighbours.unbind(-1)
-    steps = (plus >= 0).long() + (minus >= 0).long()
-    valid = steps == 2
+__all__ = ["tangent_gram", "tangent_gram_reference"]
+
+MAX_FACTORS = 64
+
+
+def tangent_gram_reference(
+    images: Tensor, neighbours: Tensor, centres: Tensor | None = None
+) -> Tensor:
+    """t_a = (x[plus_a] - x[minus_a]) / steps between them; G_ab = t_a . t_b."""
+    plus, minus, step = _differences(neighbours, centres, _result_dtype(images))
+    x = images.to(step.dtype)
+    tangents = (x[plus] - x[minus]) * step[..., None]
+    return tangents @ tangents.mT
+
+
+def _result_dtype(images: Tensor) -> torch.dtype:
+    return torch.float64 if images.dtype == torch.float64 else torch.float32
+
+
+def _differences(
+    neighbours: Tensor, centres: Tensor | None, dtype: torch.dtype
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Both ends of each tangent and one over the steps between them, 0 where there is none."""
+    there = neighbours >= 0  # [N, k, 2]
+    steps = there.sum(-1)
+    if centres is None:
+        ends = torch.where(there, neighbours, 0)
+        step = (steps == 2) / 2
+    else:
+        ends = torch.where(there, neighbours, centres[:, None, None])
+        step = (steps > 0) / steps.clamp_min(1)
+    plus, minus = ends.unbind(-1)
+    return plus.contiguous(), minus.contiguous(), step.to(dtype)
+
+
+def _gram(images: Tensor, plus: Tensor, minus: Tensor, step: Tensor) -> Tensor:
+    images, plus, minus, step = (x.contiguous() for x in (images, plus, minus, step))
+    (M, P), (N, k) = images.shape, plus.shape
+    if plus.device.type == "cpu" and plus.numel():  # on CUDA a look would wait for the device
+        for end in (plus, minus):
+            wrong = end[(end >= M) & (step != 0)]
+            if wrong.numel():
+                raise InputError("neighbours", f"indices below the {M} images", int(wrong[0]))
+    gram = step.new_empty(N, k, k)
+    launch(
+        "tangent_gram", step,
+        images, int(images.dtype == torch.uint8), plus, minus, step, M, N, k, P, gram,
+    )  # fmt: skip
+    return gram
+
+
+def _gram_fake(images: Tensor, plus: Tensor, minus: Tensor, step: Tensor) -> Tensor:
+    N, k = plus.shape
+    return step.new_empty(N, k, k)
+
+
+def _gradient(images: Tensor, plus: Tensor, minus: Tensor, step: Tensor, weight: Tensor) -> Tensor:
+    images, plus, minus, step, weight = (
+        x.contiguous() for x in (images, plus, minus, step, weight)
+    )
+    (M, P), (N, k) = images.shape, plus.shape
+    # Where each image is used, sorted by image: it can then sum its uses without atomics.
+    images_used, uses = torch.stack((plus, minus), -1).flatten().sort(stable=True)
+    starts = torch.searchsorted(images_used, torch.arange(M + 1, device=plus.device))
+    g_images = torch.empty_like(images)
+    launch(
+        "tangent_gram_backward", images,
+        images, plus, minus, step, weight, uses, starts, M, N, k, P, g_images,
+    )  # fmt: skip
+    return g_images
+
+
+def _gradient_fake(images: Tensor, *_: Tensor) -> Tensor:
+    return images.new_empty(images.shape)
+
+
+def _context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+    ctx.save_for_backward(*inputs)
+
+
+def _backward(ctx: Any, g_gram: Tensor) -> tuple[Tensor | None, ...]:
+    g_images = _gradient_op(*ctx.saved_tensors, g_gram + g_gram.mT)
+    return g_images, None, None, None
+
+
+_gradient_op = define(
+    "tangent_gram_backward(Tensor images, Tensor plus, Tensor minus, Tensor step, Tensor weight) "
+    "-> Tensor",
+    _gradient,
+    _gradient_fake,
+)
+_gram_op = define(
+    "tangent_gram(Tensor images, Tensor plus, Tensor minus, Tensor step) -> Tensor",
+    _gram,
+    _gram_fake,
+    setup_context=_context,
+    backward=_backward,
+)
+
+
+def tangent_gram(
+    images: Tensor,  # [M, P]
+    neighbours: Tensor,  # [N, k, 2]
+    centres: Tensor | None = None,  # [N]
+) -> Tensor:  # [N, k, k]
+    """Gram matrix of the tangents of images along their factors.
+
+    Equivalent to::
+
+        plus, minus = neighbours.unbind(-1)
+        t = (images[plus] - images[minus]) / 2
+        gram = t @ t.mT
+
+    without ever holding the [N, k, P] tangents. Its eigenvectors are the data's local
+    principal components in factor coordinates (docs/perturbation.md). Differentiable in
+    floating images.
+
+    Parameters
+    ----------
+    images
+        The stored images, [M, P], floating or uint8 (in units of its own steps).
+    neighbours
+        For each of N points and k <= 64 factors the image one step up and one step down,
+        [N, k, 2] int64; -1 where there is none.
+    centres
+        The image of each point itself, [N] int64. With it, a missing neighbour is replaced by
+        the centre, and the difference counts one step; without it, a factor with a
+        missing neighbour has no tangent, and its row and column are zero.
+
+    Returns
+    -------
+    Tensor
+        [N, k, k], squared units of the pixels per step; float64 for float64 images, else
+        float32.
+
+    Raises
+    ------
+    InputError
+        Shapes, dtypes or devices that do not fit; on the CPU also an index past the
+        images. On CUDA, where looking would stall the device, such a row is NaN.
+    """
+    check(
+        "images",
+        images,
+        "M P",
+        (torch.uint8, torch.float32, torch.float64, torch.float16, torch.bfloat16),
+    )
+    check("neighbours", neighbours, "N k 2", (torch.int64,))
+    if neighbours.shape[2] != 2 or neighbours.shape[1] > MAX_FACTORS:
+        raise InputError("neighbours", f"shape [N, k <= {MAX_FACTORS}, 2]", list(neighbours.shape))
     if centres is not None:
-        c = centres[:, None].expand_as(plus)
-        plus, minus = torch.where(plus < 0, c, plus), torch.where(minus < 0, c, minus)
-        valid = steps > 0
-    t = (x[plus.clamp_min(0)] - x[minus.clamp_min(0)]) / steps.clamp_min(1)[..., None].to(x.dtype)
-    t = t * valid[..., None].to(x.dtype)
-    return t @ t.mT
+        check("centres", centres, "N", (torch.int64,))
+        if len(centres) != len(neighbours):
+            raise InputError("centres", f"shape [{len(neighbours)}]", list(centres.shape))
+    for name, tensor in (("neighbours", neighbours), ("centres", centres)):
+        if tensor is not None and tensor.device != images.device:
+            raise InputError(name, f"the device of images, {images.device}", tensor.device)
+    images = widened(images)
+    if not runs_on(images.device):
+        return tangent_gram_reference(images, neighbours, centres)
+    gram: Tensor = _gram_op(images, *_differences(neighbours, centres, _result_dtype(images)))
+    return gram

@@ -1,0 +1,196 @@
+// The VAE loss on the CPU: one pass over the pixels writes both the loss and its gradient,
+// sharing the one exponential that both need.
+#include <algorithm>
+#include <cmath>
+
+#include "kernels.h"
+#include "parallel.h"
+#include "philox.h"
+#include "simd.h"
+
+namespace vaebias::cpu {
+namespace {
+
+constexpr std::int64_t kBlock = 512;  // summed in lanes of T; blocks are summed in double
+
+template <class T>
+VAEBIAS_INLINE T unit(T target) {
+  return target;
+}
+template <class T>
+VAEBIAS_INLINE T unit(std::uint8_t target) {
+  return static_cast<T>(target) * static_cast<T>(1.0 / 255.0);
+}
+
+struct Bernoulli {
+  template <class T>
+  VAEBIAS_INLINE static T value_and_slope(T logit, T target, T, T* slope) {
+    // softplus(l) - t l and sigmoid(l) - t, both from e = exp(-|l|) <= 1: nothing overflows.
+    const T e = simd::exp_nonpositive(-std::abs(logit));
+    const T reciprocal = T(1) / (T(1) + e);
+    *slope = (logit >= T(0) ? reciprocal : e * reciprocal) - target;
+    const T positive = logit > T(0) ? logit : T(0);
+    return (positive - target * logit) + simd::log1p_unit(e);
+  }
+};
+
+struct Gaussian {
+  template <class T>
+  VAEBIAS_INLINE static T value_and_slope(T prediction, T target, T inverse_variance, T* slope) {
+    const T difference = prediction - target;
+    *slope = difference * inverse_variance;
+    return *slope * difference * T(0.5);
+  }
+};
+
+template <class Likelihood, bool with_gradient, class T, class Target>
+VAEBIAS_INLINE double sum_pixels(const T* __restrict prediction, const Target* __restrict target,
+                                 std::int64_t n, T inverse_variance, T weight,
+                                 T* __restrict gradient) {
+  double total = 0;
+  for (std::int64_t begin = 0; begin < n; begin += kBlock) {
+    const std::int64_t end = std::min(n, begin + kBlock);
+    T sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (std::int64_t i = begin; i < end; ++i) {
+      T slope;
+      sum += Likelihood::value_and_slope(prediction[i], unit<T>(target[i]), inverse_variance, &slope);
+      if (with_gradient) gradient[i] = weight * slope;
+    }
+    total += static_cast<double>(sum);
+  }
+  return total;
+}
+
+template <class T, class Target>
+VAEBIAS_CLONES double bernoulli_piece(const T* prediction, const Target* target, std::int64_t n,
+                                      T inverse_variance, T weight, T* gradient) {
+  return gradient ? sum_pixels<Bernoulli, true>(prediction, target, n, inverse_variance, weight, gradient)
+                  : sum_pixels<Bernoulli, false>(prediction, target, n, inverse_variance, weight, gradient);
+}
+
+template <class T, class Target>
+VAEBIAS_CLONES double gaussian_piece(const T* prediction, const Target* target, std::int64_t n,
+                                     T inverse_variance, T weight, T* gradient) {
+  return gradient ? sum_pixels<Gaussian, true>(prediction, target, n, inverse_variance, weight, gradient)
+                  : sum_pixels<Gaussian, false>(prediction, target, n, inverse_variance, weight, gradient);
+}
+
+template <class T, class Target>
+void nll_rows(const T* prediction, const Target* target, std::int64_t B, std::int64_t P,
+              bool gaussian, double scale, double weight, double* workspace, T* nll, T* gradient,
+              int threads) {
+  const auto piece = gaussian ? gaussian_piece<T, Target> : bernoulli_piece<T, Target>;
+  const T inverse_variance = static_cast<T>(1.0 / (scale * scale));
+  const double constant =
+      gaussian ? static_cast<double>(P) * (std::log(scale) + 0.91893853320467274178) : 0.0;
+  const std::int64_t pieces = (P + kPiece - 1) / kPiece;
+  // Waking a second thread costs as much as some ten thousand pixels.
+  const std::int64_t grain = std::max<std::int64_t>(1, 4 * kPiece / std::clamp<std::int64_t>(P, 1, kPiece));
+  parallel_for(B * pieces, grain, threads, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t task = begin; task < end; ++task) {
+      const std::int64_t b = task / pieces, first = task % pieces * kPiece;
+      const std::int64_t at = b * P + first;
+      workspace[task] =
+          piece(prediction + at, target + at, std::min(kPiece, P - first), inverse_variance,
+                static_cast<T>(weight), gradient ? gradient + at : nullptr);
+    }
+  });
+  for (std::int64_t b = 0; b < B; ++b) {
+    double total = constant;
+    for (std::int64_t i = 0; i < pieces; ++i) total += workspace[b * pieces + i];
+    nll[b] = static_cast<T>(total);
+  }
+}
+
+template <class T>
+T kl_standard_normal(T mu, T logvar) {
+  // Near the prior e^l - 1 - l loses its digits to the rounding of e^l; expm1 keeps half of them.
+  return (mu * mu + (std::expm1(logvar) - logvar)) / 2;
+}
+
+// Calls visit(i, n_i) with the noise of each element.
+template <class T, class Visit>
+void for_each_noise(const T* noise, std::uint64_t seed, std::uint64_t offset, std::int64_t size,
+                    int threads, const Visit& visit) {
+  constexpr std::int64_t width = NormalBlock<T>::size;
+  parallel_for((size + width - 1) / width, 1024, threads, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t block = begin; block < end; ++block) {
+      const std::int64_t first = block * width, last = std::min(size, first + width);
+      if (noise) {
+        for (std::int64_t i = first; i < last; ++i) visit(i, noise[i]);
+      } else {
+        const NormalBlock<T> normals(seed, offset, static_cast<std::uint64_t>(block));
+        for (std::int64_t i = first; i < last; ++i) visit(i, normals.value[i - first]);
+      }
+    }
+  });
+}
+
+}  // namespace
+
+template <class T>
+void sample_and_kl(const T* mu, const T* logvar, const T* noise, std::uint64_t seed,
+                   std::uint64_t offset, std::int64_t size, T* z, T* kl, int threads) {
+  for_each_noise(noise, seed, offset, size, threads, [&](std::int64_t i, T n) {
+    z[i] = mu[i] + std::exp(logvar[i] / 2) * n;
+    kl[i] = kl_standard_normal(mu[i], logvar[i]);
+  });
+}
+
+template <class T>
+void sample_and_kl_backward(const T* mu, const T* logvar, const T* noise, std::uint64_t seed,
+                            std::uint64_t offset, std::int64_t size, const T* grad_z,
+                            const T* grad_kl, T* grad_mu, T* grad_logvar, int threads) {
+  for_each_noise(noise, seed, offset, size, threads, [&](std::int64_t i, T n) {
+    grad_mu[i] = grad_z[i] + grad_kl[i] * mu[i];
+    grad_logvar[i] =
+        (grad_z[i] * std::exp(logvar[i] / 2) * n + grad_kl[i] * std::expm1(logvar[i])) / 2;
+  });
+}
+
+template <class T>
+void nll(const T* prediction, const void* target, std::int64_t target_is_bytes, std::int64_t B,
+         std::int64_t P, std::int64_t gaussian, double scale, double weight, double* workspace, T* nll,
+         T* gradient, int threads) {
+  if (target_is_bytes) {
+    nll_rows(prediction, static_cast<const std::uint8_t*>(target), B, P, gaussian != 0, scale, weight,
+             workspace, nll, gradient, threads);
+  } else {
+    nll_rows(prediction, static_cast<const T*>(target), B, P, gaussian != 0, scale, weight,
+             workspace, nll, gradient, threads);
+  }
+}
+
+template <class T>
+void elbo(const T* prediction, const void* target, std::int64_t target_is_bytes, const T* mu,
+          const T* logvar, std::int64_t B, std::int64_t P, std::int64_t d, std::int64_t gaussian,
+          double scale, double beta, double* workspace, T* loss, T* reconstruction, T* kl, T* gradient,
+          T* grad_mu, T* grad_logvar, int threads) {
+  const double over_batch = 1.0 / static_cast<double>(std::max<std::int64_t>(B, 1));
+  nll<T>(prediction, target, target_is_bytes, B, P, gaussian, scale, over_batch, workspace,
+         reconstruction, gradient, threads);
+  const T weight = static_cast<T>(beta * over_batch);
+  double total = 0;
+  for (std::int64_t b = 0; b < B; ++b) {
+    double row = 0;
+    for (std::int64_t i = b * d; i < (b + 1) * d; ++i) {
+      kl[i] = kl_standard_normal(mu[i], logvar[i]);
+      row += static_cast<double>(kl[i]);
+      if (gradient) {
+        grad_mu[i] = weight * mu[i];
+        grad_logvar[i] = weight * std::expm1(logvar[i]) / 2;
+      }
+    }
+    total += static_cast<double>(reconstruction[b]) + beta * row;
+  }
+  // As torch: the mean over no examples is NaN.
+  *loss = static_cast<T>(total / static_cast<double>(B));
+}
+
+VAEBIAS_FLOAT_AND_DOUBLE(sample_and_kl)
+VAEBIAS_FLOAT_AND_DOUBLE(sample_and_kl_backward)
+VAEBIAS_FLOAT_AND_DOUBLE(nll)
+VAEBIAS_FLOAT_AND_DOUBLE(elbo)
+
+}  // namespace vaebias::cpu

@@ -1,0 +1,178 @@
+// From one small Gram matrix to its principal directions and their distance to the axes: cyclic
+// Jacobi and the assignment problem, written once for a CPU thread (Serial) and a CUDA warp (Warp
+// in alignment.cu). A Group says which lane runs and how lanes wait for and reduce to each other.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+
+#include "host_device.h"
+
+namespace vaebias {
+
+constexpr int kMaxLatents = 64;
+
+struct Least {
+  double value;
+  int index;
+};
+
+struct Serial {
+  static constexpr int lanes = 1;
+  int lane() const { return 0; }
+  void sync() const {}
+  Least least(Least own) const { return own; }
+};
+
+// What the solver works on, carved out of one piece of memory: m x m matrices, row-major.
+struct SolverSpace {
+  double* gram;      // [m, m], destroyed: its diagonal becomes the eigenvalues
+  double* vectors;   // [m, m], column j the j-th eigenvector
+  double* row_potential;
+  double* column_potential;
+  double* shortest;
+  int* order;        // [m] eigenvectors by descending eigenvalue
+  int* row_of;       // [m + 1] the row assigned to each column
+  int* previous;     // [m + 1]
+  int* done;         // [m + 1]
+
+  VAEBIAS_HOST_DEVICE static std::int64_t bytes(std::int64_t m) {
+    return static_cast<std::int64_t>(sizeof(double)) * (2 * m * m + 3 * (m + 1)) +
+           static_cast<std::int64_t>(sizeof(int)) * 4 * (m + 1);
+  }
+  VAEBIAS_HOST_DEVICE SolverSpace(void* memory, int m) {
+    gram = static_cast<double*>(memory);
+    vectors = gram + m * m;
+    row_potential = vectors + m * m;
+    column_potential = row_potential + (m + 1);
+    shortest = column_potential + (m + 1);
+    order = reinterpret_cast<int*>(shortest + (m + 1));
+    row_of = order + (m + 1);
+    previous = row_of + (m + 1);
+    done = previous + (m + 1);
+  }
+};
+
+// Diagonalises `gram` by plane rotations, which find small eigenvalues of a Gram matrix to high
+// relative accuracy (Demmel and Veselic 1992). Ends after 30 sweeps at the latest.
+template <class Group>
+VAEBIAS_HOST_DEVICE inline void jacobi_eigenvectors(const Group& group, const SolverSpace& space,
+                                                    int m) {
+  constexpr double epsilon = 2.220446049250313e-16;
+  double* const a = space.gram;
+  double* const v = space.vectors;
+  double largest = 0;
+  for (int i = 0; i < m; ++i) largest = fmax(largest, fabs(a[i * m + i]));
+  for (int i = group.lane(); i < m * m; i += Group::lanes) v[i] = i / m == i % m ? 1.0 : 0.0;
+  group.sync();
+  bool rotated = true;
+  for (int sweep = 0; sweep < 30 && rotated; ++sweep) {
+    rotated = false;
+    for (int p = 0; p < m - 1; ++p) {
+      for (int q = p + 1; q < m; ++q) {
+        const double app = a[p * m + p], aqq = a[q * m + q], apq = a[p * m + q];
+        // Relative to the pair's own size, and never below what the whole matrix resolves.
+        const double negligible =
+            fmax(epsilon * sqrt(fabs(app) * fabs(aqq)), epsilon * epsilon * largest);
+        if (!(fabs(apq) > negligible)) continue;
+        rotated = true;
+        const double theta = (aqq - app) / (2 * apq);
+        const double t = (theta >= 0 ? 1.0 : -1.0) / (fabs(theta) + sqrt(theta * theta + 1));
+        const double c = 1 / sqrt(t * t + 1), s = t * c;
+        group.sync();  // every lane has read the pivot before one overwrites it
+        for (int k = group.lane(); k < m; k += Group::lanes) {
+          if (k != p && k != q) {
+            const double akp = a[k * m + p], akq = a[k * m + q];
+            a[k * m + p] = a[p * m + k] = c * akp - s * akq;
+            a[k * m + q] = a[q * m + k] = s * akp + c * akq;
+          }
+          const double vkp = v[k * m + p], vkq = v[k * m + q];
+          v[k * m + p] = c * vkp - s * vkq;
+          v[k * m + q] = s * vkp + c * vkq;
+        }
+        if (group.lane() == 0) {
+          a[p * m + p] = app - t * apq;
+          a[q * m + q] = aqq + t * apq;
+          a[p * m + q] = a[q * m + p] = 0;
+        }
+        group.sync();
+      }
+    }
+  }
+  // Ties keep their order, so that equal eigenvalues give one answer on every device.
+  for (int i = group.lane(); i < m; i += Group::lanes) {
+    int rank = 0;
+    for (int j = 0; j < m; ++j) {
+      rank += a[j * m + j] > a[i * m + i] || (a[j * m + j] == a[i * m + i] && j < i);
+    }
+    space.order[rank] = i;
+  }
+  group.sync();
+}
+
+// |entry| of V in the order of descending singular values: latent `row`, direction `column`.
+VAEBIAS_HOST_DEVICE inline double directed(const SolverSpace& space, int m, int row, int column) {
+  return space.vectors[row * m + space.order[column]];
+}
+
+// Gives each latent (row) its own direction (column) so that the sum of |V| is largest: shortest
+// augmenting paths with potentials (Jonker and Volgenant 1987), O(m^3). Column m is the virtual
+// start of each path. Leaves row_of[column].
+template <class Group>
+VAEBIAS_HOST_DEVICE inline void assign_directions(const Group& group, const SolverSpace& space,
+                                                  int m) {
+  for (int j = group.lane(); j <= m; j += Group::lanes) {
+    space.row_potential[j] = space.column_potential[j] = 0;
+    space.row_of[j] = -1;
+  }
+  group.sync();
+  for (int row = 0; row < m; ++row) {
+    for (int j = group.lane(); j <= m; j += Group::lanes) {
+      space.shortest[j] = HUGE_VAL;
+      space.previous[j] = m;
+      space.done[j] = 0;
+      if (j == m) space.row_of[j] = row;
+    }
+    group.sync();
+    int column = m;
+    while (space.row_of[column] >= 0) {
+      const int from = space.row_of[column];
+      group.sync();
+      if (group.lane() == 0) space.done[column] = 1;
+      group.sync();
+      Least own{HUGE_VAL, m};
+      for (int j = group.lane(); j < m; j += Group::lanes) {
+        if (space.done[j]) continue;
+        const double reduced = -fabs(directed(space, m, from, j)) - space.row_potential[from] -
+                               space.column_potential[j];
+        if (reduced < space.shortest[j]) {
+          space.shortest[j] = reduced;
+          space.previous[j] = column;
+        }
+        if (space.shortest[j] < own.value) own = {space.shortest[j], j};
+      }
+      const Least next = group.least(own);
+      for (int j = group.lane(); j <= m; j += Group::lanes) {
+        if (space.done[j]) {
+          space.row_potential[space.row_of[j]] += next.value;
+          space.column_potential[j] -= next.value;
+        } else {
+          space.shortest[j] -= next.value;
+        }
+      }
+      group.sync();
+      column = next.index;
+    }
+    // Hand the columns of the path on, one step back each.
+    if (group.lane() == 0) {
+      while (column != m) {
+        const int before = space.previous[column];
+        space.row_of[column] = space.row_of[before];
+        column = before;
+      }
+    }
+    group.sync();
+  }
+}
+
+}  // namespace vaebias

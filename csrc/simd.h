@@ -1,0 +1,109 @@
+// What the compiler needs to vectorise the CPU kernels: function clones for each
+// instruction set, and exp / log1p as straight-line polynomials that inline into them.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+#include <type_traits>
+
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(VAEBIAS_NO_CLONES)
+// The loader picks the best clone once, by an ifunc; levels as in the x86-64 psABI.
+#define VAEBIAS_CLONES __attribute__((target_clones("default", "arch=x86-64-v3", "arch=x86-64-v4")))
+#else
+#define VAEBIAS_CLONES
+#endif
+
+// A helper must inline into every clone, or it would be compiled for the baseline only.
+#define VAEBIAS_INLINE inline __attribute__((always_inline))
+
+namespace vaebias::simd {
+
+template <class T>
+struct Exp;
+
+template <>
+struct Exp<float> {
+  using Bits = std::uint32_t;
+  static constexpr int mantissa = 23;
+  static constexpr Bits bias = 127;
+  static constexpr float magic = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
+  static constexpr float underflow = -87.33f;  // below, exp(x) is under the least normal number
+  static constexpr float ln2_high = 0.693145752f, ln2_low = 1.42860677e-6f;
+  static constexpr float polynomial[] = {1.0f,           1.000000038f,   0.5000000047f,
+                                         0.1666641551f,  0.0416663529f,  0.008375126398f,
+                                         0.001394110843f};
+};
+
+template <>
+struct Exp<double> {
+  using Bits = std::uint64_t;
+  static constexpr int mantissa = 52;
+  static constexpr Bits bias = 1023;
+  static constexpr double magic = 6755399441055744.0;  // 1.5 * 2^52
+  static constexpr double underflow = -708.39;
+  static constexpr double ln2_high = 0.693147180369123816490, ln2_low = 1.90821492927058770002e-10;
+  static constexpr double polynomial[] = {1.0,
+                                          0.9999999999999999985,
+                                          0.4999999999999999999,
+                                          0.1666666666666670241,
+                                          0.04166666666666669219,
+                                          0.008333333333309527079,
+                                          0.001388888888887188822,
+                                          0.0001984126990921710137,
+                                          0.00002480158735011079562,
+                                          2.755722495839262269e-6,
+                                          2.755725190417491259e-7,
+                                          2.511486952865776494e-8,
+                                          2.092157996495030007e-9};
+};
+
+template <class T, int n>
+VAEBIAS_INLINE T horner(const T (&coefficients)[n], T x) {
+  T sum = coefficients[n - 1];
+#pragma GCC unroll 32
+  for (int i = n - 2; i >= 0; --i) sum = sum * x + coefficients[i];
+  return sum;
+}
+
+// exp(x) for x <= 0, within 1 ulp (tests/ops/test_elbo.py measures it against mpmath);
+// exactly 0 where the result would be subnormal, NaN for NaN.
+template <class T>
+VAEBIAS_INLINE T exp_nonpositive(T x) {
+  using E = Exp<T>;
+  const T inverse_ln2 = static_cast<T>(1.44269504088896340736);
+  // Clamped so that 2^n stays a normal number; written so that NaN passes through.
+  const T clamped = x < E::underflow ? E::underflow : x;
+  const T shifted = clamped * inverse_ln2 + E::magic;
+  const T n = shifted - E::magic;
+  const T r = (clamped - n * E::ln2_high) - n * E::ln2_low;
+  typename E::Bits bits;
+  std::memcpy(&bits, &shifted, sizeof bits);
+  bits = (bits + E::bias) << E::mantissa;  // the integer n sits in the low bits of `shifted`
+  T power;
+  std::memcpy(&power, &bits, sizeof power);
+  const T value = horner(E::polynomial, r) * power;
+  return x < E::underflow ? T(0) : value;
+}
+
+// log(1 + e) for e in [0, 1], within 2 ulp: e times a polynomial in e - 1/2 for log1p(e)/e,
+// which keeps the relative error small down to e = 0.
+VAEBIAS_INLINE float log1p_unit(float e) {
+  constexpr float polynomial[] = {0.8109302199f,   -0.2885271014f,  0.1326090158f, -0.06768818965f,
+                                  0.03663523417f,  -0.02056318243f, 0.01157768518f,
+                                  -0.006788016952f, 0.005250270678f, -0.003176057018f};
+  return e * horner(polynomial, e - 0.5f);
+}
+
+VAEBIAS_INLINE double log1p_unit(double e) {
+  constexpr double polynomial[] = {
+      0.810930216216328764,     -0.2885270990993238966,   0.1326097537542037542,
+      -0.06768864331096429562,  0.03661185452304442513,   -0.02054881191912071423,
+      0.01183379211549827359,   -0.006945394974985512936, 0.004136178969492578875,
+      -0.00249184119479886247,  0.00151538510533750961,   -0.0009288574279277323546,
+      0.0005730446084677867223, -0.0003548204878310238112, 0.0002211917089576656569,
+      -0.0001421000228999902963, 0.00008933303406819271381, -0.00004482844325223256342,
+      0.00002827808358562654376, -0.00003836237445160124533, 0.00002443797394858094711};
+  return e * horner(polynomial, e - 0.5);
+}
+
+}  // namespace vaebias::simd

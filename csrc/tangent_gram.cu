@@ -1,0 +1,95 @@
+// Tangent Grams on CUDA: one block an image. Tangents are formed a tile of pixels at a time in
+// shared memory, each neighbour is read once, and the k x k products stay in registers.
+#include <cmath>
+
+#include "cuda_common.cuh"
+
+namespace vaebias::cuda {
+namespace {
+
+__device__ inline bool within(std::int64_t index, std::int64_t size) {
+  return index >= 0 && index < size;
+}
+
+template <class Pixel, class T>
+__global__ void gram_kernel(const Pixel* images, const std::int64_t* plus, const std::int64_t* minus,
+                            const T* step, std::int64_t M, int k, std::int64_t P, T* gram) {
+  extern __shared__ double tile[];  // [k, kGramTile]
+  __shared__ double slices[kGramThreads];
+  const std::int64_t n = blockIdx.x;
+  const auto missing = [&](int a) { return step[n * k + a] == T(0); };
+  const auto broken = [&](int a) {
+    return !missing(a) && !(within(plus[n * k + a], M) && within(minus[n * k + a], M));
+  };
+  const auto tangent = [&](int a, std::int64_t p) {
+    if (missing(a) || broken(a)) return 0.0;
+    return static_cast<double>(images[plus[n * k + a] * P + p]) -
+           static_cast<double>(images[minus[n * k + a] * P + p]);
+  };
+  const auto write = [&](int a, int b, double sum) {
+    double value = sum * static_cast<double>(step[n * k + a]) * static_cast<double>(step[n * k + b]);
+    if (broken(a) || broken(b)) value = nan("");
+    gram[(n * k + a) * k + b] = gram[(n * k + b) * k + a] = static_cast<T>(value);
+  };
+  gram_of_columns(k, P, false, tile, slices, tangent, write);
+}
+
+// Block (strip of pixels, image m): a thread sums all uses of its pixel, in their order.
+template <class T>
+__global__ void backward_kernel(const T* images, const std::int64_t* plus, const std::int64_t* minus,
+                                const T* step, const T* weight, const std::int64_t* uses,
+                                const std::int64_t* starts, std::int64_t M, std::int64_t k,
+                                std::int64_t P, T* grad_images) {
+  const std::int64_t strips = (P + blockDim.x - 1) / blockDim.x;
+  const std::int64_t m = blockIdx.x / strips;
+  const std::int64_t p = blockIdx.x % strips * blockDim.x + threadIdx.x;
+  if (p >= P) return;
+  T sum = 0;
+  for (std::int64_t use = starts[m]; use < starts[m + 1]; ++use) {
+    const std::int64_t n = uses[use] / (2 * k), a = uses[use] / 2 % k;
+    const T sign = uses[use] % 2 ? T(-1) : T(1);
+    for (std::int64_t b = 0; b < k; ++b) {
+      const T w = sign * step[n * k + a] * weight[(n * k + a) * k + b] * step[n * k + b];
+      const std::int64_t to = plus[n * k + b], from = minus[n * k + b];
+      if (w == T(0) || !within(to, M) || !within(from, M)) continue;
+      sum += w * (images[to * P + p] - images[from * P + p]);
+    }
+  }
+  grad_images[m * P + p] = sum;
+}
+
+}  // namespace
+
+template <class T>
+void tangent_gram(const void* images, std::int64_t images_are_bytes, const std::int64_t* plus,
+                  const std::int64_t* minus, const T* step, std::int64_t M, std::int64_t N,
+                  std::int64_t k, std::int64_t P, T* gram, Stream stream) {
+  if (N == 0 || k == 0) return;
+  const std::size_t shared = sizeof(double) * static_cast<std::size_t>(k * kGramTile);
+  const auto launch = [&](auto* pixels) {
+    gram_kernel<<<static_cast<unsigned>(N), kGramThreads, shared, native(stream)>>>(
+        pixels, plus, minus, step, M, static_cast<int>(k), P, gram);
+  };
+  if (images_are_bytes) {
+    launch(static_cast<const std::uint8_t*>(images));
+  } else {
+    launch(static_cast<const T*>(images));
+  }
+  check_launch("tangent_gram");
+}
+
+template <class T>
+void tangent_gram_backward(const T* images, const std::int64_t* plus, const std::int64_t* minus,
+                           const T* step, const T* weight, const std::int64_t* uses,
+                           const std::int64_t* starts, std::int64_t M, std::int64_t, std::int64_t k,
+                           std::int64_t P, T* grad_images, Stream stream) {
+  if (M == 0 || P == 0) return;
+  backward_kernel<<<static_cast<unsigned>(M * ((P + 255) / 256)), 256, 0, native(stream)>>>(
+      images, plus, minus, step, weight, uses, starts, M, k, P, grad_images);
+  check_launch("tangent_gram_backward");
+}
+
+VAEBIAS_FLOAT_AND_DOUBLE(tangent_gram)
+VAEBIAS_FLOAT_AND_DOUBLE(tangent_gram_backward)
+
+}  // namespace vaebias::cuda

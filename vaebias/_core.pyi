@@ -1,0 +1,12 @@
+from types import ModuleType
+
+PIECE: int
+MAX_LATENTS: int
+COMPILER: str
+CUDA_COMPILER: str
+CUDA_ARCHITECTURES: str
+OPENMP: bool
+cpu: ModuleType
+cuda: ModuleType  # present only where nvcc was found at build time
+
+def instruction_set() -> str: ...

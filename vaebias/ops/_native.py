@@ -1,0 +1,117 @@
+"""How operators reach the kernels: registration, pointers, and the checks that name arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vaebias import _core
+from vaebias.errors import InputError
+
+__all__ = ["check", "define", "float_target", "launch", "runs_on", "same", "widened"]
+
+_HALF = (torch.float16, torch.bfloat16)
+_SUFFIX = {torch.float32: "_f32", torch.float64: "_f64"}
+_LIBRARY = torch.library.Library("vaebias", "DEF")
+
+
+def runs_on(device: torch.device) -> bool:
+    """Whether the kernels were built for this kind of device; if not, references take over."""
+    return device.type == "cpu" or (device.type == "cuda" and hasattr(_core, "cuda"))
+
+
+def define(
+    schema: str,
+    implementation: Callable[..., Any],
+    fake: Callable[..., Any],
+    *,
+    setup_context: Callable[..., None] | None = None,
+    backward: Callable[..., Any] | None = None,
+) -> Callable[..., Any]:
+    """Register ``vaebias::<schema>`` for every device that has kernels and return the operator.
+
+    A plain Library costs about half as much a call as torch.library.custom_op.
+    """
+    name = schema.partition("(")[0]
+    _LIBRARY.define(schema)
+    _LIBRARY.impl(name, implementation, "CPU")
+    if hasattr(_core, "cuda"):
+        _LIBRARY.impl(name, implementation, "CUDA")
+    torch.library.register_fake(f"vaebias::{name}", fake, lib=_LIBRARY)
+    if backward is not None:
+        torch.library.register_autograd(
+            f"vaebias::{name}", backward, setup_context=setup_context, lib=_LIBRARY
+        )
+    operator: Callable[..., Any] = getattr(torch.ops.vaebias, name).default
+    return operator
+
+
+@cache
+def _kernel(name: str, device: str, dtype: torch.dtype) -> Callable[..., None]:
+    kernel: Callable[..., None] = getattr(getattr(_core, device), name + _SUFFIX[dtype])
+    return kernel
+
+
+def launch(name: str, like: Tensor, *arguments: Tensor | float | None) -> None:
+    """Run a kernel of csrc/kernels.h on ``like``'s device and dtype.
+
+    Tensors become addresses and must be contiguous; None becomes the null pointer.
+    """
+    kernel = _kernel(name, like.device.type, like.dtype)
+    crossing = [
+        argument.data_ptr()
+        if isinstance(argument, Tensor)
+        else (0 if argument is None else argument)
+        for argument in arguments
+    ]
+    if like.is_cuda:
+        with torch.cuda.device(like.device):
+            kernel(*crossing, torch.cuda.current_stream().cuda_stream)
+    else:
+        kernel(*crossing, torch.get_num_threads())
+
+
+def widened(tensor: Tensor) -> Tensor:
+    """Float16 and bfloat16 as float32, in which the kernels count; other dtypes as they are."""
+    return tensor.float() if tensor.dtype in _HALF else tensor
+
+
+def float_target(target: Tensor, like: Tensor) -> Tensor:
+    """A target as the kernels read it: bytes as they are, numbers in ``like``'s dtype."""
+    if target.dtype == torch.uint8:
+        return target
+    if target.is_floating_point() or target.dtype == torch.bool:
+        return target.to(like.dtype)
+    raise InputError("target", "uint8 or a floating dtype", target.dtype)
+
+
+def check(
+    name: str,
+    tensor: Tensor,
+    letters: str,
+    dtypes: Sequence[torch.dtype] = (torch.float32, torch.float64, *_HALF),
+) -> None:
+    """Refuse what is not a tensor with the axes of ``letters`` ("B P d") and one of ``dtypes``."""
+    if not isinstance(tensor, Tensor):
+        raise InputError(name, "a torch.Tensor", type(tensor).__name__)
+    axes = letters.split()
+    if tensor.ndim < len(axes) or (tensor.ndim > len(axes) and "..." not in axes):
+        raise InputError(name, f"shape [{', '.join(axes)}]", list(tensor.shape))
+    if tensor.dtype not in dtypes:
+        raise InputError(name, " or ".join(str(dtype) for dtype in dtypes), tensor.dtype)
+
+
+def same(name: str, tensor: Tensor, other_name: str, other: Tensor, *, dtype: bool = True) -> None:
+    """Refuse a tensor whose shape, device or (if asked) dtype is not that of another."""
+    if tensor.shape != other.shape:
+        raise InputError(
+            name, f"the shape of {other_name}, {list(other.shape)}", list(tensor.shape)
+        )
+    if tensor.device != other.device:
+        raise InputError(name, f"the device of {other_name}, {other.device}", tensor.device)
+    if dtype and tensor.dtype != other.dtype:
+        raise InputError(name, f"the dtype of {other_name}, {other.dtype}", tensor.dtype)
