@@ -110,6 +110,8 @@ def fit(
     for name, value in {"steps": steps, "batch_size": batch_size, "log_every": log_every}.items():
         if value < 1:
             raise InputError(name, "at least 1", value)
+    if not 0 < learning_rate < math.inf:
+        raise InputError("learning_rate", "a positive number", learning_rate)
     if seed < 0:
         raise InputError("seed", "a number not below 0", seed)
     _check_shape(objective, grid)
