@@ -17,7 +17,7 @@ from torch import Tensor
 
 import vaebias
 from vaebias.checkpoints.model import FORMATS, Model
-from vaebias.errors import InputError, VaebiasError
+from vaebias.errors import InputError, RunFailedError, VaebiasError
 from vaebias.models import Objective, build
 
 __all__ = ["SUFFIX", "VERSION", "load_objective", "save"]
@@ -51,6 +51,8 @@ def save(
     ------
     InputError
         The provenance is not JSON-able, or the folder does not exist.
+    RunFailedError
+        The file could not be written; an older one is still there.
     """
     path = Path(path)
     if not path.parent.is_dir():
@@ -93,8 +95,14 @@ def load_objective(path: str | Path) -> tuple[Objective, dict[str, Any]]:
     path = Path(path)
     header, state = _read(path)
     try:
-        model = dict(header["model"])
-        objective = build(**model.pop("config"), **model)
+        model = header["model"]
+        objective = build(
+            model["name"],
+            model["image_shape"],
+            model["latents"],
+            model["network"],
+            **model["config"],
+        )
     except (VaebiasError, KeyError, TypeError, ValueError) as error:
         raise InputError(str(path), "a header that describes a known model", error) from error
     _check_state(path, objective.state_dict(), state)
@@ -181,5 +189,7 @@ def _write(path: Path, content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())  # or a power cut may leave the new name with no content
         os.replace(temporary, path)
+    except OSError as error:
+        raise RunFailedError(f"{path} could not be written: {error}") from error
     finally:
         temporary.unlink(missing_ok=True)
