@@ -1,0 +1,168 @@
+"""The learned perturbation: what it does to a grid, and that it does it every time."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from vaebias.data import ArrayGrid, Factor, FactorGrid
+from vaebias.errors import InputError
+from vaebias.perturb import GramPerturbation, PerturbedGrid, gram, mixing_loss, structure
+from vaebias.perturb.gram import coordinates
+
+PAIR = [("x", "y")]
+
+
+@pytest.fixture(scope="module")
+def trained(small_blobs: FactorGrid) -> GramPerturbation:
+    return gram(small_blobs, PAIR, epsilon=0.2, seed=0, steps=300)
+
+
+def test_a_short_training_mixes_the_pair(
+    small_blobs: FactorGrid, trained: GramPerturbation
+) -> None:
+    before = structure(PerturbedGrid(small_blobs, None, 0.2))
+    after = structure(PerturbedGrid(small_blobs, trained))
+    assert before.mixed_share[0, 1] == 0
+    assert after.mixed_share[0, 1] >= 0.95
+    # one sign everywhere, so that one global rotation serves
+    assert (after.grams[:, 0, 1] > 0).mean() >= 0.95
+    assert trained.losses[-1] < 0.1 * trained.losses[0]
+
+
+def test_another_pair_can_be_chosen(small_blobs: FactorGrid) -> None:
+    made = gram(small_blobs, [("y", "size")], epsilon=0.3, steps=300)
+    assert structure(small_blobs).mixed_share[1, 2] < 0.1
+    share = structure(PerturbedGrid(small_blobs, made)).mixed_share
+    # one of three sizes is an inner one, where psi is trained
+    assert share[1, 2] >= 0.8
+    assert share[1, 2] > share[0, 1]
+
+
+def test_several_pairs_are_mixed_together() -> None:
+    rng = np.random.default_rng(0)
+    axes = [Factor(name, np.arange(5)) for name in "abcd"]
+    levels = np.stack(np.unravel_index(np.arange(625), (5, 5, 5, 5)), 1) / 4 - 0.5
+    directions = rng.normal(size=(4, 64)) * np.array([0.2, 0.1, 0.2, 0.1])[:, None]
+    images = (0.5 + levels @ directions).clip(0, 1).astype(np.float32)[:, None, None, :]
+    grid = ArrayGrid("four", axes, images, "rendered")
+    made = gram(grid, [("a", "b"), ("c", "d")], epsilon=0.3, steps=200)
+    before = structure(grid).mixed_share
+    after = structure(PerturbedGrid(grid, made)).mixed_share
+    assert max(before[0, 1], before[2, 3]) < 0.1
+    assert min(after[0, 1], after[2, 3]) >= 0.9
+
+
+def test_patterns_are_bounded_and_the_same_to_the_last_bit_in_any_batch(
+    small_blobs: FactorGrid, trained: GramPerturbation
+) -> None:
+    whole = trained.pattern(small_blobs, np.arange(192))
+    assert whole.dtype == np.float32
+    assert whole.shape == (192, 1, 12, 12)
+    assert np.abs(whole).max() <= 1
+    order = np.random.default_rng(0).permutation(192)
+    last_bit = {"rtol": 0, "atol": 2**-24}
+    np.testing.assert_allclose(trained.pattern(small_blobs, order), whole[order], **last_bit)
+    one = trained.pattern(small_blobs, np.array([50]))
+    np.testing.assert_allclose(one, whole[50:51], **last_bit)
+    assert len(trained.pattern(small_blobs, np.zeros(0, np.int64))) == 0
+
+
+def test_the_seed_decides_and_global_generators_are_left_alone(small_blobs: FactorGrid) -> None:
+    torch.manual_seed(5)
+    np.random.seed(5)  # noqa: NPY002
+    before = torch.rand(1), np.random.rand()  # noqa: NPY002
+    torch.manual_seed(5)
+    np.random.seed(5)  # noqa: NPY002
+    index = np.arange(192)
+    first, again, other = (
+        gram(small_blobs, PAIR, seed=seed, steps=5).pattern(small_blobs, index)
+        for seed in (1, 1, 2)
+    )
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, other)
+    assert (torch.rand(1), np.random.rand()) == before  # noqa: NPY002
+
+
+def test_trains_inside_no_grad_too(small_blobs: FactorGrid) -> None:
+    with torch.no_grad():
+        made = gram(small_blobs, PAIR, steps=40)
+    assert made.losses[-1] < made.losses[0]
+
+
+def test_progress_and_record(small_blobs: FactorGrid) -> None:
+    seen: list[tuple[int, int, float]] = []
+    made = gram(
+        small_blobs, PAIR, epsilon=0.1, seed=7, steps=50, progress=lambda *a: seen.append(a)
+    )
+    assert [step for step, _, _ in seen] == [20, 40, 50]
+    assert tuple(loss for _, _, loss in seen) == made.losses
+    record = json.loads(json.dumps(made.to_json(), allow_nan=False))
+    assert record["pairs"] == [["x", "y"]]
+    assert (record["epsilon"], record["seed"], record["steps"]) == (0.1, 7, 50)
+    assert record["loss_last"] == made.losses[-1]
+
+
+def test_it_travels_between_processes(small_blobs: FactorGrid, trained: GramPerturbation) -> None:
+    index = np.arange(30)
+    copy = pickle.loads(pickle.dumps(trained))
+    np.testing.assert_array_equal(
+        copy.pattern(small_blobs, index), trained.pattern(small_blobs, index)
+    )
+
+
+def test_it_belongs_to_its_grid(small_blobs: FactorGrid, trained: GramPerturbation) -> None:
+    part = small_blobs.restrict(size=[0, 1])
+    with pytest.raises(InputError, match="grid: expected the grid of training"):
+        PerturbedGrid(part, trained).images([0])
+
+
+def test_loss_is_its_formula() -> None:
+    grams = torch.tensor([[[3.0, 0.5], [0.5, 1.0]], [[1.0, 0.9], [0.9, 1.0]]])
+    # relu(2 * 2 + .15 * 4 - 1) = 3.6; relu(0 + .15 * 2 - 1.8) = 0; mean diagonal sums 3
+    assert float(mixing_loss(grams, [(0, 1)])) == pytest.approx(1.8 / 3)
+    assert float(mixing_loss(grams[1:], [(0, 1), (1, 0)])) == 0
+
+
+def test_the_network_sees_each_kind_of_factor_as_it_is() -> None:
+    axes = [
+        Factor("shape", np.arange(3), ordinal=False),
+        Factor("angle", np.arange(5), period=4),  # its last level is the first once more
+        Factor("x", np.arange(3)),
+    ]
+    grid = ArrayGrid("kinds", axes, np.zeros((45, 1, 1, 2), np.uint8), "rendered")
+    w = coordinates(grid, grid.index([[0, 0, 0], [2, 4, 1], [1, 1, 2]]))
+    expected = [[1, 0, 0, 1, 0, -1], [0, 0, 1, 1, 0, 0], [0, 1, 0, 0, 1, 1]]
+    np.testing.assert_allclose(w, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"pairs": []}, "pairs: expected one or more pairs"),
+        ({"pairs": [("x", "x")]}, "pairs: expected one or more pairs of two different"),
+        ({"pairs": ["xy"]}, "pairs: expected one or more pairs"),
+        ({"pairs": [("x", "y", "size")]}, "pairs: expected one or more pairs"),
+        ({"pairs": [("x", "colour")]}, "factors among shape, x, y, found 'colour'"),
+        ({"pairs": [("shape", "x")]}, "pairs: expected factors with an order, found 'shape'"),
+        ({"pairs": [("x", "y")], "steps": 0}, "steps: expected an integer >= 1"),
+        ({"pairs": [("x", "y")], "steps": 1.5}, "steps: expected an integer >= 1"),
+        ({"pairs": [("x", "y")], "seed": -1}, "seed: expected an integer"),
+    ],
+)
+def test_bad_input_is_named_before_any_work(plane: Any, options: dict, message: str) -> None:
+    def never(*_: object) -> None:
+        raise AssertionError("work was done")
+
+    with pytest.raises(InputError, match=message):
+        gram(plane([0.1, 0], [0, 0.1]), progress=never, **options)
+
+
+def test_a_factor_of_two_levels_cannot_be_mixed(small_blobs: FactorGrid) -> None:
+    with pytest.raises(InputError, match="at least 3 levels, found 'x' with 2"):
+        gram(small_blobs.restrict(x=[0, 4]), PAIR)

@@ -1,0 +1,92 @@
+"""Structures of grids whose tangents are known."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from vaebias.data import ArrayGrid, Factor, FactorGrid
+from vaebias.errors import InputError
+from vaebias.perturb import structure
+
+
+def test_grams_are_those_of_the_directions_everywhere(plane: Any) -> None:
+    found = structure(plane([0.2, 0, 0.1], [0, 0.1, 0.1]))
+    expected = np.zeros((3, 3))
+    expected[1:, 1:] = [[0.05, 0.01], [0.01, 0.02]]
+    np.testing.assert_allclose(found.grams, np.broadcast_to(expected, (40, 3, 3)), atol=1e-6)
+    np.testing.assert_allclose(found.variance_share, [0, 5 / 7, 2 / 7], atol=1e-6)
+    assert found.gap[1, 2] == pytest.approx(3 / 7, abs=1e-5)
+    assert found.coupling[1, 2] == pytest.approx(2 / 7, abs=1e-5)
+    assert found.total == 40
+
+
+def test_bytes_and_floats_have_the_same_grams(plane: Any) -> None:
+    x, y = [10, 0, 5], [0, 20, 5]
+    whole = structure(plane(x, y, np.uint8))
+    floats = structure(plane([v / 255 for v in x], [v / 255 for v in y]))
+    np.testing.assert_allclose(whole.grams, floats.grams, rtol=1e-4, atol=1e-8)
+
+
+@pytest.mark.parametrize("degrees", [0, 10, 22, 23, 44, -30, 60, 67, 68, 90])
+def test_mixing_angle_is_the_rotation_of_the_components(plane: Any, degrees: float) -> None:
+    # Components of variance 4 and 1 along a and b turned by the angle: rows of S Rᵀ.
+    c, s = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    found = structure(plane([0.2 * c, -0.1 * s], [0.2 * s, 0.1 * c]))
+    angle = np.degrees(found.mixing_angle[:, 1, 2])
+    # an axis has no direction: 90 and -90 are one angle
+    np.testing.assert_allclose((angle - degrees + 90) % 180, 90, atol=0.05)
+    assert found.mixed_share[1, 2] == (22.5 < abs(degrees) < 67.5)
+    assert found.mixed_share[2, 1] == found.mixed_share[1, 2]
+
+
+def test_a_factor_is_never_mixed_with_itself_or_with_one_without_order(plane: Any) -> None:
+    share = structure(plane([0.1, 0.1], [0.1, -0.0999])).mixed_share
+    np.testing.assert_array_equal(np.diag(share), 0)
+    np.testing.assert_array_equal(share[0], 0)
+
+
+def test_a_flat_grid_has_no_structure(plane: Any) -> None:
+    found = structure(plane([0, 0], [0, 0]))
+    np.testing.assert_array_equal(found.variance_share, 0)
+    np.testing.assert_array_equal(found.mixed_share, 0)
+    record = json.loads(json.dumps(found.to_json(), allow_nan=False))
+    assert record["gap"] == {"shape+x": None, "shape+y": None, "x+y": None}
+
+
+def test_cyclic_neighbours_wrap() -> None:
+    images = np.array([0, 1, 3], np.float32)[:, None, None, None]
+    grid = ArrayGrid("ring", [Factor("hue", np.arange(3), period=3)], images, "rendered")
+    # central differences over two steps: (1 - 3)/2, (3 - 0)/2, (0 - 1)/2
+    np.testing.assert_allclose(structure(grid).grams[:, 0, 0], [1, 2.25, 0.25])
+
+
+def test_chunks_do_not_change_the_grams(small_blobs: FactorGrid) -> None:
+    seen: list[tuple[int, int]] = []
+    whole = structure(small_blobs)
+    bits = structure(small_blobs, memory=4 * 144 * 13 * 50, progress=lambda *at: seen.append(at))
+    np.testing.assert_allclose(bits.grams, whole.grams, rtol=1e-5, atol=1e-7)
+    assert seen == [(50, 192), (100, 192), (150, 192), (192, 192)]
+
+
+def test_a_sample_is_part_of_the_whole(small_blobs: FactorGrid) -> None:
+    whole, part = structure(small_blobs), structure(small_blobs, sample=30, seed=4)
+    assert len(set(part.index.tolist())) == 30
+    np.testing.assert_allclose(part.grams, whole.grams[part.index], rtol=1e-5, atol=1e-7)
+    np.testing.assert_array_equal(structure(small_blobs, 30, seed=4).index, part.index)
+    assert not np.array_equal(structure(small_blobs, 30, seed=5).index, part.index)
+    assert len(structure(small_blobs, sample=10**6).index) == 192
+    with pytest.raises(InputError, match="sample: expected a number of points"):
+        structure(small_blobs, sample=0)
+
+
+def test_blobs_have_their_own_axes(small_blobs: FactorGrid) -> None:
+    record = json.loads(json.dumps(structure(small_blobs).to_json(), allow_nan=False))
+    assert record["mixed_share"]["x+y"] == 0
+    assert record["median_mixing_degrees"]["x+y"] < 1
+    assert sum(record["variance_share"].values()) == pytest.approx(1)
+    assert record["points"] == record["total"] == 192

@@ -1,0 +1,72 @@
+"""The control: noise of the same strength that knows nothing of the factors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vaebias.data.grid import FactorGrid, Index
+from vaebias.errors import InputError
+from vaebias.perturb.perturbation import PERTURBATIONS, Perturbation, check_epsilon
+
+__all__ = ["NoisePerturbation", "noise"]
+
+
+@dataclass(frozen=True)
+class NoisePerturbation(Perturbation):
+    """Independent uniform noise in [-1, 1], fixed for each image by its index."""
+
+    name: ClassVar[str] = "noise"
+    epsilon: float
+    seed: int
+
+    def pattern(
+        self,
+        grid: FactorGrid,
+        index: Index,  # [n]
+    ) -> NDArray[np.float32]:  # [n, C, H, W]
+        """Noise at these points: Philox with the seed as key and the index in the counter."""
+        m = np.empty((len(index), *grid.image_shape), np.float32)
+        for row, i in enumerate(index.tolist()):
+            # the low 128 bits of the counter run through one image's numbers
+            stream = np.random.Philox(key=self.seed, counter=i << 128)
+            np.random.Generator(stream).random(dtype=np.float32, out=m[row])
+        m *= 2
+        m -= 1
+        return m
+
+    def to_json(self) -> dict[str, Any]:
+        """Name, epsilon and seed."""
+        return {"name": self.name, "epsilon": self.epsilon, "seed": self.seed}
+
+
+@PERTURBATIONS.register("noise")
+def noise(grid: FactorGrid, epsilon: float, seed: int = 0) -> NoisePerturbation:
+    """Make uniform noise in [-epsilon, epsilon], one fixed image a point of the grid.
+
+    A data set stays a data set: the same index has the same noise in any batch and order.
+
+    Parameters
+    ----------
+    grid
+        The grid it is for; any grid can be given to its ``pattern``.
+    epsilon
+        Strength in (0, 1].
+    seed
+        Non-negative; another seed, another noise.
+
+    Raises
+    ------
+    InputError
+        For an epsilon outside (0, 1] or a seed that is not an integer in 0..2^128 - 1.
+
+    References
+    ----------
+    The control of Zietlow, Rolinek, Martius, ICML 2021.
+    """
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed < 2**128:
+        raise InputError("seed", "an integer in 0..2^128 - 1", seed)
+    return NoisePerturbation(check_epsilon(epsilon), int(seed))

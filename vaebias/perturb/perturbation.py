@@ -1,0 +1,140 @@
+"""Perturbations of a factor grid, and the grid they make of it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from vaebias.data.cache import ImageCache
+from vaebias.data.grid import FactorGrid, Index
+from vaebias.errors import InputError
+from vaebias.registry import Registry
+
+__all__ = ["PERTURBATIONS", "Perturbation", "PerturbedGrid", "check_epsilon", "unit_images"]
+
+Range = Literal["rescale", "clip"]
+
+
+class Perturbation(ABC):
+    """An image m for every point of a grid, of sup-norm 1 at most, to be added epsilon times.
+
+    Attributes
+    ----------
+    name
+        As registered.
+    epsilon
+        The strength it was made for.
+    """
+
+    name: ClassVar[str]
+    epsilon: float
+
+    @abstractmethod
+    def pattern(
+        self,
+        grid: FactorGrid,
+        index: Index,  # [n]
+    ) -> NDArray[np.float32]:  # [n, C, H, W]
+        """M at these points, in [-1, 1]; the same for a point in any batch and order."""
+
+    @abstractmethod
+    def to_json(self) -> dict[str, Any]:
+        """All that it takes to make the perturbation again, as JSON types."""
+
+
+PERTURBATIONS: Registry[Callable[..., Perturbation]] = Registry("perturbation", "vaebias.perturb")
+
+
+class PerturbedGrid(FactorGrid):
+    """A grid whose images are x' = x + epsilon m, brought back into [0, 1].
+
+    Factors, their order and the index of each image are those of the base. To look at a part,
+    restrict the perturbed grid: a perturbation belongs to the grid it was made for.
+
+    Parameters
+    ----------
+    base
+        The original.
+    perturbation
+        m; None for the original treated alike, which every comparison needs beside it.
+    epsilon
+        Strength, in (0, 1], in units of the pixel range; the perturbation's own by default.
+    range
+        ``"rescale"``: (x' + epsilon) / (1 + 2 epsilon), the same for every variant, so that
+        variances compare. ``"clip"``: x' clipped to [0, 1], as in some rebuilds.
+    cache_bytes
+        Images are kept as they are made, until they fill so much memory; 0 keeps none.
+
+    Raises
+    ------
+    InputError
+        For an epsilon outside (0, 1], none at all, or an unknown range.
+    """
+
+    def __init__(
+        self,
+        base: FactorGrid,
+        perturbation: Perturbation | None,
+        epsilon: float | None = None,
+        range: Range = "rescale",
+        *,
+        cache_bytes: int = 256 * 2**20,
+    ) -> None:
+        if range not in ("rescale", "clip"):
+            raise InputError("range", "'rescale' or 'clip'", repr(range))
+        if epsilon is None and perturbation is not None:
+            epsilon = perturbation.epsilon
+        self.epsilon = check_epsilon(epsilon)
+        self.perturbation = perturbation
+        self._base = base
+        self._range = range
+        name = "original" if perturbation is None else perturbation.name
+        record = {
+            "perturbation": None if perturbation is None else perturbation.to_json(),
+            "epsilon": self.epsilon,
+            "range": range,
+            "base": base.provenance,
+        }
+        super().__init__(f"{base.name}-{name}", base.axes, base.image_shape, base.source, record)
+        self._cache = ImageCache(len(self), self.image_shape, np.dtype(np.float32), cache_bytes)
+
+    def images(
+        self,
+        index: ArrayLike,  # [n]
+    ) -> NDArray[np.float32]:  # [n, C, H, W]
+        """Perturbed images at these points, float32 in [0, 1]."""
+        return self._cache.get(self.check_index(index), self._make)
+
+    def _make(self, index: Index) -> NDArray[np.float32]:
+        x = unit_images(self._base, index)
+        if self.perturbation is not None:
+            m = self.perturbation.pattern(self._base, index)
+            if m.shape != x.shape or not np.abs(m).max(initial=0) <= 1:
+                found = f"{list(m.shape)}, sup-norm {np.abs(m).max(initial=0):.3g}"
+                raise InputError("pattern", f"{list(x.shape)} of sup-norm 1 at most", found)
+            x += np.float32(self.epsilon) * m
+        if self._range == "rescale":
+            x = (x + np.float32(self.epsilon)) / np.float32(1 + 2 * self.epsilon)
+        # after rescaling, only rounding is left to clip
+        return np.clip(x, 0, 1, out=x)
+
+
+def check_epsilon(epsilon: object) -> float:
+    """Epsilon as a float; raises InputError unless it is a number in (0, 1]."""
+    if isinstance(epsilon, int | float | np.number) and not isinstance(epsilon, bool):
+        value = float(epsilon)
+        if 0 < value <= 1:  # false for NaN
+            return value
+    raise InputError("epsilon", "a number in (0, 1]", epsilon)
+
+
+def unit_images(grid: FactorGrid, index: Index) -> NDArray[np.float32]:
+    """The grid's images as float32 in 0..1, in memory of their own."""
+    images = grid.images(index)
+    if images.dtype == np.uint8:
+        return images.astype(np.float32) / np.float32(255)
+    return images.astype(np.float32)

@@ -1,0 +1,183 @@
+"""The local variance structure of a factor grid: which factors' changes look alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import combinations
+from math import prod
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from vaebias.data.grid import FactorGrid, Index
+from vaebias.errors import InputError
+from vaebias.ops import tangent_gram
+
+__all__ = ["Structure", "structure"]
+
+
+@dataclass(frozen=True, eq=False)
+class Structure:
+    """Tangent Gram matrices of a grid's points.
+
+    Attributes
+    ----------
+    grams
+        [N, k, k] G_ab = t_a . t_b, where t_a is the image's change for one step in factor a,
+        in units of pixel value 0..1. Rows of a factor without neighbours are 0.
+    index
+        [N] the points.
+    names
+        The k factors.
+    total
+        Number of points of the grid.
+    """
+
+    grams: NDArray[np.float32]
+    index: Index
+    names: tuple[str, ...]
+    total: int
+
+    @property
+    def variance_share(self) -> NDArray[np.float64]:
+        """[k] share of each factor in the total tangent variance."""
+        variances: NDArray[np.float64] = self._variances().mean(0, dtype=np.float64)
+        total = float(variances.sum())
+        return variances / (total if total > 0 else 1)
+
+    @property
+    def mixed_share(self) -> NDArray[np.float64]:
+        """[k, k] share of points at which two factors' local principal components are mixtures.
+
+        2 abs(G_ab) > abs(G_aa - G_bb): the mixing angle is nearer to 45 degrees than to 0 or 90,
+        so that a VAE that follows the local principal components entangles the two.
+        """
+        mixed = np.abs(2 * self.grams) > np.abs(self._differences())
+        mixed &= ~np.eye(len(self.names), dtype=bool)
+        return np.asarray(mixed.mean(0))
+
+    @property
+    def gap(self) -> NDArray[np.float64]:
+        """[k, k] mean of abs(G_aa - G_bb) / (G_aa + G_bb), where either tangent exists.
+
+        How far the variances of two factors lie apart. Near 0, a VAE finds the original's
+        axes by luck of the seed.
+        """
+        return self._relative(np.abs(self._differences()))
+
+    @property
+    def coupling(self) -> NDArray[np.float64]:
+        """[k, k] mean of 2 abs(G_ab) / (G_aa + G_bb), where either tangent exists."""
+        return self._relative(np.abs(2 * self.grams))
+
+    @property
+    def mixing_angle(self) -> NDArray[np.float32]:
+        """[N, k, k] angle, radians, by which local principal components turn from a towards b.
+
+        atan2(2 G_ab, G_aa - G_bb) / 2, in (-pi/2, pi/2]; plus or minus pi/4 is an even mixture.
+        """
+        return np.asarray(np.arctan2(2 * self.grams, self._differences()) / 2)
+
+    def to_json(self) -> dict[str, Any]:
+        """Means over the points as JSON types; pairs of factors under "a+b"."""
+        # distance of the mixing angle from the nearer axis: 0 to 45 degrees
+        angle = np.abs(self.mixing_angle)
+        angle = np.degrees(np.minimum(angle, np.pi / 2 - angle))
+        return {
+            "factors": list(self.names),
+            "points": len(self.index),
+            "total": self.total,
+            "variance_share": dict(zip(self.names, self.variance_share.tolist(), strict=True)),
+            "mixed_share": self._pairs(self.mixed_share),
+            "gap": self._pairs(self.gap),
+            "coupling": self._pairs(self.coupling),
+            "median_mixing_degrees": self._pairs(np.median(angle, 0)),
+        }
+
+    def _pairs(self, matrix: NDArray[np.floating[Any]]) -> dict[str, float | None]:
+        cells = combinations(enumerate(self.names), 2)
+        values = {f"{a}+{b}": float(matrix[i, j]) for (i, a), (j, b) in cells}
+        return {pair: value if np.isfinite(value) else None for pair, value in values.items()}
+
+    def _variances(self) -> NDArray[np.float32]:  # [N, k]
+        return np.diagonal(self.grams, axis1=1, axis2=2)
+
+    def _differences(self) -> NDArray[np.float32]:  # [N, k, k]
+        variances = self._variances()
+        return variances[:, :, None] - variances[:, None, :]
+
+    def _relative(self, values: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Mean of values / (G_aa + G_bb) over the points where that is positive, else NaN."""
+        variances = self._variances().astype(np.float64)
+        sums = variances[:, :, None] + variances[:, None, :]
+        count = (sums > 0).sum(0)
+        ratios = np.divide(values, sums, out=np.zeros_like(sums), where=sums > 0).sum(0)
+        return np.asarray(
+            np.divide(ratios, count, out=np.full(count.shape, np.nan), where=count > 0)
+        )
+
+
+def structure(
+    grid: FactorGrid,
+    sample: int | None = None,
+    seed: int = 0,
+    *,
+    memory: int = 2**28,
+    progress: Callable[[int, int], None] | None = None,
+) -> Structure:
+    """Tangent Grams over a grid: central differences, one-sided at its edges.
+
+    Parameters
+    ----------
+    grid
+        Any factor grid.
+    sample
+        Number of points, drawn without replacement; None for all of them.
+    seed
+        Of the draw.
+    memory
+        Rough bound in bytes on the images held at once.
+    progress
+        Called as ``progress(points done, points in all)``.
+
+    Raises
+    ------
+    InputError
+        Where ``sample`` is below 1.
+    """
+    if sample is not None and sample < 1:
+        raise InputError("sample", "a number of points >= 1, or None for all", sample)
+    if sample is None or sample >= len(grid):
+        index = np.arange(len(grid), dtype=np.int64)
+    else:
+        rng = np.random.default_rng(seed)
+        # in index order, neighbours of a chunk are mostly in the chunk
+        index = np.sort(rng.choice(len(grid), sample, replace=False))
+    k = len(grid.names)
+    # each point may need 2k + 1 images, and the operator's reference holds its 2k ends once more
+    step = max(1, memory // (4 * prod(grid.image_shape) * (4 * k + 1)))
+    grams = np.empty((len(index), k, k), np.float32)
+    for start in range(0, len(index), step):
+        part = slice(start, start + step)
+        grams[part] = _grams(grid, index[part])
+        if progress is not None:
+            progress(min(start + step, len(index)), len(index))
+    return Structure(grams, index, grid.names, len(grid))
+
+
+def _grams(grid: FactorGrid, index: Index) -> NDArray[np.float32]:  # [n, k, k]
+    neighbours = grid.neighbours(index)
+    needed, position = np.unique(
+        np.concatenate([index, neighbours[neighbours >= 0]]), return_inverse=True
+    )
+    local = np.full(neighbours.shape, -1, np.int64)
+    local[neighbours >= 0] = position[len(index) :]
+    images = grid.images(needed)
+    flat = torch.from_numpy(np.ascontiguousarray(images)).flatten(1)
+    grams = tangent_gram(flat, torch.from_numpy(local), torch.from_numpy(position[: len(index)]))
+    # the operator keeps bytes as they are: their differences are exact
+    unit = 255**2 if images.dtype == np.uint8 else 1
+    return np.asarray(grams.numpy() / np.float32(unit))
