@@ -53,8 +53,14 @@ def gram_alignment_reference(
             contrast[b] = (gram[b].diagonal()[at].log() - squared.log()).sum().clamp_min(0) / 2
             if (squared == 0).any():
                 contrast[b] = torch.inf
-    floats = (x.to(J.dtype) for x in (gram, values, v, distance))
-    return GramAlignment(*floats, permutation, contrast.to(J.dtype))
+    return GramAlignment(
+        gram.to(J.dtype),
+        values.to(J.dtype),
+        v.to(J.dtype),
+        distance.to(J.dtype),
+        permutation,
+        contrast.to(J.dtype),
+    )
 
 
 def _columns_first(jacobian: Tensor, latent_axis: int | None) -> bool:

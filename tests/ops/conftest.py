@@ -1,0 +1,74 @@
+"""Devices, dtypes and tolerances of the kernel tests, and the comparisons they share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import pytest
+import torch
+from torch import Tensor
+
+from vaebias import _core
+
+# One table: what the sum of a few thousand rounded terms may differ by.
+TOLERANCES = {
+    torch.float32: {"rtol": 2e-5, "atol": 2e-5},
+    torch.float64: {"rtol": 1e-11, "atol": 1e-11},
+}
+
+
+@pytest.fixture(params=["cpu", "cuda"])
+def device(request: pytest.FixtureRequest) -> str:
+    if request.param == "cuda":
+        if not hasattr(_core, "cuda"):
+            pytest.skip("the CUDA kernels were not built (no nvcc)")
+        if not torch.cuda.is_available():
+            pytest.skip("there is no CUDA device")
+    return request.param
+
+
+@pytest.fixture(params=[torch.float32, torch.float64], ids=["f32", "f64"])
+def dtype(request: pytest.FixtureRequest) -> torch.dtype:
+    return request.param
+
+
+def _close(found: Tensor, expected: Tensor) -> None:
+    assert found.shape == expected.shape
+    torch.testing.assert_close(found, expected, equal_nan=True, **TOLERANCES[expected.dtype])
+
+
+@pytest.fixture
+def close() -> Callable[[Tensor, Tensor], None]:
+    """Assert that two tensors agree to their dtype's tolerance."""
+    return _close
+
+
+@pytest.fixture
+def same_gradients() -> Callable[..., None]:
+    """Assert that a fused operator and its reference pass the same gradients back.
+
+    Beside the elementwise check stands one of the whole: an elementwise tolerance can hide a
+    gradient that is missing altogether.
+    """
+
+    def check(
+        fused: Callable[..., Tensor | Sequence[Tensor]],
+        reference: Callable[..., Tensor | Sequence[Tensor]],
+        *inputs: Tensor,
+    ) -> None:
+        gradients = []
+        for function in (fused, reference):
+            leaves = [x.detach().clone().requires_grad_(x.is_floating_point()) for x in inputs]
+            outputs = function(*leaves)
+            outputs = [outputs] if isinstance(outputs, Tensor) else list(outputs)
+            generator = torch.Generator().manual_seed(0)
+            upstream = [torch.randn(y.shape, generator=generator).to(y) for y in outputs]
+            wanted = [x for x in leaves if x.requires_grad]
+            gradients.append(torch.autograd.grad(outputs, wanted, upstream))
+        for found, expected in zip(*gradients, strict=True):
+            _close(found, expected)
+            if expected.norm() > 0:
+                assert (found - expected).norm() <= 1e-4 * expected.norm()
+                assert torch.cosine_similarity(found.flatten(), expected.flatten(), dim=0) > 0.9999
+
+    return check
