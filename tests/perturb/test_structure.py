@@ -25,6 +25,19 @@ def test_grams_are_those_of_the_directions_everywhere(plane: Any) -> None:
     assert found.total == 40
 
 
+def test_couplings_of_both_signs_cancel_in_the_signed_one() -> None:
+    # Two levels of z, on which a and b are coupled with one sign, then the other.
+    levels = np.stack(np.unravel_index(np.arange(18), (2, 3, 3)), 1)
+    sign = np.array([1, -1])[levels[:, 0]]
+    images = np.stack([levels[:, 1] + 0.5 * sign * levels[:, 2], levels[:, 2]], 1)
+    axes = [Factor("z", np.arange(2), ordinal=False), *(Factor(n, np.arange(3)) for n in "ab")]
+    grid = ArrayGrid("signs", axes, images[:, None, None].astype(np.float32), "rendered")
+    found = structure(grid)
+    assert found.coupling[1, 2] == pytest.approx(1 / 2.25, abs=1e-6)
+    assert found.signed_coupling[1, 2] == pytest.approx(0, abs=1e-6)
+    assert structure(grid.restrict(z=1)).signed_coupling[0, 1] == pytest.approx(-1 / 2.25)
+
+
 def test_bytes_and_floats_have_the_same_grams(plane: Any) -> None:
     x, y = [10, 0, 5], [0, 20, 5]
     whole = structure(plane(x, y, np.uint8))

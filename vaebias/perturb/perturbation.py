@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,8 +15,6 @@ from vaebias.errors import InputError
 from vaebias.registry import Registry
 
 __all__ = ["PERTURBATIONS", "Perturbation", "PerturbedGrid", "check_epsilon", "unit_images"]
-
-Range = Literal["rescale", "clip"]
 
 
 class Perturbation(ABC):
@@ -80,7 +78,7 @@ class PerturbedGrid(FactorGrid):
         base: FactorGrid,
         perturbation: Perturbation | None,
         epsilon: float | None = None,
-        range: Range = "rescale",
+        range: str = "rescale",
         *,
         cache_bytes: int = 256 * 2**20,
     ) -> None:
@@ -91,7 +89,7 @@ class PerturbedGrid(FactorGrid):
         self.epsilon = check_epsilon(epsilon)
         self.perturbation = perturbation
         self._base = base
-        self._range = range
+        self._rescale = range == "rescale"
         name = "original" if perturbation is None else perturbation.name
         record = {
             "perturbation": None if perturbation is None else perturbation.to_json(),
@@ -117,7 +115,7 @@ class PerturbedGrid(FactorGrid):
                 found = f"{list(m.shape)}, sup-norm {np.abs(m).max(initial=0):.3g}"
                 raise InputError("pattern", f"{list(x.shape)} of sup-norm 1 at most", found)
             x += np.float32(self.epsilon) * m
-        if self._range == "rescale":
+        if self._rescale:
             x = (x + np.float32(self.epsilon)) / np.float32(1 + 2 * self.epsilon)
         # after rescaling, only rounding is left to clip
         return np.clip(x, 0, 1, out=x)

@@ -74,6 +74,15 @@ class Structure:
         return self._relative(np.abs(2 * self.grams))
 
     @property
+    def signed_coupling(self) -> NDArray[np.float64]:
+        """[k, k] mean of 2 G_ab / (G_aa + G_bb), where either tangent exists.
+
+        Far below :attr:`coupling` where the mixtures turn now one way, now the other: no one
+        rotation of the latents serves all points then.
+        """
+        return self._relative(2 * self.grams)
+
+    @property
     def mixing_angle(self) -> NDArray[np.float32]:
         """[N, k, k] angle, radians, by which local principal components turn from a towards b.
 
@@ -94,6 +103,7 @@ class Structure:
             "mixed_share": self._pairs(self.mixed_share),
             "gap": self._pairs(self.gap),
             "coupling": self._pairs(self.coupling),
+            "signed_coupling": self._pairs(self.signed_coupling),
             "median_mixing_degrees": self._pairs(np.median(angle, 0)),
         }
 
