@@ -12,11 +12,26 @@ from torch import Tensor
 from vaebias import _core
 from vaebias.errors import InputError
 
-__all__ = ["check", "define", "float_target", "launch", "runs_on", "same", "widened"]
+__all__ = ["build_info", "check", "define", "float_target", "launch", "runs_on", "same", "widened"]
 
 _HALF = (torch.float16, torch.bfloat16)
 _SUFFIX = {torch.float32: "_f32", torch.float64: "_f64"}
 _LIBRARY = torch.library.Library("vaebias", "DEF")
+
+
+def build_info() -> dict[str, Any]:
+    """How the extension was built and what of it this processor uses, JSON-able.
+
+    Keys: compiler, openmp, instruction_set (of the CPU kernels), cuda_compiler and
+    cuda_architectures (both empty where the build had no nvcc).
+    """
+    return {
+        "compiler": _core.COMPILER,
+        "openmp": _core.OPENMP,
+        "instruction_set": _core.instruction_set(),
+        "cuda_compiler": _core.CUDA_COMPILER,
+        "cuda_architectures": _core.CUDA_ARCHITECTURES,
+    }
 
 
 def runs_on(device: torch.device) -> bool:

@@ -44,12 +44,13 @@ def gram_alignment_reference(
             values[b], v[b], distance[b], contrast[b] = (torch.nan,) * 4
         elif m:
             squared, vectors = torch.linalg.eigh(gram[b][at][:, at])
-            squared, vectors = squared.flip(0).clamp_min(0), vectors.flip(1)
+            squared, vectors = squared.flip(0).clamp_min(0), vectors.detach().flip(1)
             rows, columns = linear_sum_assignment(-vectors.abs().cpu().numpy())
-            vectors[:, columns] *= vectors[rows, columns].sign()
-            values[b, :m], v[b, at, :m] = squared.sqrt(), vectors
-            permutation[b, at] = torch.as_tensor(columns, device=J.device)
-            distance[b] = (vectors - torch.eye(m).to(vectors)[:, columns].T).norm()
+            order = torch.as_tensor(columns, device=J.device)
+            signs = vectors[rows, columns].sign()[order.argsort()]
+            values[b, :m], v[b, at, :m] = squared.sqrt(), vectors * signs
+            permutation[b, at] = order
+            distance[b] = (v[b, at, :m] - torch.eye(m).to(vectors)[order.argsort()].T).norm()
             contrast[b] = (gram[b].diagonal()[at].log() - squared.log()).sum().clamp_min(0) / 2
             if (squared == 0).any():
                 contrast[b] = torch.inf
