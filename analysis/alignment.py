@@ -70,8 +70,7 @@ def align(
     _, d, pixels = jacobian.shape
     if pixels < d:
         raise InputError("jacobian", f"at least as many pixels as latents ({d})", pixels)
-    # the operator takes the longer side for the pixels; a square one it reads as [B, P, d]
-    return gram_alignment(jacobian if pixels > d else jacobian.mT, active)
+    return gram_alignment(jacobian, active, latent_axis=1)
 
 
 @lru_cache(maxsize=128)

@@ -170,7 +170,7 @@ def gram(
         optimiser.zero_grad(set_to_none=True)
         with torch.enable_grad():
             loss = mixing_loss(_grams(grid, psi, strength, index, columns), cells)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
         optimiser.step()
         recent.append(float(loss.detach()))
         if not math.isfinite(recent[-1]):
