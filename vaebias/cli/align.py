@@ -1,0 +1,88 @@
+"""``vaebias align``: how the axes of trained decoders lie to principal directions."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vaebias.errors import InputError
+
+if TYPE_CHECKING:
+    from vaebias.checkpoints import Model
+    from vaebias.data import FactorGrid
+
+
+def align(
+    checkpoints: Annotated[
+        list[Path], typer.Argument(metavar="CKPT...", help="Checkpoints: files or folders.")
+    ],
+    data: Annotated[str, typer.Option(metavar="D", help="Data set, such as dsprites.")],
+    samples: Annotated[int, typer.Option(min=1, help="Images to look at.")] = 256,
+    seed: Annotated[int, typer.Option(min=0, help="Of the images drawn.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    html: Annotated[Path | None, typer.Option(metavar="F", help="Write a page to F.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace F if it exists.")] = False,
+) -> None:
+    """Measure how the latent axes of trained decoders lie to principal directions.
+
+    For each checkpoint: active latents, distance to orthogonality with its chance level,
+    singular values, and cosines with the local principal components and factors of the data.
+    """
+    from rich.console import Console
+    from rich.text import Text
+
+    from vaebias import analysis
+    from vaebias import checkpoints as stored
+    from vaebias import data as datasets
+    from vaebias.cli.progress import watch_points
+    from vaebias.experiments.files import refuse_to_overwrite
+    from vaebias.report import Diagnosed, align_page, page
+
+    if html is not None:
+        refuse_to_overwrite(html, force=force, option="--html")
+    models = [stored.load(path) for path in checkpoints]
+    grid = datasets.load(data)
+    for path, model in zip(checkpoints, models, strict=True):
+        _check(path, model, grid)
+    found = []
+    for path, model in zip(checkpoints, models, strict=True):
+        assert model.decoder is not None
+        with watch_points(str(path), samples) as progress:
+            diagnosis = analysis.diagnose(
+                model.decoder,
+                encoder=model.encoder,
+                data=grid,
+                samples=samples,
+                output=model.output,
+                seed=seed,
+                progress=progress,
+            )
+        found.append(Diagnosed(path, model, diagnosis))
+    if html is not None:
+        page.write(html, align_page(found, grid, samples, seed), force=force, option="--html")
+    if as_json:
+        document = {
+            "data": {"name": grid.name, "source": grid.source, "provenance": grid.provenance},
+            "samples": samples,
+            "seed": seed,
+            "checkpoints": [one.to_json() for one in found],
+        }
+        typer.echo(json.dumps(document, allow_nan=False))
+        return
+    console = Console()
+    for one in found:
+        console.print(Text(f"{one.path} ({one.model.name}, {one.model.format})", style="bold"))
+        console.print(one.diagnosis.table())
+        console.print(Text(one.diagnosis.summary()))
+        console.print()
+
+
+def _check(path: Path, model: Model, grid: FactorGrid) -> None:
+    if model.decoder is None:
+        raise InputError(str(path), "a model with a decoder", f"{model.name}, which has none")
+    if tuple(model.image_shape) != tuple(grid.image_shape):
+        found = f"{grid.name} with images of {tuple(grid.image_shape)}"
+        raise InputError("--data", f"images of {tuple(model.image_shape)} as {path} takes", found)

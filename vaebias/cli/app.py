@@ -1,0 +1,74 @@
+"""The program: its commands, and how errors become one line and an exit code."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from vaebias import __version__
+from vaebias.errors import VaebiasError
+
+__all__ = ["app", "main"]
+
+COMMANDS = ("align", "demo", "doctor")
+"""Each is a function of this name in the module of this name; torch is imported only there."""
+
+INTERRUPTED = 130
+
+
+class _Group(TyperGroup):
+    """Commands whose expected errors are one line on stderr, without a traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except VaebiasError as error:
+            raise _leave(f"error: {error}", error.exit_code) from None
+        except OSError as error:  # a full disk, no permission: nothing that a traceback explains
+            raise _leave(f"error: {error}", 1) from None
+        except KeyboardInterrupt:
+            raise _leave("stopped", INTERRUPTED) from None
+
+
+app = typer.Typer(
+    cls=_Group,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback()
+def _program(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", is_eager=True, callback=lambda asked: _version(asked), help="Show version."
+        ),
+    ] = False,
+) -> None:
+    """Is this disentanglement earned, or a gift of the data's variance structure?"""
+
+
+for _name in COMMANDS:
+    app.command(_name)(getattr(importlib.import_module(f"vaebias.cli.{_name}"), _name))
+
+
+def main() -> None:
+    """Run the program on the arguments of the process."""
+    app(prog_name="vaebias")
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"vaebias {__version__}")
+        raise typer.Exit
+
+
+def _leave(message: str, code: int) -> typer.Exit:
+    typer.echo(" ".join(message.split()), err=True)
+    return typer.Exit(code)

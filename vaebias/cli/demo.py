@@ -1,0 +1,112 @@
+"""``vaebias demo``: the finding on a toy, from images to a page, in minutes."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from vaebias.cli.options import parse_seeds
+from vaebias.errors import InputError, RunFailedError
+
+MODEL, CONTROL = "beta-VAE", "PCL"
+COLUMNS = {
+    "mig": "MIG",
+    "mig.x": "x",
+    "mig.y": "y",
+    "dto": "DtO",
+    "dto.chance": "chance",
+}
+
+
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for the report and all runs.")] = Path("demo"),
+    seeds: Annotated[str, typer.Option(help="Seeds, as 0..2 or 0,3.")] = "0..2",
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Runs at a time; the number of cores by default.")
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Training steps of each run, instead of 3000.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace the report of an earlier demo in the folder.")
+    ] = False,
+) -> None:
+    """Show on a toy that a beta-VAE's score follows the images' variance, and PCL's does not.
+
+    Trains both on soft blobs, on the same blobs with a small learned pattern added, and with
+    noise of the same size; writes report.html and results.json. Stopped half way, the same
+    command goes on; finished runs are not repeated.
+    """
+    started = time.monotonic()
+    wanted = parse_seeds(seeds)
+    report, results = out / "report.html", out / "results.json"
+    _check_folder(out, report, results, force=force)
+    from rich.console import Console
+
+    from vaebias.cli.progress import watch_sweep
+    from vaebias.experiments import find, load_protocol, summarise, sweep
+    from vaebias.experiments.files import write_json
+    from vaebias.report import demo_page, page, structures
+
+    protocol = load_protocol("demo").with_seeds(wanted)
+    if steps is not None:
+        protocol = protocol.with_steps(steps)
+    with watch_sweep(len(protocol.runs())) as listener:
+        done = sweep(protocol, out, jobs=jobs, listener=listener)
+    table = summarise(done.results, COLUMNS, done.failures)
+    finding = find(table, model=MODEL, control=CONTROL)
+    structure = structures(done)
+    command = _command(seeds, steps)
+    html = demo_page(done, table, finding, structure, model=MODEL, command=command)
+    document = {
+        "command": command,
+        "protocol": protocol.to_json(),
+        "finding": finding.to_json(),
+        "table": table.to_json(),
+        "structure": {name: found.to_json() for name, found in structure.items()},
+        "runs": [_record(result.details) for result in done.results],
+        "report": str(report),
+        "seconds": time.monotonic() - started,
+    }
+    page.write(report, html, force=True, option="--out")
+    write_json(results, document)
+    if as_json:
+        typer.echo(json.dumps(document, allow_nan=False))
+    else:
+        console = Console()
+        console.print(table.rich())
+        console.print(finding.text, highlight=False)
+        console.print(f"\nReport: {report}", highlight=False, soft_wrap=True)
+    if done.failures:
+        first = done.failures[0]
+        raise RunFailedError(
+            f"{len(done.failures)} of {len(protocol.runs())} runs failed, recorded in "
+            f"{out / 'failed'}; the first: {first.run.label}: {first.message}"
+        )
+
+
+def _check_folder(out: Path, report: Path, results: Path, *, force: bool) -> None:
+    """Refuse, before any work, a folder with a finished demo or with something else in it."""
+    if out.exists() and not out.is_dir():
+        raise InputError("--out", "a folder", f"{out}, a file")
+    if not force and (report.exists() or results.exists()):
+        found = f"{out}, which holds a finished demo"
+        raise InputError("--out", "a new folder (or --force to replace the report)", found)
+    ours = {"report.html", "results.json", "runs", "failed"}
+    if out.is_dir() and not force and not {entry.name for entry in out.iterdir()} <= ours:
+        found = f"{out}, which holds other files"
+        raise InputError("--out", "a new or empty folder (or --force)", found)
+
+
+def _command(seeds: str, steps: int | None) -> str:
+    options = f" --seeds {seeds}" if seeds != "0..2" else ""
+    return f"vaebias demo{options}" + (f" --steps {steps}" if steps is not None else "")
+
+
+def _record(details: Any) -> dict[str, Any]:
+    return {name: details[name] for name in ("key", "label", "scores", "loss", "seconds")}

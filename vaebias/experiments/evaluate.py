@@ -1,0 +1,142 @@
+"""What is measured on a trained model: its score, its axes, and which factors they mix."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vaebias import analysis, metrics
+from vaebias.data import FactorGrid
+from vaebias.models import Objective
+from vaebias.training import encode_grid
+
+__all__ = ["Evaluation", "evaluate", "factor_correlations"]
+
+SAMPLES = 10_000
+"""Images that scores are computed on, as in disentanglement_lib; all, where there are fewer."""
+POINTS = 512
+"""Images at which the decoder's Jacobian is looked at."""
+
+
+class Evaluation(NamedTuple):
+    """Single numbers by name, and everything they were taken from."""
+
+    scores: dict[str, float | None]
+    details: dict[str, Any]
+
+
+def evaluate(
+    objective: Objective,
+    grid: FactorGrid,
+    *,
+    pairs: tuple[tuple[str, str], ...] = (),
+    seed: int = 0,
+) -> Evaluation:
+    """Score a trained model on the images it was trained on.
+
+    Parameters
+    ----------
+    objective
+        The model; its alignment is measured only where it has a decoder.
+    grid
+        The images.
+    pairs
+        Pairs of factors whose mixtures to look for in the codes.
+    seed
+        Of the sample, where the grid is larger than one.
+    """
+    rng = np.random.default_rng(seed)
+    index = np.arange(len(grid)) if len(grid) <= SAMPLES else grid.sample(SAMPLES, rng)
+    mu, logvar = encode_grid(objective, grid, index)
+    codes, factors = mu.numpy(), grid.factors(index)
+    mig = metrics.mig(codes, factors, names=grid.names).to_json()
+    activity = analysis.active_units(mu, logvar)
+    scores: dict[str, float | None] = {"mig": mig["score"]}
+    scores |= {f"mig.{name}": gap for name, gap in mig["per_factor"].items()}
+    correlations = factor_correlations(codes, factors, grid.names, pairs)
+    for a, b in pairs:
+        scores[f"axes.{a},{b}"] = _weaker(correlations, a, b)
+        scores[f"mixtures.{a},{b}"] = _weaker(correlations, f"{a}+{b}", f"{a}−{b}")
+    details: dict[str, Any] = {
+        "mig": mig,
+        "activity": activity.to_json(),
+        "correlations": {name: values.tolist() for name, values in correlations.items()},
+        "samples": len(index),
+        "diagnosis": None,
+    }
+    if objective.decoder is not None:
+        diagnosis = analysis.diagnose(
+            objective.decode,
+            encoder=objective.encode,
+            data=grid,
+            index=_points(grid, rng),
+            output=objective.output,
+        )
+        details["diagnosis"] = diagnosis.to_json()
+        scores["active"] = float(diagnosis.active.sum())
+        scores |= _alignment(details["diagnosis"])
+    return Evaluation({name: _finite(value) for name, value in scores.items()}, details)
+
+
+def factor_correlations(
+    codes: NDArray[np.floating[Any]],  # [N, d]
+    factors: NDArray[np.integer[Any]],  # [N, k]
+    names: Sequence[str],
+    pairs: Sequence[tuple[str, str]] = (),
+) -> dict[str, NDArray[np.float64]]:
+    """Find how each latent goes with each factor, and with the even mixtures of pairs of them.
+
+    Returns
+    -------
+    dict
+        Absolute Pearson correlations [d] of the codes with each factor ``a`` and, for each
+        pair, with ``a+b`` and ``a−b``, factors in units of their standard deviation. A code that
+        is one factor of a pair has 1 with it and .71 with both mixtures; one rotated by 45
+        degrees has it the other way round.
+    """
+    levels = dict(zip(names, _standard(factors.T), strict=True))
+    targets = dict(levels)
+    for a, b in pairs:
+        targets[f"{a}+{b}"] = levels[a] + levels[b]
+        targets[f"{a}−{b}"] = levels[a] - levels[b]
+    columns = _standard(codes.T)
+    return {
+        name: np.abs(columns @ _standard(target[None])[0]) / len(target)
+        for name, target in targets.items()
+    }
+
+
+def _standard(rows: NDArray[Any]) -> NDArray[np.float64]:
+    """Rows with mean 0 and variance 1; a constant row becomes zeros: it goes with nothing."""
+    centred = rows.astype(np.float64) - rows.mean(axis=1, keepdims=True, dtype=np.float64)
+    spread = centred.std(axis=1, keepdims=True)
+    standard: NDArray[np.float64] = centred / np.where(spread > 1e-12, spread, np.inf)
+    return standard
+
+
+def _weaker(correlations: Mapping[str, NDArray[np.float64]], first: str, second: str) -> float:
+    """Largest correlation of any latent with each of the two; the smaller of these."""
+    return float(min(correlations[first].max(), correlations[second].max()))
+
+
+def _points(grid: FactorGrid, rng: np.random.Generator) -> NDArray[np.int64]:
+    return np.sort(rng.choice(len(grid), min(POINTS, len(grid)), replace=False))
+
+
+def _alignment(diagnosis: Mapping[str, Any]) -> dict[str, float | None]:
+    chance = diagnosis["dto"]["chance"]
+    return {
+        "dto": diagnosis["dto"]["mean"],
+        "dto.chance": None if chance is None else chance["mean"],
+        "ima_contrast": diagnosis["ima_contrast"]["mean"],
+        "cos.components": diagnosis["data"]["matched_components"]["mean"],
+        "cos.factors": diagnosis["data"]["matched_factors"]["mean"],
+    }
+
+
+def _finite(value: float | None) -> float | None:
+    return None if value is None or not math.isfinite(value) else float(value)

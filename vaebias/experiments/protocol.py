@@ -1,0 +1,227 @@
+"""A study written down: data variants x models x seeds, and how each run is trained.
+
+A protocol is a TOML file; `Protocol` is the same as frozen dataclasses. Every run that follows
+from it has a configuration of plain values, whose hash names its folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from vaebias.errors import InputError, UnknownNameError
+from vaebias.experiments.config import from_table, read_toml
+
+__all__ = [
+    "DataSpec",
+    "ModelSpec",
+    "PerturbationSpec",
+    "Protocol",
+    "Run",
+    "VariantSpec",
+    "load_protocol",
+]
+
+_BUNDLED = "vaebias.experiments.protocols"
+
+
+@dataclass(frozen=True)
+class DataSpec:
+    """The data set: a name or path for ``vaebias.data.load``, and its options."""
+
+    name: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class PerturbationSpec:
+    """What all variants share, the original too.
+
+    Attributes
+    ----------
+    epsilon
+        Largest change of a pixel, in units of the image range [0, 1].
+    range
+        How images come back into [0, 1]: ``"rescale"`` or ``"clip"``.
+    pairs
+        Pairs of factors to entangle; evaluated in every variant.
+    """
+
+    epsilon: float
+    range: str = "rescale"
+    pairs: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class VariantSpec:
+    """One version of the data.
+
+    Attributes
+    ----------
+    name
+        How tables call it.
+    method
+        ``"none"`` (the original), or a name in ``vaebias.perturb.PERTURBATIONS``.
+    options
+        Further arguments of the method, as ``seed`` and ``steps``.
+    """
+
+    name: str
+    method: str = "none"
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """One model and its training.
+
+    Attributes
+    ----------
+    name
+        How tables call it.
+    objective
+        A name in ``vaebias.models.MODELS``.
+    latents
+        Number of latents.
+    steps, batch_size, learning_rate, schedule
+        Training budget; ``batch_size`` counts pairs where the objective takes pairs.
+    network
+        A name in ``vaebias.models.NETWORKS``, or a table with ``name`` and options.
+    rate
+        Rate of the discrete Laplace steps between the frames of a pair (paired models only).
+    options
+        Fields of the objective's configuration, as ``beta``.
+    """
+
+    name: str
+    objective: str
+    latents: int
+    steps: int
+    batch_size: int = 64
+    learning_rate: float = 1e-4
+    schedule: str = "constant"
+    network: str | Mapping[str, Any] = "mlp"
+    rate: float | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """A study: every variant x every model x every seed is one run."""
+
+    name: str
+    description: str
+    seeds: tuple[int, ...]
+    data: DataSpec
+    perturbation: PerturbationSpec
+    variants: tuple[VariantSpec, ...]
+    models: tuple[ModelSpec, ...]
+
+    def __post_init__(self) -> None:
+        for kind in ("variants", "models"):
+            names = [spec.name for spec in getattr(self, kind)]
+            _distinct(kind, names)
+        _distinct("seeds", list(self.seeds))
+        if not self.perturbation.epsilon >= 0:
+            raise InputError("perturbation.epsilon", "0 or more", self.perturbation.epsilon)
+        for model in self.models:
+            if model.steps < 1:
+                raise InputError(f"models.{model.name}.steps", "at least 1", model.steps)
+
+    def with_steps(self, steps: int) -> Protocol:
+        """Return the same study with every model trained for ``steps`` steps."""
+        return replace(self, models=tuple(replace(model, steps=steps) for model in self.models))
+
+    def with_seeds(self, seeds: tuple[int, ...]) -> Protocol:
+        """Return the same study over ``seeds``."""
+        return replace(self, seeds=seeds)
+
+    def runs(self) -> tuple[Run, ...]:
+        """Return every run, seeds outermost, so that an early stop leaves whole tables."""
+        return tuple(
+            Run(self.data, self.perturbation, variant, model, seed)
+            for seed in self.seeds
+            for variant in self.variants
+            for model in self.models
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the study as plain values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training run: what it depends on, and nothing else."""
+
+    data: DataSpec
+    perturbation: PerturbationSpec
+    variant: VariantSpec
+    model: ModelSpec
+    seed: int
+
+    def config(self) -> dict[str, Any]:
+        """Return what the result depends on, as plain values; labels are left out."""
+        variant, model = asdict(self.variant), asdict(self.model)
+        del variant["name"], model["name"]
+        return {
+            "data": asdict(self.data),
+            "perturbation": asdict(self.perturbation),
+            "variant": variant,
+            "model": model,
+            "seed": self.seed,
+        }
+
+    @property
+    def key(self) -> str:
+        """Name of the run's folder: the first 16 hex digits of the SHA-256 of its configuration."""
+        canonical = json.dumps(self.config(), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+    @property
+    def label(self) -> str:
+        """The run in words: ``beta-VAE on modified, seed 0``."""
+        return f"{self.model.name} on {self.variant.name}, seed {self.seed}"
+
+
+def load_protocol(name_or_path: str | Path) -> Protocol:
+    """Read a protocol: one that comes with vaebias by its name, or any TOML file by its path.
+
+    Raises
+    ------
+    UnknownNameError
+        Neither a known name nor a file.
+    InputError
+        Not TOML, an unknown or absent key, or a value of the wrong type; the message names
+        the file and the key.
+    """
+    path = Path(name_or_path)
+    if path.suffix == ".toml":
+        try:
+            text = path.read_text(encoding="utf-8")
+        except OSError as error:
+            raise InputError("protocol", "a file that can be read", f"{path} ({error})") from None
+        where = str(path)
+    else:
+        known = {
+            Path(entry.name).stem: entry
+            for entry in resources.files(_BUNDLED).iterdir()
+            if entry.name.endswith(".toml")
+        }
+        if str(name_or_path) not in known:
+            raise UnknownNameError("protocol", str(name_or_path), known)
+        text, where = known[str(name_or_path)].read_text(encoding="utf-8"), f"{name_or_path}.toml"
+    return from_table(Protocol, read_toml(text, where), where)
+
+
+def _distinct(kind: str, names: list[Any]) -> None:
+    if not names:
+        raise InputError(kind, "at least one", "none")
+    for name in names:
+        if names.count(name) > 1:
+            raise InputError(kind, "each only once", f"{name!r} {names.count(name)} times")

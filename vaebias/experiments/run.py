@@ -1,0 +1,202 @@
+"""One run of a study: make its data, train its model, measure, and write it down."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import platform
+import shutil
+import tempfile
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import vaebias
+from vaebias import checkpoints, data, models, perturb, training
+from vaebias.data import FactorGrid
+from vaebias.errors import InputError, UnknownNameError
+from vaebias.experiments.evaluate import evaluate
+from vaebias.experiments.files import write_json
+from vaebias.experiments.protocol import ModelSpec, PerturbationSpec, Protocol, Run, VariantSpec
+from vaebias.experiments.sweep import Event, Listener
+from vaebias.models import Objective
+from vaebias.perturb import Perturbation, PerturbedGrid
+
+__all__ = ["check", "execute", "perturbations", "variant_grid"]
+
+MODEL_FILE = "model.safetensors"
+ORIGINAL = "none"
+_SHARED = ("grid", "epsilon", "pairs", "progress")  # what the protocol gives, not the variant
+
+
+def check(protocol: Protocol) -> None:
+    """Build everything once that the protocol names, so that mistakes show before any training.
+
+    Raises
+    ------
+    InputError, UnknownNameError
+        What does not exist or cannot be, with its place in the protocol.
+    """
+    grid = data.load(protocol.data.name, **protocol.data.options)
+    for pair in protocol.perturbation.pairs:
+        for name in pair:
+            if name not in grid.names:
+                raise UnknownNameError("factor", name, grid.names)
+    for variant in protocol.variants:
+        _options(variant)
+    variant_grid(grid, protocol.perturbation, None)
+    for model in protocol.models:
+        objective = _build(model, grid, seed=0)
+        if objective.pairs != (model.rate is not None):
+            expected = "a value" if objective.pairs else f"none, {model.objective} takes no pairs"
+            raise InputError(f"models.{model.name}.rate", expected, model.rate)
+
+
+def perturbations(
+    protocol: Protocol, tell: Listener | None = None
+) -> dict[str, Perturbation | None]:
+    """Make each variant's perturbation, None for the original; learned ones are trained here."""
+    grid = data.load(protocol.data.name, **protocol.data.options)
+    return {
+        variant.name: _perturbation(grid, protocol.perturbation, variant, tell)
+        for variant in protocol.variants
+    }
+
+
+def variant_grid(
+    grid: FactorGrid, spec: PerturbationSpec, perturbation: Perturbation | None
+) -> PerturbedGrid:
+    """Return a variant of the data; the original (None) is brought into range like the others."""
+    return PerturbedGrid(grid, perturbation, spec.epsilon, range=spec.range)
+
+
+def execute(
+    run: Run,
+    perturbation: Perturbation | None,
+    out: Path,
+    progress: Callable[[int, int], None],
+) -> str | None:
+    """Do one run and write its folder; return None, or what went wrong.
+
+    Whatever an experiment throws is a result about that experiment: it is recorded with its
+    traceback under ``failed/``, and the others go on.
+    """
+    runs = out / "runs"
+    runs.mkdir(parents=True, exist_ok=True)
+    failed = out / "failed" / f"{run.key}.json"
+    folder = Path(tempfile.mkdtemp(prefix=f".{run.key}-", dir=runs))
+    try:
+        _execute(run, perturbation, folder, progress)
+        folder.chmod(0o755)  # mkdtemp keeps others out
+        os.replace(folder, runs / run.key)
+        failed.unlink(missing_ok=True)
+        return None
+    except Exception as error:
+        message = f"{type(error).__name__}: {error}"
+        record = {
+            "config": run.config(),
+            "label": run.label,
+            "error": message,
+            "traceback": traceback.format_exc(),
+        }
+        write_json(failed, record)
+        return message
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _execute(
+    run: Run,
+    perturbation: Perturbation | None,
+    folder: Path,
+    progress: Callable[[int, int], None],
+) -> None:
+    started = time.perf_counter()
+    base = data.load(run.data.name, **run.data.options)
+    grid = variant_grid(base, run.perturbation, perturbation)
+    objective = _build(run.model, grid, seed=run.seed)
+    history = training.fit(
+        objective,
+        grid,
+        run.model.steps,
+        run.model.batch_size,
+        run.model.learning_rate,
+        run.seed,
+        run.model.schedule,
+        pair_rate=1.0 if run.model.rate is None else run.model.rate,
+        progress=lambda done, total, loss: progress(done, total),
+    )
+    scores, details = evaluate(objective, grid, pairs=run.perturbation.pairs, seed=run.seed)
+    checkpoints.save(
+        folder / MODEL_FILE,
+        objective,
+        {"data": grid.provenance, "run": run.config()},
+        seed=run.seed,
+    )
+    write_json(folder / "history.json", history.to_json())
+    record = {
+        "key": run.key,
+        "label": run.label,
+        "config": run.config(),
+        "scores": scores,
+        "details": details,
+        "source": grid.source,
+        "loss": {name: values[-1] for name, values in history.values.items()},
+        "seconds": {"training": history.seconds, "total": time.perf_counter() - started},
+        "versions": {
+            "vaebias": vaebias.__version__,
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+        },
+    }
+    write_json(folder / "result.json", record)
+
+
+def _build(model: ModelSpec, grid: FactorGrid, seed: int) -> Objective:
+    return models.build(
+        model.objective,
+        grid.image_shape,
+        model.latents,
+        model.network,
+        seed=seed,
+        **model.options,
+    )
+
+
+def _options(variant: VariantSpec) -> dict[str, Any]:
+    """Check a variant's options against the perturbation's arguments."""
+    given = dict(variant.options)
+    where = f"variants.{variant.name}.options"
+    if variant.method == ORIGINAL:
+        if given:
+            raise InputError(where, f"none for the method {ORIGINAL!r}", ", ".join(given))
+        return {}
+    parameters = inspect.signature(perturb.PERTURBATIONS[variant.method]).parameters
+    known = [name for name in parameters if name not in _SHARED]
+    for name in given:
+        if name not in known:
+            raise InputError(where, f"options among {', '.join(known)}", repr(name))
+    return given
+
+
+def _perturbation(
+    grid: FactorGrid, spec: PerturbationSpec, variant: VariantSpec, tell: Listener | None
+) -> Perturbation | None:
+    options = _options(variant)
+    if variant.method == ORIGINAL:
+        return None
+
+    def progress(step: int, total: int, *rest: float) -> None:
+        if tell is not None:
+            state = "running" if step < total else "ready"
+            tell(Event(f"perturbation: {variant.name}", state, step, total))
+
+    make = perturb.PERTURBATIONS[variant.method]
+    shared = {"epsilon": spec.epsilon, "pairs": spec.pairs, "progress": progress}
+    parameters = inspect.signature(make).parameters
+    taken = {name: value for name, value in shared.items() if name in parameters}
+    return make(grid, **taken, **options)

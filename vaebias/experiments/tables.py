@@ -1,0 +1,179 @@
+"""Runs into tables: mean (sd) over seeds, failures listed apart."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich import box
+from rich.table import Table as RichTable
+
+from vaebias.experiments.sweep import Failure, Result
+
+__all__ = ["Cell", "Row", "Table", "number", "summarise"]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One score over seeds.
+
+    Attributes
+    ----------
+    values
+        One a run, in the order of the seeds; runs that have no such score are left out.
+    """
+
+    values: tuple[float, ...]
+
+    @property
+    def mean(self) -> float | None:
+        """Mean over the runs, None without any."""
+        return statistics.fmean(self.values) if self.values else None
+
+    @property
+    def sd(self) -> float | None:
+        """Sample standard deviation (n - 1), None for fewer than two runs."""
+        return statistics.stdev(self.values) if len(self.values) > 1 else None
+
+    def __str__(self) -> str:
+        """``.51 (.06)``: mean (sd) as the field prints them; an en dash where there is nothing."""
+        if self.mean is None:
+            return "–"
+        return number(self.mean) + (f" ({number(self.sd)})" if self.sd is not None else "")
+
+    def to_json(self) -> dict[str, Any]:
+        """Return mean, sd and the values."""
+        return {"mean": self.mean, "sd": self.sd, "values": list(self.values)}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One model on one variant of the data."""
+
+    model: str
+    variant: str
+    seeds: tuple[int, ...]
+    cells: Mapping[str, Cell]
+
+    def shown(self, names: Iterable[str]) -> tuple[Cell, ...]:
+        """Return the cells of some scores."""
+        return tuple(self.cells[name] for name in names)
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of mean (sd), and the runs that are not in it because they failed."""
+
+    columns: Mapping[str, str]
+    rows: tuple[Row, ...]
+    failures: tuple[Failure, ...] = ()
+
+    def row(self, model: str, variant: str) -> Row | None:
+        """Return the row of ``model`` on ``variant``, None where no run of it finished."""
+        for row in self.rows:
+            if (row.model, row.variant) == (model, variant):
+                return row
+        return None
+
+    def texts(self) -> tuple[tuple[str, ...], ...]:
+        """Return the rows as strings: model, variant, number of runs, then the columns."""
+        return tuple(
+            (
+                row.model,
+                row.variant,
+                str(len(row.seeds)),
+                *map(str, row.shown(self.columns)),
+            )
+            for row in self.rows
+        )
+
+    def head(self) -> tuple[str, ...]:
+        """Return the headings of `texts`."""
+        return ("model", "data", "runs", *self.columns.values())
+
+    def rich(self, title: str = "") -> RichTable:
+        """Return the table for a terminal."""
+        table = RichTable(title=title or None, box=box.SIMPLE_HEAD, title_justify="left")
+        for position, name in enumerate(self.head()):
+            table.add_column(name, justify="left" if position < 2 else "right", no_wrap=True)
+        previous = None
+        for texts in self.texts():
+            if previous is not None and texts[0] != previous:
+                table.add_section()
+            table.add_row("" if texts[0] == previous else texts[0], *texts[1:])
+            previous = texts[0]
+        return table
+
+    def markdown(self) -> str:
+        """Return the table, and the failures as a list below it, as Markdown."""
+        head = self.head()
+        lines = [
+            "| " + " | ".join(map(_escape, head)) + " |",
+            "|" + "|".join(" --- " if n < 2 else " ---: " for n in range(len(head))) + "|",
+            *("| " + " | ".join(map(_escape, texts)) + " |" for texts in self.texts()),
+        ]
+        if self.failures:
+            lines += ["", "Failed and not in the table:", ""]
+            lines += [f"- {failure.run.label}: {failure.message}" for failure in self.failures]
+        return "\n".join(lines) + "\n"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return rows and failures as plain values."""
+        return {
+            "rows": [
+                {
+                    "model": row.model,
+                    "variant": row.variant,
+                    "seeds": list(row.seeds),
+                    "scores": {name: cell.to_json() for name, cell in row.cells.items()},
+                }
+                for row in self.rows
+            ],
+            "failures": [failure.to_json() for failure in self.failures],
+        }
+
+
+def summarise(
+    results: Sequence[Result],
+    columns: Mapping[str, str],
+    failures: Sequence[Failure] = (),
+) -> Table:
+    """Gather runs of the same model and variant.
+
+    Parameters
+    ----------
+    results
+        Finished runs; rows keep their order.
+    columns
+        Scores to show, ``{name in Result.scores: heading}``.
+    failures
+        Runs that did not finish.
+    """
+    groups: dict[tuple[str, str], list[Result]] = {}
+    for result in results:
+        groups.setdefault((result.run.model.name, result.run.variant.name), []).append(result)
+    models = list(dict.fromkeys(model for model, _ in groups))
+    rows = []
+    for (model, variant), group in sorted(groups.items(), key=lambda g: models.index(g[0][0])):
+        found = sorted(group, key=lambda result: result.run.seed)
+        cells = {name: Cell(_values(found, name)) for name in columns}
+        rows.append(Row(model, variant, tuple(result.run.seed for result in found), cells))
+    return Table(dict(columns), tuple(rows), tuple(failures))
+
+
+def number(value: float) -> str:
+    """Two decimals without the leading zero: ``.51``, ``−.03``, ``1.00``."""
+    text = f"{value:.2f}".replace("-", "−")
+    return text.replace("0.", ".", 1) if text.lstrip("−").startswith("0.") else text
+
+
+def _values(results: Sequence[Result], name: str) -> tuple[float, ...]:
+    values = (result.scores.get(name) for result in results)
+    return tuple(v for v in values if v is not None and math.isfinite(v))
+
+
+def _escape(text: str) -> str:
+    return text.replace("|", "\\|")

@@ -1,0 +1,227 @@
+"""The page of one or more diagnosed decoders."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from vaebias.analysis import Diagnosis
+from vaebias.checkpoints import Model
+from vaebias.data import FactorGrid
+from vaebias.experiments.tables import number
+from vaebias.report import figures
+from vaebias.report.images import strip
+from vaebias.report.page import HtmlTable, render
+from vaebias.report.theme import Picture
+from vaebias.report.traversal import Latent, decode, traverse
+
+__all__ = ["Diagnosed", "align_page"]
+
+SHOWN = 8
+
+
+class Diagnosed(NamedTuple):
+    """A checkpoint, its model, and what was found."""
+
+    path: Path
+    model: Model
+    diagnosis: Diagnosis
+
+    def to_json(self) -> dict[str, Any]:
+        """Return path, model and diagnosis as plain values."""
+        return {
+            "checkpoint": str(self.path),
+            "model": self.model.name,
+            "format": self.model.format,
+            "diagnosis": self.diagnosis.to_json(),
+        }
+
+
+def align_page(found: Sequence[Diagnosed], grid: FactorGrid, samples: int, seed: int) -> str:
+    """Return the page as HTML.
+
+    Parameters
+    ----------
+    found
+        The diagnoses, each with data.
+    grid
+        The data they were made on.
+    samples, seed
+        Of the images that were looked at.
+    """
+    names = _names(found)
+    return render(
+        "align.html.j2",
+        title="How the decoders’ axes lie" if len(found) > 1 else "How the decoder’s axes lie",
+        kind="alignment",
+        summaries=[(name, one.diagnosis.summary()) for name, one in zip(names, found, strict=True)],
+        overview=_overview(names, found),
+        table=_table(names, found),
+        models=[
+            _model(f"m{position}", name, one, grid, seed)
+            for position, (name, one) in enumerate(zip(names, found, strict=True))
+        ],
+        facts=[
+            ("data", f"{grid.name} ({grid.source}): {len(grid):,} images"),
+            ("images looked at", f"{samples:,}, seed {seed}"),
+            ("factors", ", ".join(grid.names)),
+        ],
+    )
+
+
+def _names(found: Sequence[Diagnosed]) -> list[str]:
+    """What to call each: the folder or file name where these differ, else the whole path."""
+    short = [one.path.name if one.path.is_dir() else one.path.stem for one in found]
+    return short if len(set(short)) == len(short) else [str(one.path) for one in found]
+
+
+def _overview(names: Sequence[str], found: Sequence[Diagnosed]) -> dict[str, Picture]:
+    diagnoses = dict(zip(names, (one.diagnosis for one in found), strict=True))
+    cosines: dict[str, dict[str, list[float]]] = {"local components": {}, "factors": {}}
+    for name, d in diagnoses.items():
+        if d.data is not None:
+            cosines["local components"][name] = _mean(d.data.matched_components)
+            cosines["factors"][name] = _mean(d.data.matched_factors)
+    return {
+        "dto": figures.distances(
+            {name: d.distance.tolist() for name, d in diagnoses.items()},
+            {name: None if d.chance is None else d.chance.mean for name, d in diagnoses.items()},
+            title="Distance to orthogonality over the images",
+        ),
+        "spectra": figures.spectra(
+            {name: d.singular_values for name, d in diagnoses.items() if d.active.any()},
+            title="Singular values of the decoders' Jacobians",
+        ),
+        "cosines": figures.score_bars(
+            cosines,
+            label="mean |cos|",
+            title="Decoder directions against the data's local principal components and factors",
+            marks=False,
+        ),
+    }
+
+
+def _mean(values: np.ndarray) -> list[float]:
+    defined = values[~np.isnan(values)]
+    return [float(defined.mean())] if len(defined) else []
+
+
+def _table(names: Sequence[str], found: Sequence[Diagnosed]) -> HtmlTable:
+    rows = []
+    for name, one in zip(names, found, strict=True):
+        d = one.diagnosis
+        json = d.to_json()
+        against = json["data"] or {}
+        rows.append(
+            (
+                name,
+                f"{int(d.active.sum())} of {d.latents}",
+                _cell(json["dto"]),
+                "–" if d.chance is None else number(d.chance.mean),
+                _cell(json["ima_contrast"]),
+                _cell(against.get("matched_components")),
+                _cell(against.get("matched_factors")),
+            )
+        )
+    head = ("model", "active", "DtO", "chance", "c_IMA", "|cos| local PCs", "|cos| factors")
+    return HtmlTable(head, tuple(rows))
+
+
+def _cell(record: dict[str, float | None] | None) -> str:
+    if record is None or record["mean"] is None:
+        return "–"
+    sd = record["sd"]
+    return number(record["mean"]) + (f" ({number(sd)})" if sd is not None else "")
+
+
+def _model(prefix: str, name: str, one: Diagnosed, grid: FactorGrid, seed: int) -> dict[str, Any]:
+    d = one.diagnosis
+    index = np.sort(grid.sample(d.points, np.random.default_rng(seed)))
+    images = torch.from_numpy(grid.images(index))
+    with torch.no_grad():
+        codes = one.model.encoder(images)[0]
+    spread = codes.std(0, correction=0)
+    active = sorted(np.flatnonzero(d.active).tolist(), key=lambda i: -float(spread[i]))
+    few = np.linspace(0, len(index) - 1, min(SHOWN, len(index))).astype(np.int64)
+    shown = images[few]
+    rebuilt = decode(one.model, codes[few])
+    return {
+        "name": name,
+        "path": str(one.path),
+        "notes": d.notes,
+        "facts": _facts(one),
+        "images": strip(shown.numpy(), f"{len(few)} images of the data set"),
+        "rebuilt": strip(rebuilt, f"the same {len(few)} images as the model reconstructs them"),
+        "components": _cosines(d, name, components=True),
+        "factors": _cosines(d, name, components=False),
+        "activity": _activity(d),
+        "latents": _latents(one.model, codes, active, d, prefix),
+    }
+
+
+def _cosines(d: Diagnosis, name: str, *, components: bool) -> Picture | None:
+    if d.data is None or not d.active.any():
+        return None
+    cosines = d.data.cosines_components if components else d.data.cosines_factors
+    columns = (
+        [f"PC {i + 1}" for i in range(cosines.shape[-1])] if components else list(d.data.factors)
+    )
+    rows = np.flatnonzero(d.active)
+    words = "local principal components" if components else "factors"
+    return figures.matrix(
+        np.abs(cosines).mean(0)[rows],
+        [f"z{i + 1}" for i in rows],
+        columns,
+        title=f"Mean |cos| of the latents of {name} with the data's {words}",
+    )
+
+
+def _activity(d: Diagnosis) -> HtmlTable | None:
+    if d.activity is None:
+        return None
+    a = d.activity
+    marks = (a.zietlow2021, a.rolinek2019, a.burda2016)
+    rows = tuple(
+        (
+            f"z{i + 1}",
+            a.regime[i],
+            number(float(a.mean_variance[i])),
+            number(float(np.sqrt(a.mean_spread[i]))),
+            "–" if np.isnan(a.kl[i]) else f"{a.kl[i]:.2f}",
+            *("✓" if mark[i] else "·" for mark in marks),
+        )
+        for i in range(d.latents)
+    )
+    head = ("latent", "regime", "E[σ²]", "sd of μ", "KL, nats")
+    return HtmlTable((*head, "E[σ²] < .8", "sd > .5", "var > .01"), rows, text=2)
+
+
+def _latents(
+    model: Model, codes: torch.Tensor, active: Sequence[int], d: Diagnosis, prefix: str
+) -> tuple[Latent, ...]:
+    notes = []
+    for latent in active:
+        note = ""
+        if d.data is not None:
+            partner = d.data.partner_factors[:, latent]
+            matched = partner[partner >= 0]
+            if len(matched):
+                best = int(np.bincount(matched).argmax())
+                note = f"mostly {d.data.factors[best]}"
+        notes.append(note)
+    # a real code near the middle, not the mean: the mean of a cyclic factor's codes is no image
+    middle = codes[int((codes - codes.mean(0)).square().sum(1).argmin())]
+    return traverse(model, codes, middle, active, prefix=prefix, notes=notes)
+
+
+def _facts(one: Diagnosed) -> list[tuple[str, str]]:
+    d = one.diagnosis
+    return [
+        ("model", f"{one.model.name} ({one.model.format})"),
+        ("active latents", f"{int(d.active.sum())} of {d.latents}, rule {d.rule}"),
+        ("Jacobian", f"{d.points:,} images, {d.differentiation} mode, in the {d.space}"),
+    ]

@@ -1,0 +1,326 @@
+"""The charts of the reports: plain arrays in, an inline SVG out.
+
+Each is laid out for the width of a phone, and says in words what it shows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib
+import matplotlib.ticker
+import numpy as np
+from matplotlib.axes import Axes
+
+from vaebias.report.theme import INK, MARKERS, MUTED, SERIES, WIDTH, Picture, axes, styled, svg
+
+__all__ = [
+    "distances",
+    "matrix",
+    "mixing_angles",
+    "response_maps",
+    "score_bars",
+    "spectra",
+]
+
+
+@styled
+def score_bars(
+    scores: Mapping[str, Mapping[str, Sequence[float]]],
+    *,
+    label: str,
+    title: str,
+    limits: tuple[float, float] = (0.0, 1.0),
+    marks: bool = True,
+) -> Picture:
+    """Bars of the mean over seeds, each seed a mark: ``scores[group][series]``."""
+    groups, series = list(scores), list(next(iter(scores.values())))
+    figure, (ax,) = axes(WIDTH, 2.7)
+    width = 0.8 / len(series)
+    said = []
+    for position, group in enumerate(groups):
+        for number, name in enumerate(series):
+            values = np.asarray(scores[group].get(name, ()), dtype=float)
+            if not len(values):
+                continue
+            x = position + (number - (len(series) - 1) / 2) * width
+            first = position == 0
+            ax.bar(
+                x,
+                values.mean(),
+                width * 0.86,
+                color=SERIES[number % len(SERIES)],
+                alpha=0.85,
+                label=name if first else None,
+            )
+            if marks:
+                beside = np.linspace(-1, 1, len(values)) if len(values) > 1 else np.zeros(1)
+                ax.plot(
+                    x + 0.22 * width * beside,
+                    values,
+                    MARKERS[number % len(MARKERS)],
+                    color=INK,
+                    markersize=4,
+                    markerfacecolor="none",
+                    markeredgewidth=0.9,
+                )
+            ax.annotate(
+                _short(values.mean()),
+                (x, max(values.max(), values.mean())),
+                textcoords="offset points",
+                xytext=(0, 5),
+                ha="center",
+                fontsize=8.5,
+                color=INK,
+            )
+            said.append(f"{group}, {name}: {_short(values.mean())}")
+    ax.set_xticks(range(len(groups)), groups)
+    ax.tick_params(axis="x", length=0)
+    ax.set_ylabel(label)
+    ax.set_ylim(limits[0], limits[1] * 1.04)
+    ax.grid(axis="y")
+    _legend_above(ax, len(series))
+    return svg(figure, f"{title}. {'; '.join(said)}.")
+
+
+@styled
+def distances(
+    values: Mapping[str, Sequence[float]],
+    chance: Mapping[str, float | None],
+    *,
+    label: str = "distance to orthogonality",
+    title: str,
+) -> Picture:
+    """Values of a row on a common axis, and beside each row what random axes would give.
+
+    Up to a dozen values (runs) are drawn as dots with their mean; more (images) as the range
+    of 90 % of them, the quartiles and the median.
+    """
+    figure, (ax,) = axes(WIDTH, 0.75 + 0.38 * len(values))
+    levels = [float(c) for c in chance.values() if c is not None]
+    said = []
+    for row, (name, row_values) in enumerate(values.items()):
+        colour = SERIES[row % len(SERIES)]
+        marker = MARKERS[row % len(MARKERS)]
+        dots = np.asarray(row_values, dtype=float)
+        dots = dots[np.isfinite(dots)]
+        if len(dots) > 12:
+            low, first, middle, third, high = np.quantile(dots, (0.05, 0.25, 0.5, 0.75, 0.95))
+            ax.plot([low, high], [row, row], color=colour, lw=1.2)
+            ax.plot([first, third], [row, row], color=colour, lw=6, alpha=0.45)
+            ax.plot([middle], [row], marker, color=colour, markersize=7)
+            levels.append(high)
+            said.append(f"{name}: median {_short(middle)}")
+        elif len(dots):
+            ax.plot(
+                dots,
+                np.full(len(dots), row),
+                marker,
+                color=colour,
+                markersize=7,
+                alpha=0.75,
+                markeredgewidth=0,
+            )
+            ax.plot([dots.mean()] * 2, [row - 0.3, row + 0.3], color=colour, lw=1.5)
+            levels.append(dots.max())
+            said.append(f"{name}: mean {_short(dots.mean())}")
+        random = chance.get(name)
+        if random is not None:
+            ax.plot([random] * 2, [row - 0.42, row + 0.42], color=INK, lw=1.1, ls=(0, (3, 2)))
+            said.append(f"random axes for {name}: {_short(random)}")
+    drawn = [(row, chance[name]) for row, name in enumerate(values) if chance.get(name) is not None]
+    if drawn:
+        ax.annotate(
+            "random axes",
+            (drawn[0][1] or 0.0, drawn[0][0] - 0.42),
+            textcoords="offset points",
+            xytext=(0, 3),
+            ha="center",
+            fontsize=8.5,
+            color=INK,
+            annotation_clip=False,
+        )
+    ax.set_yticks(range(len(values)), list(values))
+    ax.set_ylim(len(values) - 0.5, -0.55)
+    ax.set_xlim(0, max([*levels, 1e-9]) * 1.1)
+    ax.set_xlabel(label)
+    ax.tick_params(axis="y", length=0)
+    ax.grid(axis="x")
+    ax.spines["left"].set_visible(False)
+    return svg(figure, f"{title}. {'; '.join(said)}.")
+
+
+@styled
+def spectra(
+    singular_values: Mapping[str, np.ndarray],  # each [B, d], descending
+    *,
+    title: str,
+) -> Picture:
+    """Singular values of the decoder's Jacobian by rank: median over images, quartiles as a band.
+
+    Ranks whose median is zero (passive latents) are left off the logarithmic axis.
+    """
+    figure, (ax,) = axes(WIDTH, 2.6)
+    said = []
+    for number, (name, values) in enumerate(singular_values.items()):
+        low, middle, high = np.quantile(values, (0.25, 0.5, 0.75), axis=0)
+        shown = middle > 1e-9 * max(float(middle.max(initial=0.0)), 1e-30)
+        rank = np.flatnonzero(shown) + 1
+        colour = SERIES[number % len(SERIES)]
+        ax.fill_between(rank, low[shown], high[shown], color=colour, alpha=0.18, linewidth=0)
+        ax.plot(
+            rank,
+            middle[shown],
+            marker=MARKERS[number % len(MARKERS)],
+            color=colour,
+            markersize=5,
+            linewidth=1.4,
+            label=name,
+        )
+        said.append(f"{name}: {', '.join(f'{v:.3g}' for v in middle[shown])}")
+    ax.set_yscale("log")
+    ax.yaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda v, _: f"{v:g}"))
+    ax.yaxis.set_minor_formatter(matplotlib.ticker.NullFormatter())
+    ax.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))
+    ax.set_xlabel("rank")
+    ax.set_ylabel("singular value")
+    ax.grid(axis="y")
+    _legend_above(ax, 3)
+    return svg(figure, f"{title}. Medians by rank. {'; '.join(said)}.")
+
+
+@styled
+def mixing_angles(
+    angles: Mapping[str, np.ndarray],  # each [N], radians
+    *,
+    title: str,
+    label: str,
+) -> Picture:
+    """Histograms of the angle between a factor's axis and the local principal component.
+
+    0 and 90 degrees: the component is one of the two factors; 45: an even mixture of both.
+    """
+    figure, panels = axes(WIDTH, 0.75 + 0.85 * len(angles), rows=len(angles))
+    said = []
+    for number, (name, values) in enumerate(angles.items()):
+        degrees = np.degrees(np.abs(values))
+        # 2|G_ab| > |G_aa - G_bb| is the same as an angle within 22.5 degrees of 45.
+        within = float(np.mean(np.abs(degrees - 45) < 22.5)) if len(degrees) else 0.0
+        ax = panels[number]
+        ax.axvspan(22.5, 67.5, color=MUTED, alpha=0.13, linewidth=0)
+        ax.hist(
+            degrees,
+            bins=np.linspace(0, 90, 37).tolist(),
+            weights=np.full(len(degrees), 100 / max(len(degrees), 1)),
+            color=SERIES[number % len(SERIES)],
+            alpha=0.85,
+        )
+        ax.set_xlim(0, 90)
+        ax.set_xticks([0, 22.5, 45, 67.5, 90], ["0°", "22.5°", "45°", "67.5°", "90°"])
+        ax.tick_params(axis="x", labelbottom=number == len(angles) - 1)
+        ax.set_title(f"{name}: mixed at {100 * within:.0f} % of the images", loc="left")
+        said.append(f"{name}: {100 * within:.0f} % between 22.5 and 67.5 degrees")
+    panels[-1].set_xlabel(label)
+    panels[len(panels) // 2].set_ylabel("share of images, %")
+    return svg(figure, f"{title}. {'; '.join(said)}.")
+
+
+@styled
+def matrix(
+    values: np.ndarray,  # [rows, columns]
+    rows: Sequence[str],
+    columns: Sequence[str],
+    *,
+    title: str,
+    limits: tuple[float, float] = (0.0, 1.0),
+    diagonal: bool = True,
+    row_label: str = "",
+    column_label: str = "",
+) -> Picture:
+    """A heat map with its numbers written in: mixed shares, cosines, mutual information."""
+    cell = 0.42
+    figure, (ax,) = axes(
+        min(WIDTH, 1.0 + cell * len(columns) + 0.012 * 9 * max(map(len, rows), default=0)),
+        0.7 + cell * 0.85 * len(rows) + (0.2 if column_label else 0.0),
+    )
+    shown = np.array(values, dtype=float)
+    if not diagonal:
+        np.fill_diagonal(shown, np.nan)
+    map_ = matplotlib.colormaps["cividis"]
+    ax.imshow(shown, cmap=map_, vmin=limits[0], vmax=limits[1], aspect="auto", interpolation="none")
+    said = []
+    for i, row in enumerate(rows):
+        for j, column in enumerate(columns):
+            if np.isnan(shown[i, j]):
+                continue
+            dark = (shown[i, j] - limits[0]) / (limits[1] - limits[0]) < 0.55
+            text = "#ffffff" if dark else "#000000"
+            ax.text(j, i, _short(shown[i, j]), ha="center", va="center", fontsize=8, color=text)
+            if shown[i, j] >= limits[0] + 0.5 * (limits[1] - limits[0]):
+                said.append(f"{row} and {column}: {_short(shown[i, j])}")
+    ax.set_xticks(range(len(columns)), columns)
+    ax.set_yticks(range(len(rows)), rows)
+    ax.xaxis.tick_top()
+    ax.xaxis.set_label_position("top")
+    ax.tick_params(length=0)
+    ax.set_xlabel(column_label)
+    ax.set_ylabel(row_label)
+    for spine in ax.spines.values():
+        spine.set_visible(False)
+    summary = "; ".join(said) if said else "no entry reaches half of the scale"
+    return svg(figure, f"{title}. Largest entries: {summary}.")
+
+
+@styled
+def response_maps(
+    maps: Mapping[str, np.ndarray],  # each [d, a, b]: a latent's mean code over two factors
+    names: tuple[str, str],
+    *,
+    title: str,
+    words: Mapping[str, Sequence[str]],
+) -> Picture:
+    """What each latent answers to, over the plane of two factors: one row a model.
+
+    Bands along an axis: the latent is that factor. Bands along the diagonal: a mixture.
+    """
+    columns = max(len(m) for m in maps.values())
+    figure, panels = axes(WIDTH, 0.35 + 1.28 * len(maps), rows=len(maps), columns=columns)
+    for row, (name, planes) in enumerate(maps.items()):
+        for column in range(columns):
+            ax = panels[row * columns + column]
+            ax.set_xticks([])
+            ax.set_yticks([])
+            for spine in ax.spines.values():
+                spine.set_visible(False)
+            if column >= len(planes):
+                ax.set_visible(False)
+                continue
+            plane = planes[column].T  # first factor to the right, second downwards, as in the image
+            ax.imshow(plane, cmap="cividis", interpolation="none")
+            if np.ptp(plane) > 0:
+                ax.contour(plane, levels=5, colors="#ffffff", linewidths=0.8, alpha=0.75)
+            ax.set_title(words[name][column], fontsize=8, pad=3)
+            if column == 0:
+                ax.set_ylabel(name, fontsize=8.5)
+            if row == len(maps) - 1:
+                ax.set_xlabel(f"{names[0]} →" if column == 0 else "", fontsize=8)
+    said = "; ".join(f"{name}: {', '.join(words[name])}" for name in maps)
+    return svg(figure, f"{title}. {said}.")
+
+
+def _legend_above(ax: Axes, columns: int) -> None:
+    ax.legend(
+        loc="lower left",
+        bbox_to_anchor=(0, 1.0),
+        ncols=columns,
+        borderaxespad=0.2,
+        handlelength=1.2,
+        columnspacing=1.4,
+        handletextpad=0.5,
+    )
+
+
+def _short(value: float) -> str:
+    """Two decimals without the leading zero, as the field writes scores: .51, −.03, 1.00."""
+    text = f"{value:.2f}".replace("-", "−")
+    return text.replace("0.", ".", 1) if text.lstrip("−").startswith("0.") else text

@@ -1,0 +1,66 @@
+"""Images of a data set or a decoder as inline PNG: strips, differences, sheets for a slider."""
+
+from __future__ import annotations
+
+import matplotlib
+import numpy as np
+
+from vaebias.report.theme import Picture, png
+
+__all__ = ["sheet", "strip"]
+
+
+def strip(
+    images: np.ndarray,  # [n, C, H, W], float in [0, 1] or uint8
+    alt: str,
+    *,
+    signed: float | None = None,
+) -> Picture:
+    """Return images side by side, one image pixel a pixel.
+
+    Parameters
+    ----------
+    images
+        [n, C, H, W], 1 or 3 channels.
+    alt
+        What they show, in words.
+    signed
+        For differences: the value drawn in full colour, zero is white (purple to orange).
+    """
+    return sheet(images[None], alt, signed=signed)
+
+
+def sheet(
+    images: np.ndarray,  # [rows, columns, C, H, W], float in [0, 1] or uint8
+    alt: str,
+    *,
+    signed: float | None = None,
+    gap: int = 1,
+    css: str = "pixels",
+) -> Picture:
+    """Return a table of images, ``gap`` clear pixels between them; see `strip`."""
+    colours = _colours(images, signed)
+    rows, columns, height, width, _ = colours.shape
+    canvas = np.zeros(
+        (rows * (height + gap) - gap, columns * (width + gap) - gap, 4), dtype=np.uint8
+    )
+    for row in range(rows):
+        for column in range(columns):
+            top, left = row * (height + gap), column * (width + gap)
+            canvas[top : top + height, left : left + width] = colours[row, column]
+    return png(canvas, alt, css=css)
+
+
+def _colours(images: np.ndarray, signed: float | None) -> np.ndarray:
+    """Return uint8 [..., H, W, 4] from [..., C, H, W]."""
+    if signed is not None:
+        level = np.asarray(images, dtype=np.float64).mean(axis=-3) / (2 * signed) + 0.5
+        return np.asarray(matplotlib.colormaps["PuOr_r"](level.clip(0, 1), bytes=True))
+    pixels = np.asarray(images)
+    if pixels.dtype != np.uint8:
+        pixels = (np.clip(pixels, 0, 1) * 255).round().astype(np.uint8)
+    pixels = np.moveaxis(pixels, -3, -1)
+    if pixels.shape[-1] == 1:
+        pixels = np.repeat(pixels, 3, axis=-1)
+    opaque = np.full((*pixels.shape[:-1], 1), 255, dtype=np.uint8)
+    return np.concatenate([pixels[..., :3], opaque], axis=-1)
