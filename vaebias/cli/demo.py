@@ -36,11 +36,11 @@ def demo(
         bool, typer.Option("--force", help="Replace the report of an earlier demo in the folder.")
     ] = False,
 ) -> None:
-    """Show on a toy that a beta-VAE's score follows the images' variance, and PCL's does not.
+    """Measure on a toy whether scores follow the factors or the images' variance.
 
-    Trains both on soft blobs, on the same blobs with a small learned pattern added, and with
-    noise of the same size; writes report.html and results.json. Stopped half way, the same
-    command goes on; finished runs are not repeated.
+    Trains a beta-VAE and PCL on soft blobs, on the same blobs with a small learned pattern
+    added, and with noise of the same size; writes report.html and results.json. Stopped half
+    way, the same command goes on; finished runs are not repeated.
     """
     started = time.monotonic()
     wanted = parse_seeds(seeds)

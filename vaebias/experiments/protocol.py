@@ -127,8 +127,8 @@ class Protocol:
             names = [spec.name for spec in getattr(self, kind)]
             _distinct(kind, names)
         _distinct("seeds", list(self.seeds))
-        if not self.perturbation.epsilon >= 0:
-            raise InputError("perturbation.epsilon", "0 or more", self.perturbation.epsilon)
+        if not 0 < self.perturbation.epsilon <= 1:
+            raise InputError("perturbation.epsilon", "in (0, 1]", self.perturbation.epsilon)
         for model in self.models:
             if model.steps < 1:
                 raise InputError(f"models.{model.name}.steps", "at least 1", model.steps)

@@ -13,9 +13,10 @@ import multiprocessing
 import os
 import queue
 import signal
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -137,7 +138,8 @@ def sweep(
     for run in runs:
         if run not in todo:
             tell(Event(run.label, "cached", run.model.steps, run.model.steps))
-    shared = perturbations(protocol, tell)
+    with _one_thread():
+        shared = perturbations(protocol, tell)
     workers = min(jobs or cores(), max(len(todo), 1))
     failures = (_here if workers == 1 else _side_by_side)(todo, shared, out, workers, tell)
     by_key = {failure.run.key: failure for failure in failures}
@@ -152,21 +154,27 @@ def _here(
     workers: int,
     tell: Listener,
 ) -> list[Failure]:
-    import torch
-
     from vaebias.experiments.run import execute
 
     failures = []
-    threads = torch.get_num_threads()
-    # One thread here as in the pool: results must not depend on how many runs went side by side.
-    torch.set_num_threads(1)
-    try:
+    with _one_thread():
         for run in todo:
             message = execute(run, shared[run.variant.name], out, _teller(run, tell))
             failures += _conclude(run, message, tell)
+    return failures
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Compute on one thread as in the pool: results must not depend on how many run at a time."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
     finally:
         torch.set_num_threads(threads)
-    return failures
 
 
 def _side_by_side(

@@ -172,8 +172,8 @@ def _cosines(d: Diagnosis, name: str, *, components: bool) -> Picture | None:
     )
     rows = np.flatnonzero(d.active)
     words = "local principal components" if components else "factors"
-    return figures.matrix(
-        np.abs(cosines).mean(0)[rows],
+    return figures.matrices(
+        {"": np.abs(cosines).mean(0)[rows]},
         [f"z{i + 1}" for i in rows],
         columns,
         title=f"Mean |cos| of the latents of {name} with the data's {words}",

@@ -187,20 +187,14 @@ def _structure(structure: Mapping[str, Structure], pair: tuple[str, str]) -> dic
         title=f"Angle of the local principal component in the plane of {pair[0]} and {pair[1]}",
         label=f"angle from {pair[0]} towards {pair[1]}",
     )
-    maps = [
-        (
-            name,
-            figures.matrix(
-                np.asarray(found.mixed_share),
-                found.names,
-                found.names,
-                title=f"Share of images at which a pair of factors is mixed, {name}",
-                diagonal=False,
-            ),
-        )
-        for name, found in structure.items()
-    ]
-    return {"angles": angles, "maps": maps}
+    shares = figures.matrices(
+        {name: found.mixed_share for name, found in structure.items()},
+        first.names,
+        first.names,
+        title="Share of images at which two factors are mixed",
+        diagonal=False,
+    )
+    return {"angles": angles, "shares": shares}
 
 
 def _scores(table: Table, model: str, pair: tuple[str, str]) -> dict[str, Picture]:

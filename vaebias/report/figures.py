@@ -16,7 +16,7 @@ from vaebias.report.theme import INK, MARKERS, MUTED, SERIES, WIDTH, Picture, ax
 
 __all__ = [
     "distances",
-    "matrix",
+    "matrices",
     "mixing_angles",
     "response_maps",
     "score_bars",
@@ -64,18 +64,20 @@ def score_bars(
                     markerfacecolor="none",
                     markeredgewidth=0.9,
                 )
+            # below the axis, where no mark can lie on it
             ax.annotate(
                 _short(values.mean()),
-                (x, max(values.max(), values.mean())),
+                (x, limits[0]),
                 textcoords="offset points",
-                xytext=(0, 5),
+                xytext=(0, -11),
                 ha="center",
                 fontsize=8.5,
-                color=INK,
+                color=SERIES[number % len(SERIES)],
+                annotation_clip=False,
             )
             said.append(f"{group}, {name}: {_short(values.mean())}")
     ax.set_xticks(range(len(groups)), groups)
-    ax.tick_params(axis="x", length=0)
+    ax.tick_params(axis="x", length=0, pad=15)
     ax.set_ylabel(label)
     ax.set_ylim(limits[0], limits[1] * 1.04)
     ax.grid(axis="y")
@@ -179,8 +181,9 @@ def spectra(
         )
         said.append(f"{name}: {', '.join(f'{v:.3g}' for v in middle[shown])}")
     ax.set_yscale("log")
+    ax.yaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1, 2, 5)))
+    ax.yaxis.set_minor_locator(matplotlib.ticker.NullLocator())
     ax.yaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda v, _: f"{v:g}"))
-    ax.yaxis.set_minor_formatter(matplotlib.ticker.NullFormatter())
     ax.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))
     ax.set_xlabel("rank")
     ax.set_ylabel("singular value")
@@ -226,48 +229,55 @@ def mixing_angles(
 
 
 @styled
-def matrix(
-    values: np.ndarray,  # [rows, columns]
+def matrices(
+    values: Mapping[str, np.ndarray],  # each [rows, columns]
     rows: Sequence[str],
     columns: Sequence[str],
     *,
     title: str,
     limits: tuple[float, float] = (0.0, 1.0),
     diagonal: bool = True,
-    row_label: str = "",
-    column_label: str = "",
 ) -> Picture:
-    """A heat map with its numbers written in: mixed shares, cosines, mutual information."""
-    cell = 0.42
-    figure, (ax,) = axes(
-        min(WIDTH, 1.0 + cell * len(columns) + 0.012 * 9 * max(map(len, rows), default=0)),
-        0.7 + cell * 0.85 * len(rows) + (0.2 if column_label else 0.0),
+    """Heat maps side by side with their numbers written in: mixed shares, cosines.
+
+    Parameters
+    ----------
+    values
+        A matrix under its heading; no heading where it is empty.
+    rows, columns
+        What they stand for, the same in all.
+    limits
+        Values of the darkest and the lightest colour.
+    diagonal
+        Whether a diagonal means anything.
+    """
+    margin = 0.25 + 0.075 * max(map(len, rows), default=0)
+    cell = min(0.46, (WIDTH - margin) / len(values) / (len(columns) + 0.35))
+    figure, panels = axes(
+        margin + len(values) * cell * (len(columns) + 0.35),
+        0.35 + cell * len(rows) + (0.2 if any(values) else 0),
+        columns=len(values),
     )
-    shown = np.array(values, dtype=float)
-    if not diagonal:
-        np.fill_diagonal(shown, np.nan)
-    map_ = matplotlib.colormaps["cividis"]
-    ax.imshow(shown, cmap=map_, vmin=limits[0], vmax=limits[1], aspect="auto", interpolation="none")
     said = []
-    for i, row in enumerate(rows):
-        for j, column in enumerate(columns):
-            if np.isnan(shown[i, j]):
-                continue
-            dark = (shown[i, j] - limits[0]) / (limits[1] - limits[0]) < 0.55
-            text = "#ffffff" if dark else "#000000"
-            ax.text(j, i, _short(shown[i, j]), ha="center", va="center", fontsize=8, color=text)
-            if shown[i, j] >= limits[0] + 0.5 * (limits[1] - limits[0]):
-                said.append(f"{row} and {column}: {_short(shown[i, j])}")
-    ax.set_xticks(range(len(columns)), columns)
-    ax.set_yticks(range(len(rows)), rows)
-    ax.xaxis.tick_top()
-    ax.xaxis.set_label_position("top")
-    ax.tick_params(length=0)
-    ax.set_xlabel(column_label)
-    ax.set_ylabel(row_label)
-    for spine in ax.spines.values():
-        spine.set_visible(False)
-    summary = "; ".join(said) if said else "no entry reaches half of the scale"
+    for ax, (name, given) in zip(panels, values.items(), strict=True):
+        shown = np.array(given, dtype=float)
+        if not diagonal:
+            np.fill_diagonal(shown, np.nan)
+        ax.imshow(shown, cmap="cividis", vmin=limits[0], vmax=limits[1], interpolation="none")
+        for i, j in zip(*np.nonzero(np.isfinite(shown)), strict=True):
+            level = (shown[i, j] - limits[0]) / (limits[1] - limits[0])
+            colour = "#ffffff" if level < 0.55 else "#000000"
+            text = _short(shown[i, j])
+            ax.text(j, i, text, ha="center", va="center", fontsize=8, color=colour)
+            if level >= 0.5 and (diagonal or i < j):
+                said.append(f"{name} {rows[i]} and {columns[j]} {text}".strip())
+        ax.set_xticks(range(len(columns)), columns)
+        ax.set_yticks(range(len(rows)), rows if ax is panels[0] else [])
+        ax.set_title(name, pad=6)
+        ax.tick_params(length=0, labeltop=True, labelbottom=False)
+        for spine in ax.spines.values():
+            spine.set_visible(False)
+    summary = "; ".join(said) if said else "none reaches half of the scale"
     return svg(figure, f"{title}. Largest entries: {summary}.")
 
 
@@ -309,6 +319,8 @@ def response_maps(
 
 
 def _legend_above(ax: Axes, columns: int) -> None:
+    if not ax.get_legend_handles_labels()[0]:
+        return
     ax.legend(
         loc="lower left",
         bbox_to_anchor=(0, 1.0),

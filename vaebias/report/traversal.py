@@ -70,11 +70,16 @@ def traverse(
                 id=f"{prefix}-{latent + 1}",
                 name=name,
                 note=notes[position] if notes else "",
-                values=tuple(f"{value:+.1f}".replace("-", "−") for value in values),
+                values=tuple(map(_short, values)),
                 strip=sheet(frames[None], alt, gap=0),
             )
         )
     return tuple(shown)
+
+
+def _short(value: float) -> str:
+    text = f"{value:.1f}"
+    return "0.0" if text == "-0.0" else text.replace("-", "−")
 
 
 @torch.no_grad()

@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from vaebias import checkpoints, models
+from vaebias.cli import app
+
+RUN = CliRunner()
+NETWORK = {"name": "mlp", "hidden": [8]}
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    path = tmp_path / "model.safetensors"
+    checkpoints.save(path, models.build("beta_vae", (1, 24, 24), 3, NETWORK, seed=0), {})
+    return path
+
+
+def _error(*arguments: object) -> tuple[int, str]:
+    result = RUN.invoke(app, ["align", *map(str, arguments)])
+    assert result.stdout == ""
+    lines = result.stderr.strip().splitlines()
+    assert len(lines) == 1
+    return result.exit_code, lines[0]
+
+
+def test_json_is_one_document_on_stdout_and_nothing_else(checkpoint: Path) -> None:
+    result = RUN.invoke(
+        app, ["align", str(checkpoint), "--data", "blobs", "--samples", "16", "--json"]
+    )
+    assert result.exit_code == 0, result.stderr
+    found = json.loads(result.stdout)
+    assert found["data"]["name"] == "blobs"
+    (one,) = found["checkpoints"]
+    assert one["checkpoint"] == str(checkpoint)
+    assert one["model"] == "beta_vae"
+    assert one["diagnosis"]["points"] == 16
+    assert one["diagnosis"]["latents"] == 3
+
+
+def test_table_and_page_for_people(checkpoint: Path, tmp_path: Path) -> None:
+    page = tmp_path / "pages" / "align.html"
+    result = RUN.invoke(
+        app, ["align", str(checkpoint), "--data", "blobs", "--samples", "16", "--html", str(page)]
+    )
+    assert result.exit_code == 0, result.stderr
+    assert "distance to orthogonality" in result.stdout
+    assert "<!doctype html>" in page.read_text()
+
+
+def test_missing_checkpoint_is_named(tmp_path: Path) -> None:
+    code, line = _error(tmp_path / "absent", "--data", "blobs")
+    assert code == 2
+    assert (
+        line == f"error: {tmp_path / 'absent'}: expected a checkpoint, found no such file or folder"
+    )
+
+
+def test_damaged_checkpoint_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "bad.safetensors"
+    path.write_bytes(b"\x00" * 9)
+    code, line = _error(path, "--data", "blobs")
+    assert code == 2
+    assert line.startswith(f"error: {path}: expected a complete safetensors file")
+
+
+def test_images_of_another_shape_are_refused(checkpoint: Path) -> None:
+    code, line = _error(checkpoint, "--data", "dsprites")
+    assert code == 2
+    assert "expected images of (1, 24, 24)" in line
+    assert "found dsprites with images of (1, 64, 64)" in line
+
+
+def test_model_without_a_decoder_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "pcl.safetensors"
+    checkpoints.save(path, models.build("pcl", (1, 24, 24), 3, NETWORK, seed=0), {})
+    code, line = _error(path, "--data", "blobs")
+    assert code == 2
+    assert line == f"error: {path}: expected a model with a decoder, found pcl, which has none"
+
+
+def test_existing_page_is_kept_without_force(checkpoint: Path, tmp_path: Path) -> None:
+    page = tmp_path / "align.html"
+    page.write_text("mine")
+    code, line = _error(checkpoint, "--data", "blobs", "--html", page)
+    assert code == 2
+    assert line == (
+        f"error: --html: expected a new file (or --force to replace it), found {page}, which exists"
+    )
+    assert page.read_text() == "mine"

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from vaebias import __version__
+from vaebias.cli import app
+
+RUN = CliRunner()
+
+
+def one_line(result: Result) -> str:
+    """The one line that a failed command says on stderr."""
+    lines = result.stderr.strip().splitlines()
+    assert len(lines) == 1, result.stderr
+    assert result.stdout == ""
+    return lines[0]
+
+
+def test_version_is_that_of_the_package() -> None:
+    result = RUN.invoke(app, ["--version"])
+    assert (result.exit_code, result.stdout) == (0, f"vaebias {__version__}\n")
+
+
+@pytest.mark.parametrize("command", [[], ["align"], ["demo"], ["doctor"]])
+def test_every_command_has_help(command: list[str]) -> None:
+    result = RUN.invoke(app, [*command, "--help"])
+    assert result.exit_code == 0
+    assert "Usage" in result.stdout
+
+
+def test_help_does_not_wait_for_torch() -> None:
+    code = (
+        "import sys; from vaebias.cli import app; from typer.testing import CliRunner;"
+        "CliRunner().invoke(app, ['--help']); sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    "arguments", [["nope"], ["demo", "--nope"], ["align"], ["demo", "--jobs", "0"]]
+)
+def test_wrong_usage_exits_with_2(arguments: list[str]) -> None:
+    assert RUN.invoke(app, arguments).exit_code == 2
+
+
+def test_unknown_data_set_lists_the_known_ones(tmp_path: Path) -> None:
+    from vaebias import checkpoints, models
+
+    path = tmp_path / "m.safetensors"
+    checkpoints.save(path, models.build("vae", (1, 8, 8), 2, seed=0), {})
+    page = tmp_path / "page.html"
+    result = RUN.invoke(app, ["align", str(path), "--data", "nope", "--html", str(page)])
+    assert result.exit_code == 2
+    assert one_line(result).startswith("error: unknown data set 'nope'; known: blobs, ")
+    assert not page.exists()
+
+
+def test_interrupted_command_exits_with_130(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from vaebias import experiments
+
+    def interrupted(*args: object, **kwargs: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(experiments, "sweep", interrupted)
+    result = RUN.invoke(app, ["demo", "--out", str(tmp_path / "d")])
+    assert result.exit_code == 130
+    assert one_line(result) == "stopped"
+
+
+def test_full_disk_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from vaebias import experiments
+
+    def full(*args: object, **kwargs: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(experiments, "sweep", full)
+    result = RUN.invoke(app, ["demo", "--out", str(tmp_path / "d")])
+    assert result.exit_code == 1
+    assert one_line(result) == "error: [Errno 28] No space left on device"

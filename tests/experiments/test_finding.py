@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from vaebias.experiments.finding import Finding, find
+from vaebias.experiments.tables import Cell, Row, Table
+
+VARIANTS = ("original", "modified", "noise")
+
+
+def _find(
+    model: Sequence[Sequence[float]], control: Sequence[Sequence[float]] | None = None
+) -> Finding:
+    rows = [
+        Row(name, variant, tuple(range(len(values))), {"mig": Cell(tuple(values))})
+        for name, cells in (("beta-VAE", model), ("PCL", control or ()))
+        for variant, values in zip(VARIANTS, cells, strict=False)
+    ]
+    return find(Table({"mig": "MIG"}, tuple(rows)))
+
+
+ORIGINAL, MODIFIED, NOISE = (0.5, 0.6), (0.1, 0.2), (0.45, 0.55)
+CONTROL = ((0.85, 0.86), (0.84, 0.86), (0.8, 0.81))
+
+
+def test_clear_effect_is_called_one() -> None:
+    found = _find((ORIGINAL, MODIFIED, NOISE), CONTROL)
+    assert found.shows
+    assert "by .40 in the mean, where noise costs .05" in found.text
+    assert "can still be found" in found.text
+
+
+def test_overlapping_runs_show_no_effect_however_far_apart_the_means() -> None:
+    found = _find(((0.5, 0.9), (0.1, 0.55), NOISE), CONTROL)
+    assert not found.shows
+    assert found.falls is False
+    assert "the effect does not show" in found.text
+    assert "can still be found" not in found.text
+
+
+def test_fall_that_noise_explains_is_not_put_down_to_structure() -> None:
+    found = _find((ORIGINAL, MODIFIED, (0.2, 0.3)), CONTROL)
+    assert found.falls
+    assert not found.beyond_noise
+    assert not found.shows
+    assert "noise costs .30 where the modification costs .40" in found.text
+
+
+def test_control_that_falls_as_well_is_said_to() -> None:
+    found = _find((ORIGINAL, MODIFIED, NOISE), ((0.8, 0.9), (0.3, 0.4), (0.8, 0.8)))
+    assert not found.shows
+    assert "it loses as well" in found.text
+
+
+def test_rise_under_noise_is_no_negative_cost() -> None:
+    assert "noise costs .00" in _find((ORIGINAL, MODIFIED, (0.7, 0.8)), CONTROL).text
+
+
+def test_one_seed_is_called_one_seed() -> None:
+    found = _find(((0.5,), (0.1,), (0.5,)), ((0.8,), (0.8,), (0.8,)))
+    assert "One seed tells nothing about the spread" in found.text
+
+
+def test_without_a_control_nothing_is_shown() -> None:
+    found = _find((ORIGINAL, MODIFIED, NOISE))
+    assert found.spared is None
+    assert not found.shows
+
+
+@pytest.mark.parametrize("missing", range(3))
+def test_missing_runs_leave_nothing_to_say(missing: int) -> None:
+    cells = [list(values) for values in (ORIGINAL, MODIFIED, NOISE)]
+    cells[missing] = []
+    found = _find(cells, CONTROL)
+    assert found.falls is None
+    assert not found.shows
+    assert found.to_json()["text"] == "Too few runs of beta-VAE finished to say anything."

@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+
+import numpy as np
+import pytest
+
+from vaebias.report import figures
+from vaebias.report.theme import Picture
+
+SCORES = {"beta-VAE": {"a": [0.5, 0.7], "b": [0.1]}, "PCL": {"a": [0.9, 0.9], "b": []}}
+RNG = np.random.default_rng(0)
+
+PICTURES = {
+    "score_bars": lambda: figures.score_bars(SCORES, label="MIG", title="MIG"),
+    "distances of runs": lambda: figures.distances(
+        {"a": [0.4, 0.6], "b": []}, {"a": 1.5, "b": None}, title="DtO"
+    ),
+    "distances of images": lambda: figures.distances(
+        {"a": [*RNG.random(50), float("nan")]}, {"a": 1.5}, title="DtO"
+    ),
+    "spectra": lambda: figures.spectra({"a": np.array([[4.0, 2.0, 0.0]])}, title="spectra"),
+    "mixing_angles": lambda: figures.mixing_angles(
+        {"a": np.array([0.0, 0.0]), "b": np.array([np.pi / 4, 0.0])}, title="angles", label="angle"
+    ),
+    "matrices": lambda: figures.matrices(
+        {"one": np.array([[1.0, 0.8], [0.8, 1.0]]), "two": np.zeros((2, 2))},
+        ["x", "y"],
+        ["x", "y"],
+        title="shares",
+        diagonal=False,
+    ),
+    "response_maps": lambda: figures.response_maps(
+        {"a": np.zeros((1, 3, 4)), "b": RNG.random((2, 3, 4))},
+        ("x", "y"),
+        title="responses",
+        words={"a": ["x .99"], "b": ["x+y .9", "x−y .8"]},
+    ),
+}
+
+WORDS = {
+    "score_bars": "MIG. beta-VAE, a: .60; beta-VAE, b: .10; PCL, a: .90.",
+    "distances of runs": "DtO. a: mean .50; random axes for a: 1.50.",
+    "spectra": "spectra. Medians by rank. a: 4, 2.",
+    "mixing_angles": (
+        "angles. a: 0 % between 22.5 and 67.5 degrees; b: 50 % between 22.5 and 67.5 degrees."
+    ),
+    "matrices": "shares. Largest entries: one x and y .80.",
+    "response_maps": "responses. a: x .99; b: x+y .9, x−y .8.",
+}
+
+
+@pytest.fixture(params=PICTURES)
+def named(request: pytest.FixtureRequest) -> tuple[str, Picture]:
+    return request.param, PICTURES[request.param]()
+
+
+def test_chart_is_well_formed_and_says_what_it_shows(named: tuple[str, Picture]) -> None:
+    name, picture = named
+    root = ET.fromstring(str(picture.html))
+    assert root.attrib["role"] == "img"
+    assert root.attrib["aria-label"] == picture.alt
+    if name in WORDS:
+        assert picture.alt == WORDS[name]
+
+
+def test_median_of_many_values_passes_over_undefined_ones() -> None:
+    values = [*np.linspace(0, 1, 51), float("nan")]
+    assert "median .50" in figures.distances({"a": values}, {}, title="t").alt
+
+
+def test_angle_counts_as_mixed_as_the_gram_rule_says() -> None:
+    grams = RNG.normal(size=(500, 2, 7))
+    grams = grams @ grams.transpose(0, 2, 1)
+    a, b, cross = grams[:, 0, 0], grams[:, 1, 1], grams[:, 0, 1]
+    share = round(100 * float(np.mean(2 * np.abs(cross) > np.abs(a - b))))
+    angles = np.arctan2(2 * cross, a - b) / 2
+    assert f"g: {share} %" in figures.mixing_angles({"g": angles}, title="t", label="l").alt
