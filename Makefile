@@ -1,0 +1,61 @@
+# The front door. demo, test and lint make their own .venv; all they need is Python 3.10+,
+# a C++17 compiler and the package index. On a machine with nvcc the CUDA kernels are built too.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+SOURCES := setup.py pyproject.toml CMakeLists.txt constraints.txt $(shell git ls-files csrc vaebias analysis 2>/dev/null)
+
+.PHONY: demo test lint develop bench bench-quick sanitize clean
+
+demo: $(VENV)/installed ## the finding on this machine, in some minutes: demo/report.html
+	$(BIN)/vaebias demo --out demo --force
+
+test: $(VENV)/tools ## the test suite
+	@echo "== Testing: kernels against their references, then every layer above them"
+	$(BIN)/pytest
+
+lint: $(VENV)/tools ## style, types, and DESIGN's arrows between packages
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	@rm -rf build/tree && mkdir -p build/tree && cp -r vaebias build/tree/vaebias && cp -r analysis build/tree/vaebias/analysis
+	cd build/tree && $(CURDIR)/$(BIN)/mypy -p vaebias --config-file $(CURDIR)/pyproject.toml
+	cd build/tree && $(CURDIR)/$(BIN)/lint-imports --config $(CURDIR)/pyproject.toml --no-cache
+
+develop: $(VENV)/tools ## an editable install: Python changes are seen at once, C++ ones on the next `make develop`
+	$(PIP) install --constraint constraints.txt --editable .
+
+bench: $(VENV)/tools ## every benchmark, and a table of ratios
+	$(BIN)/python benchmarks/run.py
+
+bench-quick: $(VENV)/tools ## the main sizes only, in under two minutes
+	$(BIN)/python benchmarks/run.py --quick
+
+sanitize: $(VENV)/tools ## the kernel tests on a build with the address and undefined-behaviour sanitizers
+	VAEBIAS_SANITIZE=ON VAEBIAS_CUDA=OFF $(PIP) install --no-deps --upgrade --target build/sanitized .
+	LD_PRELOAD="$$($${CXX:-c++} -print-file-name=libasan.so) $$($${CXX:-c++} -print-file-name=libubsan.so)" \
+		ASAN_OPTIONS=detect_leaks=0 PYTHONPATH=build/sanitized $(BIN)/pytest tests/ops -k "not compile"
+
+clean: ## what the targets above made
+	rm -rf build dist demo *.egg-info $(VENV) vaebias/_core*.so
+
+$(VENV)/made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+		{ echo "make: vaebias needs Python 3.10 or newer; found $$($(PYTHON) --version 2>&1). Name one with PYTHON=..."; exit 1; }
+	@command -v $${CXX:-c++} > /dev/null || \
+		{ echo "make: no C++17 compiler was found ($${CXX:-c++}). Install one (Debian, Ubuntu: apt-get install g++; Fedora: dnf install gcc-c++; macOS: xcode-select --install) or set CXX."; exit 1; }
+	@echo "== Making $(VENV)"
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install 'pip>=25.1'
+	@touch $@
+
+$(VENV)/installed: $(VENV)/made $(SOURCES)
+	@echo "== Installing vaebias and what it stands on into $(VENV) (constraints.txt); this builds the kernels"
+	@rm -rf build/lib* build/bdist*
+	$(PIP) install --constraint constraints.txt .
+	@touch $@
+
+$(VENV)/tools: $(VENV)/installed
+	@echo "== Installing the tools for tests and lint"
+	$(PIP) install --constraint constraints.txt --group test --group lint
+	@touch $@

@@ -1,0 +1,121 @@
+"""Run the benchmarks, print every group's ratios, and keep them as results/<device>.json.
+
+python benchmarks/run.py            all of them
+python benchmarks/run.py --quick    the groups of QUICK, in under two minutes
+python benchmarks/run.py -k elbo    what pytest's -k selects (nothing is written)
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import re
+import subprocess
+import sys
+import tempfile
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import torch
+
+HERE = Path(__file__).parent
+OURS = "vaebias"
+QUICK = "(elbo and 64 and uint8) or (local_variance and 9 and float32) or alignment and 256"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Benchmarks of the vaebias kernels.")
+    parser.add_argument("--quick", action="store_true", help="the main sizes only")
+    parser.add_argument("-k", dest="select", help="as pytest's -k; nothing is written")
+    options = parser.parse_args()
+    select = QUICK if options.quick else options.select
+
+    with tempfile.TemporaryDirectory() as folder:
+        record = Path(folder) / "benchmarks.json"
+        command = [
+            *(sys.executable, "-m", "pytest", str(HERE), "-q", "--benchmark-only"),
+            *("-o", "addopts=--import-mode=importlib", "-o", "filterwarnings="),
+            *("-o", "python_files=bench_*.py", "-o", "python_functions=bench_*"),
+            *("--benchmark-warmup=on", "--benchmark-min-rounds=7", "--benchmark-max-time=1.0"),
+            *("--benchmark-disable-gc", f"--benchmark-json={record}"),
+            *(("-k", select) if select else ()),
+        ]
+        code = subprocess.run(command, stdout=sys.stderr, check=False).returncode
+        if not record.exists():
+            return code or 1
+        measured = json.loads(record.read_text())["benchmarks"]
+
+    groups = summarise(measured)
+    show(groups)
+    if select is None and code == 0:
+        target = HERE / "results" / f"{device_name()}.json"
+        target.parent.mkdir(exist_ok=True)
+        target.write_text(json.dumps(machine() | {"groups": groups}, indent=1) + "\n")
+        print(f"\nwritten: {target}")
+    return code
+
+
+def summarise(measured: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Median seconds of each contender, and how many times slower than ours the others are."""
+    groups: dict[str, dict[str, Any]] = {}
+    for one in measured:
+        info, median = one["extra_info"], one["stats"]["median"]
+        group = groups.setdefault(one["group"], {"seconds": {}, "moved_bytes": info["moved"]})
+        group["seconds"][info["contender"]] = median
+    for group in groups.values():
+        ours = group["seconds"].get(OURS)
+        if ours:
+            others = {k: v / ours for k, v in group["seconds"].items() if k != OURS}
+            group["times_ours"] = {k: round(v, 2) for k, v in others.items()}
+            group["gigabytes_per_second"] = round(group["moved_bytes"] / ours / 1e9, 2)
+    return groups
+
+
+def show(groups: dict[str, dict[str, Any]]) -> None:
+    """Print a line a group: our median, what it moves, and the others' times over ours."""
+    width = max(map(len, groups), default=0)
+    for name, group in groups.items():
+        ours = group["seconds"].get(OURS)
+        if ours is None:
+            continue
+        ratios = ", ".join(f"{k} {v:.2f}x" for k, v in group["times_ours"].items())
+        speed = f"{1e3 * ours:9.3f} ms {group['gigabytes_per_second']:7.2f} GB/s"
+        print(f"{name:{width}} {speed}  {ratios}")
+
+
+def device_name() -> str:
+    """Name the results after the GPU where there is one, else after the processor."""
+    name = torch.cuda.get_device_name() if torch.cuda.is_available() else processor()
+    return re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-")
+
+
+def processor() -> str:
+    """The processor's own name for itself."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return f"{line.partition(':')[2].strip()} {torch.get_num_threads()} cores"
+    except OSError:
+        pass
+    return f"{platform.machine()} {torch.get_num_threads()} cores"
+
+
+def machine() -> dict[str, Any]:
+    """What the numbers were measured on."""
+    from vaebias import __version__
+    from vaebias.ops import build_info
+
+    return {
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else processor(),
+        "date": datetime.now(timezone.utc).date().isoformat(),
+        "vaebias": __version__,
+        "torch": torch.__version__,
+        "build": build_info(),
+        "threads": torch.get_num_threads(),
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())
