@@ -10,6 +10,7 @@ import pytest
 from vaebias import checkpoints
 from vaebias.errors import InputError, UnknownNameError
 from vaebias.experiments.protocol import Protocol
+from vaebias.experiments.run import execute
 from vaebias.experiments.sweep import Event, sweep
 
 
@@ -99,6 +100,28 @@ def test_perturbations_are_shared_by_all_runs(
     assert made == [0]
     assert done.perturbations["original"] is None
     assert done.perturbations["noise"] is not None
+
+
+def test_rest_of_a_killed_sweep_is_cleared_away(tiny: Protocol, tmp_path: Path) -> None:
+    rest = tmp_path / "runs" / f".{tiny.runs()[0].key}-abc"
+    rest.mkdir(parents=True)
+    (rest / "history.json").write_text("{")
+    sweep(tiny, tmp_path, jobs=1)
+    assert not rest.exists()
+
+
+def test_run_that_another_sweep_finished_meanwhile_is_no_failure(
+    tiny: Protocol, tmp_path: Path
+) -> None:
+    run = tiny.runs()[0]
+
+    def overtake(step: int, total: int) -> None:
+        if not (tmp_path / "runs" / run.key).exists():
+            assert execute(run, None, tmp_path, lambda step, total: None) is None
+
+    assert execute(run, None, tmp_path, overtake) is None
+    assert [entry.name for entry in (tmp_path / "runs").iterdir()] == [run.key]
+    assert not (tmp_path / "failed").exists()
 
 
 def test_mistake_in_the_protocol_writes_nothing(tiny: Protocol, tmp_path: Path) -> None:

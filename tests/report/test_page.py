@@ -170,5 +170,6 @@ def test_traversal_runs_over_the_range_of_the_codes() -> None:
     (latent,) = traverse(model, codes, torch.zeros(2), [1], prefix="p", notes=["n"])
     assert latent.id == "p-2"
     assert latent.name == "latent 2"
+    assert latent.at == 5
     assert (latent.values[0], latent.values[5], latent.values[-1]) == ("−1.0", "0.0", "1.0")
     assert np.array(latent.values).size == 11

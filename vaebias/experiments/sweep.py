@@ -12,7 +12,9 @@ import json
 import multiprocessing
 import os
 import queue
+import shutil
 import signal
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -138,6 +140,9 @@ def sweep(
     for run in runs:
         if run not in todo:
             tell(Event(run.label, "cached", run.model.steps, run.model.steps))
+    for run in todo:
+        for rest in (out / "runs").glob(f".{run.key}-*"):  # of a sweep that was killed
+            shutil.rmtree(rest)
     with _one_thread():
         shared = perturbations(protocol, tell)
     workers = min(jobs or cores(), max(len(todo), 1))
@@ -236,10 +241,19 @@ _worker: dict[str, Any] = {}
 def _start_worker(news: multiprocessing.Queue[Event], stop: Any) -> None:
     os.environ["OMP_NUM_THREADS"] = "1"  # before torch and OpenBLAS are loaded
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
+    threading.Thread(target=_follow_parent, daemon=True).start()
     import torch
 
     torch.set_num_threads(1)
     _worker.update(news=news, stop=stop)
+
+
+def _follow_parent() -> None:
+    """End this process with its parent: one that was killed can no longer say stop."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _work(run: Run, perturbation: Perturbation | None, out: Path) -> str | None:

@@ -56,7 +56,7 @@ def align_page(found: Sequence[Diagnosed], grid: FactorGrid, samples: int, seed:
     names = _names(found)
     return render(
         "align.html.j2",
-        title="How the decoders’ axes lie" if len(found) > 1 else "How the decoder’s axes lie",
+        title="Latent axes against principal directions",
         kind="alignment",
         summaries=[(name, one.diagnosis.summary()) for name, one in zip(names, found, strict=True)],
         overview=_overview(names, found),
@@ -167,13 +167,19 @@ def _cosines(d: Diagnosis, name: str, *, components: bool) -> Picture | None:
     if d.data is None or not d.active.any():
         return None
     cosines = d.data.cosines_components if components else d.data.cosines_factors
-    columns = (
+    names = (
         [f"PC {i + 1}" for i in range(cosines.shape[-1])] if components else list(d.data.factors)
     )
+    mean = np.abs(cosines).mean(0)
+    # a factor without order, as a shape, has no direction; nor has a component without variance
+    present = np.flatnonzero(mean.any(0))
     rows = np.flatnonzero(d.active)
+    if not len(present):
+        return None
+    columns = [names[i] for i in present]
     words = "local principal components" if components else "factors"
     return figures.matrices(
-        {"": np.abs(cosines).mean(0)[rows]},
+        {"": mean[np.ix_(rows, present)]},
         [f"z{i + 1}" for i in rows],
         columns,
         title=f"Mean |cos| of the latents of {name} with the data's {words}",

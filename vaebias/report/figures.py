@@ -253,9 +253,11 @@ def matrices(
     """
     margin = 0.25 + 0.075 * max(map(len, rows), default=0)
     cell = min(0.46, (WIDTH - margin) / len(values) / (len(columns) + 0.35))
+    letters = max(map(len, columns), default=0)
+    slanted = 0.075 * letters > cell
     figure, panels = axes(
         margin + len(values) * cell * (len(columns) + 0.35),
-        0.35 + cell * len(rows) + (0.2 if any(values) else 0),
+        0.35 + cell * len(rows) + 0.2 * any(values) + 0.045 * letters * slanted,
         columns=len(values),
     )
     said = []
@@ -271,7 +273,12 @@ def matrices(
             ax.text(j, i, text, ha="center", va="center", fontsize=8, color=colour)
             if level >= 0.5 and (diagonal or i < j):
                 said.append(f"{name} {rows[i]} and {columns[j]} {text}".strip())
-        ax.set_xticks(range(len(columns)), columns)
+        if slanted:
+            ax.set_xticks(
+                range(len(columns)), columns, rotation=35, ha="left", rotation_mode="anchor"
+            )
+        else:
+            ax.set_xticks(range(len(columns)), columns)
         ax.set_yticks(range(len(rows)), rows if ax is panels[0] else [])
         ax.set_title(name, pad=6)
         ax.tick_params(length=0, labeltop=True, labelbottom=False)

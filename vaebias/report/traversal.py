@@ -21,12 +21,13 @@ REACH = (0.02, 0.98)
 
 
 class Latent(NamedTuple):
-    """One latent of the page: its slider, and the strip of frames that it moves over."""
+    """One latent of the page: its slider, where it starts, and the frames that it moves over."""
 
     id: str
     name: str
     note: str
     values: tuple[str, ...]
+    at: int
     strip: Picture
 
 
@@ -71,6 +72,7 @@ def traverse(
                 name=name,
                 note=notes[position] if notes else "",
                 values=tuple(map(_short, values)),
+                at=int(np.abs(values - float(start[latent])).argmin()),
                 strip=sheet(frames[None], alt, gap=0),
             )
         )
