@@ -12,7 +12,17 @@ from torch import Tensor
 from vaebias import _core
 from vaebias.errors import InputError
 
-__all__ = ["build_info", "check", "define", "float_target", "launch", "runs_on", "same", "widened"]
+__all__ = [
+    "build_info",
+    "check",
+    "define",
+    "eager",
+    "float_target",
+    "launch",
+    "runs_on",
+    "same",
+    "widened",
+]
 
 _HALF = (torch.float16, torch.bfloat16)
 _SUFFIX = {torch.float32: "_f32", torch.float64: "_f64"}
@@ -49,7 +59,8 @@ def define(
 ) -> Callable[..., Any]:
     """Register ``vaebias::<schema>`` for every device that has kernels and return the operator.
 
-    A plain Library costs about half as much a call as torch.library.custom_op.
+    A plain Library, with the autograd formula at its own dispatch key, costs about half as much
+    a call as torch.library.custom_op and register_autograd, which walk the schema each time.
     """
     name = schema.partition("(")[0]
     _LIBRARY.define(schema)
@@ -57,12 +68,41 @@ def define(
     if hasattr(_core, "cuda"):
         _LIBRARY.impl(name, implementation, "CUDA")
     torch.library.register_fake(f"vaebias::{name}", fake, lib=_LIBRARY)
-    if backward is not None:
-        torch.library.register_autograd(
-            f"vaebias::{name}", backward, setup_context=setup_context, lib=_LIBRARY
-        )
     operator: Callable[..., Any] = getattr(torch.ops.vaebias, name).default
+    if setup_context is not None and backward is not None:
+        _LIBRARY.impl(name, _differentiable(operator, setup_context, backward), "Autograd")
     return operator
+
+
+def _differentiable(
+    operator: Callable[..., Any],
+    setup_context: Callable[..., None],
+    backward: Callable[..., Any],
+) -> Callable[..., Any]:
+    def below_autograd(*inputs: Any) -> Any:
+        with torch._C._AutoDispatchBelowAutograd():
+            return operator(*inputs)
+
+    def forward(ctx: Any, *inputs: Any) -> Any:
+        output = below_autograd(*inputs)
+        setup_context(ctx, inputs, output)
+        return output
+
+    members = {"forward": staticmethod(forward), "backward": staticmethod(backward)}
+    function: Any = type("Differentiable", (torch.autograd.Function,), members)
+
+    def autograd(*inputs: Any) -> Any:
+        wanted = torch.is_grad_enabled() and any(
+            isinstance(x, Tensor) and x.requires_grad for x in inputs
+        )
+        return function.apply(*inputs) if wanted else below_autograd(*inputs)
+
+    return autograd
+
+
+def eager(tensor: Tensor) -> bool:
+    """Whether this is a plain tensor under no transform or trace: one that may be looked into."""
+    return type(tensor) is Tensor and torch._C._functorch.peek_interpreter_stack() is None
 
 
 @cache

@@ -11,7 +11,16 @@ from torch.nn import functional as F
 
 from vaebias import _core
 from vaebias.errors import InputError
-from vaebias.ops._native import check, define, float_target, launch, runs_on, same, widened
+from vaebias.ops._native import (
+    check,
+    define,
+    eager,
+    float_target,
+    launch,
+    runs_on,
+    same,
+    widened,
+)
 
 __all__ = [
     "Elbo",
@@ -282,19 +291,23 @@ def _nll_fake(
 
 
 def _nll_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-    prediction, _, ctx.gaussian, _, _ = inputs
-    _, gradient = output
-    ctx.mark_non_differentiable(gradient)
-    ctx.save_for_backward(gradient, prediction if ctx.needs_input_grad[1] else None)
+    prediction, target, *ctx.settings = inputs
+    ctx.gradient = output[1]
+    ctx.mark_non_differentiable(ctx.gradient)
+    ctx.save_for_backward(prediction, target)
 
 
 def _nll_backward(ctx: Any, g_nll: Tensor, _: Any) -> tuple[Tensor | None, ...]:
-    gradient, prediction = ctx.saved_tensors
-    rows = g_nll.reshape(-1, *[1] * (gradient.ndim - 1))
-    g_prediction = gradient * rows
+    prediction, target = ctx.saved_tensors
+    gaussian, scale, _ = ctx.settings
+    rows = g_nll.reshape(-1, *[1] * (prediction.ndim - 1))
+    gradient, ctx.gradient = ctx.gradient, ctx.gradient if not eager(g_nll) else None
+    if gradient is None:  # a second time through a retained graph: the first used it up
+        gradient = _nll_op(prediction.detach(), target.detach(), gaussian, scale, True)[1]
+    g_prediction = gradient.mul_(rows) if eager(g_nll) else gradient * rows
     g_target = None
     if ctx.needs_input_grad[1]:
-        g_target = -g_prediction if ctx.gaussian else -prediction * rows
+        g_target = -g_prediction if gaussian else -prediction * rows
     return g_prediction, g_target, None, None, None
 
 
@@ -452,14 +465,6 @@ def _elbo_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
     ctx.save_for_backward(*gradients, mu, logvar, prediction if ctx.needs_input_grad[1] else None)
 
 
-def _scaled(gradient: Tensor, factor: Tensor) -> Tensor:
-    # loss.backward() hands over a one, and the gradient is already that of the loss. The exact
-    # type keeps tracing out: a traced operator may not return what it was given.
-    if type(factor) is Tensor and factor.device.type == "cpu" and factor.ndim == 0 and factor == 1:
-        return gradient
-    return gradient * factor
-
-
 def _elbo_backward(
     ctx: Any, g_loss: Tensor | None, g_reconstruction: Tensor | None, g_kl: Tensor | None, *_: Any
 ) -> tuple[Tensor | None, ...]:
@@ -469,14 +474,18 @@ def _elbo_backward(
     rows = g_loss  # weight of each row's gradient, which is already over B
     if g_reconstruction is not None:
         rows = (g_loss + B * g_reconstruction).reshape(-1, *[1] * (gradient.ndim - 1))
-    g_prediction = _scaled(gradient, rows)
-    g_target = None
     if ctx.needs_input_grad[1]:
-        g_target = -g_prediction if ctx.gaussian else -prediction * (rows / B)
-    g_mu, g_logvar = _scaled(g_mu, g_loss), _scaled(g_logvar, g_loss)
+        g_target = -gradient * rows if ctx.gaussian else -prediction * (rows / B)
+    else:
+        g_target = None
+    # loss.backward() hands over a one, and the gradients are already those of the loss.
+    if not (eager(g_loss) and g_loss.device.type == "cpu" and g_loss.item() == 1):
+        g_mu, g_logvar, gradient = g_mu * g_loss, g_logvar * g_loss, gradient * rows
+    elif rows is not g_loss:
+        gradient = gradient * rows
     if g_kl is not None:
         g_mu, g_logvar = g_mu + g_kl * mu, g_logvar + g_kl * logvar.expm1() / 2
-    return g_prediction, g_target, g_mu, g_logvar, None, None, None, None
+    return gradient, g_target, g_mu, g_logvar, None, None, None, None
 
 
 _elbo_op = define(
