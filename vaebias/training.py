@@ -92,7 +92,7 @@ def fit(
     seed
         Not below 0. Initial weights are drawn in ``models.build``, by its own seed.
     schedule
-        ``"constant"`` or ``"one-cycle"`` (of the learning rate alone, not of the momentum).
+        ``"constant"`` or ``"one-cycle"`` (of the learning rate and, inversely, of Adam's beta1).
     pair_rate
         Rate of the Laplace steps between the two frames of a pair (``data.laplace_pairs``).
     log_every
@@ -225,11 +225,7 @@ def _scheduler(
         raise InputError("schedule", " or ".join(SCHEDULES), repr(name))
     if name == "constant":
         return None
-    # momentum stays: cycled along, it left beta-VAEs of blobs unconverged (by .3 nat, and
-    # more seeds with their axes half turned)
-    return torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, learning_rate, total_steps=steps, cycle_momentum=False
-    )
+    return torch.optim.lr_scheduler.OneCycleLR(optimiser, learning_rate, total_steps=steps)
 
 
 def _log(history: History, pending: list[dict[str, Tensor]], done: int) -> float:
