@@ -80,6 +80,7 @@ def demo(
     else:
         console = Console()
         console.print(table.rich())
+        console.print()
         console.print(finding.text, highlight=False)
         console.print(f"\nReport: {report}", highlight=False, soft_wrap=True)
     if done.failures:

@@ -96,7 +96,15 @@ class Table:
 
     def rich(self, title: str = "") -> RichTable:
         """Return the table for a terminal."""
-        table = RichTable(title=title or None, box=box.SIMPLE_HEAD, title_justify="left")
+        # eight columns in the 80 characters of a plain terminal leave no room for more padding
+        table = RichTable(
+            title=title or None,
+            title_justify="left",
+            box=box.SIMPLE_HEAD,
+            padding=(0, 1, 0, 0),
+            pad_edge=False,
+            show_edge=False,
+        )
         for position, name in enumerate(self.head()):
             table.add_column(name, justify="left" if position < 2 else "right", no_wrap=True)
         previous = None

@@ -319,7 +319,10 @@ def _facts(sweep: Sweep, grids: Mapping[str, PerturbedGrid]) -> list[tuple[str, 
         if (v := result.details["versions"])
     }
     facts = [
-        ("data", f"{grid.name} ({grid.source}): {len(grid):,} images of {shape}; {factors}"),
+        (
+            "data",
+            f"{protocol.data.name} ({grid.source}): {len(grid):,} images of {shape}; {factors}",
+        ),
         ("range", f"{protocol.perturbation.range}, ε = {number(protocol.perturbation.epsilon)}"),
         (
             "models",
