@@ -29,7 +29,8 @@ def demo(
         int | None, typer.Option(min=1, help="Runs at a time; the number of cores by default.")
     ] = None,
     steps: Annotated[
-        int | None, typer.Option(min=1, help="Training steps of each run, instead of 3000.")
+        int | None,
+        typer.Option(min=1, help="Training steps of each run, instead of the study's own."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     force: Annotated[
