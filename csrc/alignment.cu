@@ -9,7 +9,8 @@
 namespace vaebias::cuda {
 namespace {
 
-static_assert(kMaxLatents == kMaxColumns, "the Gram and the solver hold the same number of latents");
+static_assert(kMaxLatents == kMaxColumns,
+              "the Gram and the solver hold the same number of latents");
 
 struct Warp {
   static constexpr int lanes = 32;
@@ -20,7 +21,8 @@ struct Warp {
     for (int step = 16; step > 0; step /= 2) {
       const Least other{__shfl_xor_sync(0xffffffffu, own.value, step),
                         __shfl_xor_sync(0xffffffffu, own.index, step)};
-      if (other.value < own.value || (other.value == own.value && other.index < own.index)) own = other;
+      if (other.value < own.value || (other.value == own.value && other.index < own.index))
+        own = other;
     }
     return own;
   }
@@ -33,8 +35,8 @@ __device__ inline double warp_sum(double value) {
 
 template <class T>
 __global__ void alignment_kernel(const T* jacobian, bool columns_first, const std::uint8_t* active,
-                                 std::int64_t P, int d, T* gram, T* singular_values, T* v, T* distance,
-                                 std::int64_t* permutation, T* ima_contrast) {
+                                 std::int64_t P, int d, T* gram, T* singular_values, T* v,
+                                 T* distance, std::int64_t* permutation, T* ima_contrast) {
   extern __shared__ double memory[];  // the tile while reading, then the solver's space
   __shared__ double slices[kGramThreads];
   __shared__ double full[kMaxColumns * (kMaxColumns + 1) / 2];
@@ -63,7 +65,8 @@ __global__ void alignment_kernel(const T* jacobian, bool columns_first, const st
       });
 
   const T blank = broken ? static_cast<T>(nan("")) : T(0);
-  for (int i = static_cast<int>(threadIdx.x); i < d * d; i += kGramThreads) v[b * d * d + i] = blank;
+  for (int i = static_cast<int>(threadIdx.x); i < d * d; i += kGramThreads)
+    v[b * d * d + i] = blank;
   for (int i = static_cast<int>(threadIdx.x); i < d; i += kGramThreads) {
     singular_values[b * d + i] = blank;
     permutation[b * d + i] = -1;
@@ -80,12 +83,14 @@ __global__ void alignment_kernel(const T* jacobian, bool columns_first, const st
   const SolverSpace space(memory, m);
   double contrast = 0;
   for (int i = warp.lane(); i < m * m; i += Warp::lanes) {
-    const int row = max(latents[i / m], latents[i % m]), column = min(latents[i / m], latents[i % m]);
+    const int row = max(latents[i / m], latents[i % m]),
+              column = min(latents[i / m], latents[i % m]);
     space.gram[i] = full[row * (row + 1) / 2 + column];
     if (i / m == i % m) contrast += log(space.gram[i]);
   }
   warp.sync();
-  jacobi_eigenvectors(warp, space, m);
+  jacobi_eigenvectors(warp, space.gram, space.vectors, m);
+  order_directions(warp, space, m);
   assign_directions(warp, space, m);
   double squared_distance = 0;
   int dependent = 0;
@@ -117,20 +122,21 @@ __global__ void alignment_kernel(const T* jacobian, bool columns_first, const st
 
 template <class T>
 void gram_alignment(const T* jacobian, std::int64_t columns_first, const std::uint8_t* active,
-                    std::int64_t B, std::int64_t P, std::int64_t d, T* gram, T* singular_values, T* v,
-                    T* distance, std::int64_t* permutation, T* ima_contrast, Stream stream) {
+                    std::int64_t B, std::int64_t P, std::int64_t d, T* gram, T* singular_values,
+                    T* v, T* distance, std::int64_t* permutation, T* ima_contrast, Stream stream) {
   if (B == 0) return;
   const std::int64_t tile = static_cast<std::int64_t>(sizeof(double)) * d * kGramTile;
   const std::int64_t shared = tile > SolverSpace::bytes(d) ? tile : SolverSpace::bytes(d);
   const auto kernel = alignment_kernel<T>;
-  if (shared > 24 * 1024) {  // with the static 19 KiB this would pass the 48 KiB that need no asking
+  if (shared >
+      24 * 1024) {  // with the static 19 KiB this would pass the 48 KiB that need no asking
     check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                static_cast<int>(shared)),
           "gram_alignment: shared memory for so many latents on this GPU");
   }
-  kernel<<<static_cast<unsigned>(B), kGramThreads, static_cast<std::size_t>(shared), native(stream)>>>(
-      jacobian, columns_first != 0, active, P, static_cast<int>(d), gram, singular_values, v, distance,
-      permutation, ima_contrast);
+  kernel<<<static_cast<unsigned>(B), kGramThreads, static_cast<std::size_t>(shared),
+           native(stream)>>>(jacobian, columns_first != 0, active, P, static_cast<int>(d), gram,
+                             singular_values, v, distance, permutation, ima_contrast);
   check_launch("gram_alignment");
 }
 

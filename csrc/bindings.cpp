@@ -38,19 +38,19 @@ void define(py::module_& module, const std::string& name, void (*kernel)(A...)) 
       py::call_guard<py::gil_scoped_release>());
 }
 
-#define VAEBIAS_DEFINE(device, name)                              \
+#define VAEBIAS_DEFINE(device, name)                                    \
   define(device##_module, #name "_f32", &vaebias::device::name<float>); \
   define(device##_module, #name "_f64", &vaebias::device::name<double>);
 
-#define VAEBIAS_DEFINE_ALL(device)                 \
-  VAEBIAS_DEFINE(device, sample_and_kl)            \
-  VAEBIAS_DEFINE(device, sample_and_kl_backward)   \
-  VAEBIAS_DEFINE(device, nll)                      \
-  VAEBIAS_DEFINE(device, elbo)                     \
-  VAEBIAS_DEFINE(device, local_variance)           \
-  VAEBIAS_DEFINE(device, local_variance_backward)  \
-  VAEBIAS_DEFINE(device, tangent_gram)             \
-  VAEBIAS_DEFINE(device, tangent_gram_backward)    \
+#define VAEBIAS_DEFINE_ALL(device)                \
+  VAEBIAS_DEFINE(device, sample_and_kl)           \
+  VAEBIAS_DEFINE(device, sample_and_kl_backward)  \
+  VAEBIAS_DEFINE(device, nll)                     \
+  VAEBIAS_DEFINE(device, elbo)                    \
+  VAEBIAS_DEFINE(device, local_variance)          \
+  VAEBIAS_DEFINE(device, local_variance_backward) \
+  VAEBIAS_DEFINE(device, tangent_gram)            \
+  VAEBIAS_DEFINE(device, tangent_gram_backward)   \
   VAEBIAS_DEFINE(device, gram_alignment)
 
 std::string instruction_set() {

@@ -5,7 +5,6 @@
 
 #include "host_device.h"
 
-
 namespace vaebias {
 
 enum class Border : std::int64_t { reflect = 0, nearest = 1, constant = 2, valid = 3 };

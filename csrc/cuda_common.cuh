@@ -67,8 +67,8 @@ __device__ inline void pair_of(int pair, int* a, int* b) {
 //   load(i, p): column i at pixel p; pixel_major: neighbours in memory are columns, not pixels
 //   emit(a, b, sum): called once a pair, a >= b
 template <class Load, class Emit>
-__device__ void gram_of_columns(int d, std::int64_t P, bool pixel_major, double* tile, double* slices,
-                                const Load& load, const Emit& emit) {
+__device__ void gram_of_columns(int d, std::int64_t P, bool pixel_major, double* tile,
+                                double* slices, const Load& load, const Emit& emit) {
   const int pairs = d * (d + 1) / 2;
   const int split = pairs < kGramThreads ? kGramThreads / max(pairs, 1) : 1;
   const int slice = static_cast<int>(threadIdx.x) / max(pairs, 1);

@@ -22,7 +22,8 @@ VAEBIAS_INLINE const T* as_numbers(const T* target, std::int64_t, T*) {
 template <class T>
 VAEBIAS_INLINE const T* as_numbers(const std::uint8_t* target, std::int64_t n, T* numbers) {
 #pragma omp simd
-  for (std::int64_t i = 0; i < n; ++i) numbers[i] = static_cast<T>(target[i]) * static_cast<T>(1.0 / 255.0);
+  for (std::int64_t i = 0; i < n; ++i)
+    numbers[i] = static_cast<T>(target[i]) * static_cast<T>(1.0 / 255.0);
   return numbers;
 }
 
@@ -72,15 +73,19 @@ VAEBIAS_INLINE double sum_pixels(const T* prediction, const Target* target, std:
 template <class T, class Target>
 VAEBIAS_CLONES double bernoulli_piece(const T* prediction, const Target* target, std::int64_t n,
                                       T inverse_variance, T weight, T* gradient) {
-  return gradient ? sum_pixels<Bernoulli, true>(prediction, target, n, inverse_variance, weight, gradient)
-                  : sum_pixels<Bernoulli, false>(prediction, target, n, inverse_variance, weight, gradient);
+  return gradient ? sum_pixels<Bernoulli, true>(prediction, target, n, inverse_variance, weight,
+                                                gradient)
+                  : sum_pixels<Bernoulli, false>(prediction, target, n, inverse_variance, weight,
+                                                 gradient);
 }
 
 template <class T, class Target>
 VAEBIAS_CLONES double gaussian_piece(const T* prediction, const Target* target, std::int64_t n,
                                      T inverse_variance, T weight, T* gradient) {
-  return gradient ? sum_pixels<Gaussian, true>(prediction, target, n, inverse_variance, weight, gradient)
-                  : sum_pixels<Gaussian, false>(prediction, target, n, inverse_variance, weight, gradient);
+  return gradient
+             ? sum_pixels<Gaussian, true>(prediction, target, n, inverse_variance, weight, gradient)
+             : sum_pixels<Gaussian, false>(prediction, target, n, inverse_variance, weight,
+                                           gradient);
 }
 
 template <class T, class Target>
@@ -93,7 +98,8 @@ void nll_rows(const T* prediction, const Target* target, std::int64_t B, std::in
       gaussian ? static_cast<double>(P) * (std::log(scale) + 0.91893853320467274178) : 0.0;
   const std::int64_t pieces = (P + kPiece - 1) / kPiece;
   // Waking a second thread costs as much as some ten thousand pixels.
-  const std::int64_t grain = std::max<std::int64_t>(1, 4 * kPiece / std::clamp<std::int64_t>(P, 1, kPiece));
+  const std::int64_t grain =
+      std::max<std::int64_t>(1, 4 * kPiece / std::clamp<std::int64_t>(P, 1, kPiece));
   parallel_for(B * pieces, grain, threads, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t task = begin; task < end; ++task) {
       const std::int64_t b = task / pieces, first = task % pieces * kPiece;
@@ -121,17 +127,18 @@ template <class T, class Visit>
 void for_each_noise(const T* noise, std::uint64_t seed, std::uint64_t offset, std::int64_t size,
                     int threads, const Visit& visit) {
   constexpr std::int64_t width = NormalBlock<T>::size;
-  parallel_for((size + width - 1) / width, 1024, threads, [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t block = begin; block < end; ++block) {
-      const std::int64_t first = block * width, last = std::min(size, first + width);
-      if (noise) {
-        for (std::int64_t i = first; i < last; ++i) visit(i, noise[i]);
-      } else {
-        const NormalBlock<T> normals(seed, offset, static_cast<std::uint64_t>(block));
-        for (std::int64_t i = first; i < last; ++i) visit(i, normals.value[i - first]);
-      }
-    }
-  });
+  parallel_for((size + width - 1) / width, 1024, threads,
+               [&](std::int64_t begin, std::int64_t end) {
+                 for (std::int64_t block = begin; block < end; ++block) {
+                   const std::int64_t first = block * width, last = std::min(size, first + width);
+                   if (noise) {
+                     for (std::int64_t i = first; i < last; ++i) visit(i, noise[i]);
+                   } else {
+                     const NormalBlock<T> normals(seed, offset, static_cast<std::uint64_t>(block));
+                     for (std::int64_t i = first; i < last; ++i) visit(i, normals.value[i - first]);
+                   }
+                 }
+               });
 }
 
 }  // namespace
@@ -158,11 +165,11 @@ void sample_and_kl_backward(const T* mu, const T* logvar, const T* noise, std::u
 
 template <class T>
 void nll(const T* prediction, const void* target, std::int64_t target_is_bytes, std::int64_t B,
-         std::int64_t P, std::int64_t gaussian, double scale, double weight, double* workspace, T* nll,
-         T* gradient, int threads) {
+         std::int64_t P, std::int64_t gaussian, double scale, double weight, double* workspace,
+         T* nll, T* gradient, int threads) {
   if (target_is_bytes) {
-    nll_rows(prediction, static_cast<const std::uint8_t*>(target), B, P, gaussian != 0, scale, weight,
-             workspace, nll, gradient, threads);
+    nll_rows(prediction, static_cast<const std::uint8_t*>(target), B, P, gaussian != 0, scale,
+             weight, workspace, nll, gradient, threads);
   } else {
     nll_rows(prediction, static_cast<const T*>(target), B, P, gaussian != 0, scale, weight,
              workspace, nll, gradient, threads);
@@ -172,8 +179,8 @@ void nll(const T* prediction, const void* target, std::int64_t target_is_bytes, 
 template <class T>
 void elbo(const T* prediction, const void* target, std::int64_t target_is_bytes, const T* mu,
           const T* logvar, std::int64_t B, std::int64_t P, std::int64_t d, std::int64_t gaussian,
-          double scale, double beta, double* workspace, T* loss, T* reconstruction, T* kl, T* gradient,
-          T* grad_mu, T* grad_logvar, int threads) {
+          double scale, double beta, double* workspace, T* loss, T* reconstruction, T* kl,
+          T* gradient, T* grad_mu, T* grad_logvar, int threads) {
   const double over_batch = 1.0 / static_cast<double>(std::max<std::int64_t>(B, 1));
   nll<T>(prediction, target, target_is_bytes, B, P, gaussian, scale, over_batch, workspace,
          reconstruction, gradient, threads);

@@ -108,8 +108,8 @@ __global__ void pixels(const T* prediction, const Target* target, std::int64_t B
 
 // One block: rows from their pieces, the loss from the rows (loss null: rows only).
 template <class T>
-__global__ void finish(const double* workspace, std::int64_t B, std::int64_t pieces, bool has_latents,
-                       double beta, T* rows, T* loss) {
+__global__ void finish(const double* workspace, std::int64_t B, std::int64_t pieces,
+                       bool has_latents, double beta, T* rows, T* loss) {
   __shared__ double scratch[32];
   double sum = 0;
   for (std::int64_t row = threadIdx.x; row < B; row += blockDim.x) {
@@ -142,8 +142,8 @@ void launch_pixels(const T* prediction, const Target* target, std::int64_t B, st
                       aligned(target, 4 * sizeof(Target)) && aligned(gradient, 4 * sizeof(T));
   const auto kernel = packed ? pixels<Likelihood, 4, T, Target> : pixels<Likelihood, 1, T, Target>;
   kernel<<<static_cast<unsigned>(B * pieces), kThreads, 0, stream>>>(
-      prediction, target, B, P, pieces, static_cast<T>(1.0 / (scale * scale)), static_cast<T>(weight),
-      constant, latents, workspace, gradient);
+      prediction, target, B, P, pieces, static_cast<T>(1.0 / (scale * scale)),
+      static_cast<T>(weight), constant, latents, workspace, gradient);
   check_launch("elbo");
 }
 
@@ -248,11 +248,13 @@ void elbo(const T* prediction, const void* target, std::int64_t target_is_bytes,
           double scale, double beta, double* workspace, T* loss, T* reconstruction, T* kl,
           T* gradient, T* grad_mu, T* grad_logvar, Stream stream) {
   const double over_batch = 1.0 / static_cast<double>(B > 0 ? B : 1);
-  const Latents<T> latents{mu, logvar, d, static_cast<T>(beta * over_batch), kl, grad_mu, grad_logvar};
+  const Latents<T> latents{mu, logvar,  d,          static_cast<T>(beta * over_batch),
+                           kl, grad_mu, grad_logvar};
   rows(prediction, target, target_is_bytes != 0, B, P, gaussian != 0, scale, over_batch, latents,
        workspace, gradient, native(stream));
   const std::int64_t pieces = pieces_of(P);
-  finish<T><<<1, 1024, 0, native(stream)>>>(workspace, B, pieces, d > 0, beta, reconstruction, loss);
+  finish<T>
+      <<<1, 1024, 0, native(stream)>>>(workspace, B, pieces, d > 0, beta, reconstruction, loss);
   check_launch("elbo");
 }
 

@@ -1,12 +1,20 @@
 // From one small Gram matrix to its principal directions and their distance to the axes: cyclic
-// Jacobi and the assignment problem, written once for a CPU thread (Serial) and a CUDA warp (Warp
-// in alignment.cu). A Group says which lane runs and how lanes wait for and reduce to each other.
+// Jacobi and the assignment problem, written once for both devices. A Group says which lane of a
+// CUDA warp runs and how lanes wait for and reduce to each other (a CPU thread is a group of one);
+// a Number is a double, or on the CPU eight of them: the same step of eight matrices at once.
 #pragma once
 
 #include <cmath>
 #include <cstdint>
 
 #include "host_device.h"
+
+#ifdef __CUDACC__
+#define VAEBIAS_SOLVER_INLINE __host__ __device__ inline
+#else
+#include "simd.h"
+#define VAEBIAS_SOLVER_INLINE VAEBIAS_INLINE
+#endif
 
 namespace vaebias {
 
@@ -24,17 +32,102 @@ struct Serial {
   Least least(Least own) const { return own; }
 };
 
-// What the solver works on, carved out of one piece of memory: m x m matrices, row-major.
+// The few operations that a vector of numbers spells differently.
+VAEBIAS_HOST_DEVICE inline bool any(bool condition) { return condition; }
+VAEBIAS_HOST_DEVICE inline double choose(bool condition, double yes, double no) {
+  return condition ? yes : no;
+}
+VAEBIAS_HOST_DEVICE inline double root(double x) { return sqrt(x); }
+
+#ifndef __CUDACC__
+typedef std::int64_t EightTruths __attribute__((vector_size(8 * sizeof(std::int64_t))));
+
+VAEBIAS_INLINE bool any(const EightTruths& condition) {
+  std::int64_t found = 0;
+  for (int i = 0; i < simd::kLanes; ++i) found |= condition[i];
+  return found != 0;
+}
+VAEBIAS_INLINE simd::Eight choose(const EightTruths& condition, const simd::Eight& yes,
+                                  const simd::Eight& no) {
+  return condition ? yes : no;
+}
+VAEBIAS_INLINE simd::Eight root(const simd::Eight& x) {
+  simd::Eight result;
+  for (int i = 0; i < simd::kLanes; ++i) result[i] = std::sqrt(x[i]);
+  return result;
+}
+#endif
+
+template <class Number>
+VAEBIAS_SOLVER_INLINE Number magnitude(const Number& x) {
+  return choose(x < 0, -x, x);
+}
+
+// Diagonalises the symmetric m x m matrix `a` in place and leaves its eigenvectors as the columns
+// of `v`, by plane rotations, which find small eigenvalues of a Gram matrix to high relative
+// accuracy (Demmel and Veselic 1992). Rows and columns of zeros keep their unit vectors. Ends after
+// 30 sweeps at the latest.
+template <class Group, class Number>
+VAEBIAS_SOLVER_INLINE void jacobi_eigenvectors(const Group& group, Number* a, Number* v, int m) {
+  constexpr double epsilon = 2.220446049250313e-16;
+  Number largest = {};
+  for (int i = 0; i < m; ++i) {
+    const Number size = magnitude(a[i * m + i]);
+    largest = choose(size > largest, size, largest);
+  }
+  for (int i = group.lane(); i < m * m; i += Group::lanes) {
+    v[i] = Number{} + (i / m == i % m ? 1.0 : 0.0);
+  }
+  group.sync();
+  bool rotated = true;
+  for (int sweep = 0; sweep < 30 && rotated; ++sweep) {
+    rotated = false;
+    for (int p = 0; p < m - 1; ++p) {
+      for (int q = p + 1; q < m; ++q) {
+        const Number app = a[p * m + p], aqq = a[q * m + q], apq = a[p * m + q];
+        // Relative to the pair's own size, and never below what the whole matrix resolves.
+        const Number own = epsilon * root(magnitude(app) * magnitude(aqq));
+        const Number floor = epsilon * epsilon * largest;
+        const auto matters = magnitude(apq) > choose(own > floor, own, floor);
+        if (!any(matters)) continue;
+        rotated = true;
+        const Number theta = (aqq - app) / (2 * apq);
+        const Number size = 1 / (magnitude(theta) + root(theta * theta + 1));
+        const Number t = choose(matters, choose(theta < 0, -size, size), Number{});
+        const Number c = 1 / root(t * t + 1), s = t * c;
+        group.sync();  // every lane has read the pivot before one overwrites it
+        for (int k = group.lane(); k < m; k += Group::lanes) {
+          if (k != p && k != q) {
+            const Number akp = a[k * m + p], akq = a[k * m + q];
+            a[k * m + p] = a[p * m + k] = c * akp - s * akq;
+            a[k * m + q] = a[q * m + k] = s * akp + c * akq;
+          }
+          const Number vkp = v[k * m + p], vkq = v[k * m + q];
+          v[k * m + p] = c * vkp - s * vkq;
+          v[k * m + q] = s * vkp + c * vkq;
+        }
+        if (group.lane() == 0) {
+          a[p * m + p] = app - t * apq;
+          a[q * m + q] = aqq + t * apq;
+          a[p * m + q] = a[q * m + p] = choose(matters, Number{}, apq);
+        }
+        group.sync();
+      }
+    }
+  }
+}
+
+// What the assignment works on, carved out of one piece of memory.
 struct SolverSpace {
-  double* gram;      // [m, m], destroyed: its diagonal becomes the eigenvalues
-  double* vectors;   // [m, m], column j the j-th eigenvector
+  double* gram;     // [m, m], its diagonal the eigenvalues
+  double* vectors;  // [m, m], column j the j-th eigenvector
   double* row_potential;
   double* column_potential;
   double* shortest;
-  int* order;        // [m] eigenvectors by descending eigenvalue
-  int* row_of;       // [m + 1] the row assigned to each column
-  int* previous;     // [m + 1]
-  int* done;         // [m + 1]
+  int* order;   // [m] eigenvectors by descending eigenvalue
+  int* row_of;  // [m + 1] the row assigned to each column
+  int* previous;
+  int* done;
 
   VAEBIAS_HOST_DEVICE static std::int64_t bytes(std::int64_t m) {
     return static_cast<std::int64_t>(sizeof(double)) * (2 * m * m + 3 * (m + 1)) +
@@ -53,57 +146,17 @@ struct SolverSpace {
   }
 };
 
-// Diagonalises `gram` by plane rotations, which find small eigenvalues of a Gram matrix to high
-// relative accuracy (Demmel and Veselic 1992). Ends after 30 sweeps at the latest.
+// Ranks eigenvalues, largest first. Ties keep their order, so that equal eigenvalues give one
+// answer on every device.
 template <class Group>
-VAEBIAS_HOST_DEVICE inline void jacobi_eigenvectors(const Group& group, const SolverSpace& space,
-                                                    int m) {
-  constexpr double epsilon = 2.220446049250313e-16;
-  double* const a = space.gram;
-  double* const v = space.vectors;
-  double largest = 0;
-  for (int i = 0; i < m; ++i) largest = fmax(largest, fabs(a[i * m + i]));
-  for (int i = group.lane(); i < m * m; i += Group::lanes) v[i] = i / m == i % m ? 1.0 : 0.0;
-  group.sync();
-  bool rotated = true;
-  for (int sweep = 0; sweep < 30 && rotated; ++sweep) {
-    rotated = false;
-    for (int p = 0; p < m - 1; ++p) {
-      for (int q = p + 1; q < m; ++q) {
-        const double app = a[p * m + p], aqq = a[q * m + q], apq = a[p * m + q];
-        // Relative to the pair's own size, and never below what the whole matrix resolves.
-        const double negligible =
-            fmax(epsilon * sqrt(fabs(app) * fabs(aqq)), epsilon * epsilon * largest);
-        if (!(fabs(apq) > negligible)) continue;
-        rotated = true;
-        const double theta = (aqq - app) / (2 * apq);
-        const double t = (theta >= 0 ? 1.0 : -1.0) / (fabs(theta) + sqrt(theta * theta + 1));
-        const double c = 1 / sqrt(t * t + 1), s = t * c;
-        group.sync();  // every lane has read the pivot before one overwrites it
-        for (int k = group.lane(); k < m; k += Group::lanes) {
-          if (k != p && k != q) {
-            const double akp = a[k * m + p], akq = a[k * m + q];
-            a[k * m + p] = a[p * m + k] = c * akp - s * akq;
-            a[k * m + q] = a[q * m + k] = s * akp + c * akq;
-          }
-          const double vkp = v[k * m + p], vkq = v[k * m + q];
-          v[k * m + p] = c * vkp - s * vkq;
-          v[k * m + q] = s * vkp + c * vkq;
-        }
-        if (group.lane() == 0) {
-          a[p * m + p] = app - t * apq;
-          a[q * m + q] = aqq + t * apq;
-          a[p * m + q] = a[q * m + p] = 0;
-        }
-        group.sync();
-      }
-    }
-  }
-  // Ties keep their order, so that equal eigenvalues give one answer on every device.
+VAEBIAS_HOST_DEVICE inline void order_directions(const Group& group, const SolverSpace& space,
+                                                 int m) {
   for (int i = group.lane(); i < m; i += Group::lanes) {
+    const double own = space.gram[i * m + i];
     int rank = 0;
     for (int j = 0; j < m; ++j) {
-      rank += a[j * m + j] > a[i * m + i] || (a[j * m + j] == a[i * m + i] && j < i);
+      const double other = space.gram[j * m + j];
+      rank += other > own || (other == own && j < i);
     }
     space.order[rank] = i;
   }

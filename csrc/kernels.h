@@ -27,7 +27,7 @@ constexpr std::int64_t kPiece = 4096;
   }
 
 // Closes a kernel's file: compiles it for both types.
-#define VAEBIAS_FLOAT_AND_DOUBLE(name)      \
+#define VAEBIAS_FLOAT_AND_DOUBLE(name)        \
   template decltype(name<float>) name<float>; \
   template decltype(name<double>) name<double>;
 

@@ -50,7 +50,8 @@ VAEBIAS_CLONES void box_sums(Sum* padded, Sum* scratch, Sum* result, std::int64_
                              std::int64_t columns, std::int64_t window) {
   const std::int64_t out_rows = rows - window + 1, out_columns = columns - window + 1;
   for (std::int64_t y = 0; y < rows; ++y) {
-    window_sums(padded + y * columns, scratch + y * out_columns, out_columns, std::int64_t{1}, window);
+    window_sums(padded + y * columns, scratch + y * out_columns, out_columns, std::int64_t{1},
+                window);
   }
   window_sums(scratch, result, out_rows * out_columns, out_columns, window);
 }
@@ -62,12 +63,21 @@ struct Plane {
   std::vector<std::int64_t> row_at, column_at;  // image position of each padded one, -1 outside
 
   Plane(std::int64_t H, std::int64_t W, std::int64_t window, Border border)
-      : H(H), W(W), window(window), border(border), margin(border == Border::valid ? 0 : window / 2),
-        rows(H + 2 * margin), columns(W + 2 * margin), out_rows(rows - window + 1),
-        out_columns(columns - window + 1), row_at(static_cast<std::size_t>(rows)),
+      : H(H),
+        W(W),
+        window(window),
+        border(border),
+        margin(border == Border::valid ? 0 : window / 2),
+        rows(H + 2 * margin),
+        columns(W + 2 * margin),
+        out_rows(rows - window + 1),
+        out_columns(columns - window + 1),
+        row_at(static_cast<std::size_t>(rows)),
         column_at(static_cast<std::size_t>(columns)) {
-    for (std::int64_t y = 0; y < rows; ++y) row_at[static_cast<std::size_t>(y)] = inside(y - margin, H, border);
-    for (std::int64_t x = 0; x < columns; ++x) column_at[static_cast<std::size_t>(x)] = inside(x - margin, W, border);
+    for (std::int64_t y = 0; y < rows; ++y)
+      row_at[static_cast<std::size_t>(y)] = inside(y - margin, H, border);
+    for (std::int64_t x = 0; x < columns; ++x)
+      column_at[static_cast<std::size_t>(x)] = inside(x - margin, W, border);
   }
 
   std::int64_t padded_size() const { return rows * columns; }
@@ -128,21 +138,21 @@ void variance_planes(const Pixel* images, std::int64_t N, const Plane& plane, T*
   const std::int64_t size = plane.out_rows * plane.out_columns;
   parallel_for(N, std::max<std::int64_t>(1, 4096 / std::max<std::int64_t>(1, size)), threads,
                [&](std::int64_t begin, std::int64_t end) {
-    std::vector<Sum> buffer(static_cast<std::size_t>(5 * plane.padded_size()));
-    Sum* const padded = buffer.data();
-    Sum* const squares = padded + plane.padded_size();
-    Sum* const scratch = squares + plane.padded_size();
-    Sum* const s1 = scratch + plane.padded_size();
-    Sum* const s2 = s1 + plane.padded_size();
-    for (std::int64_t i = begin; i < end; ++i) {
-      const Pixel* image = images + i * plane.H * plane.W;
-      plane.pad(image, static_cast<Sum>(shift_of(image, plane.H * plane.W)), padded);
-      square(padded, squares, plane.padded_size());
-      box_sums(padded, scratch, s1, plane.rows, plane.columns, plane.window);
-      box_sums(squares, scratch, s2, plane.rows, plane.columns, plane.window);
-      variance_of_sums(s1, s2, size, n, variance + i * size);
-    }
-  });
+                 std::vector<Sum> buffer(static_cast<std::size_t>(5 * plane.padded_size()));
+                 Sum* const padded = buffer.data();
+                 Sum* const squares = padded + plane.padded_size();
+                 Sum* const scratch = squares + plane.padded_size();
+                 Sum* const s1 = scratch + plane.padded_size();
+                 Sum* const s2 = s1 + plane.padded_size();
+                 for (std::int64_t i = begin; i < end; ++i) {
+                   const Pixel* image = images + i * plane.H * plane.W;
+                   plane.pad(image, static_cast<Sum>(shift_of(image, plane.H * plane.W)), padded);
+                   square(padded, squares, plane.padded_size());
+                   box_sums(padded, scratch, s1, plane.rows, plane.columns, plane.window);
+                   box_sums(squares, scratch, s2, plane.rows, plane.columns, plane.window);
+                   variance_of_sums(s1, s2, size, n, variance + i * size);
+                 }
+               });
 }
 
 }  // namespace

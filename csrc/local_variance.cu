@@ -79,19 +79,22 @@ __device__ void window_sums(const Pixel* images, const Window window, const Emit
 template <class Pixel, class T>
 __global__ void variance_kernel(const Pixel* images, const Window window, T* variance) {
   const double n = static_cast<double>(window.size) * static_cast<double>(window.size);
-  window_sums(images, window, [&](std::int64_t plane, std::int64_t y, std::int64_t x, double s1, double s2) {
-    const double v = (n * s2 - s1 * s1) / (n * n);
-    variance[(plane * window.out_H + y) * window.out_W + x] = static_cast<T>(v < 0 ? 0.0 : v);
-  });
+  window_sums(images, window,
+              [&](std::int64_t plane, std::int64_t y, std::int64_t x, double s1, double s2) {
+                const double v = (n * s2 - s1 * s1) / (n * n);
+                variance[(plane * window.out_H + y) * window.out_W + x] =
+                    static_cast<T>(v < 0 ? 0.0 : v);
+              });
 }
 
 // The window mean of (x - shift) at each output, which the backward pass needs.
 template <class T>
 __global__ void mean_kernel(const T* images, const Window window, double* mean) {
   const double n = static_cast<double>(window.size) * static_cast<double>(window.size);
-  window_sums(images, window, [&](std::int64_t plane, std::int64_t y, std::int64_t x, double s1, double) {
-    mean[(plane * window.out_H + y) * window.out_W + x] = s1 / n;
-  });
+  window_sums(images, window,
+              [&](std::int64_t plane, std::int64_t y, std::int64_t x, double s1, double) {
+                mean[(plane * window.out_H + y) * window.out_W + x] = s1 / n;
+              });
 }
 
 // Adjoint of the bordered window sum along one axis, for position q of n: visit(p) for each
@@ -183,14 +186,14 @@ void local_variance_backward(const T* images, const T* grad_variance, std::int64
   double* const mean = workspace;
   double* const adjoint = mean + N * H * W;
   double* const adjoint_mean = adjoint + N * H * W;
-  mean_kernel<<<strip_blocks(window, N), kColumns, line_bytes(window), native(stream)>>>(images, window,
-                                                                                         mean);
+  mean_kernel<<<strip_blocks(window, N), kColumns, line_bytes(window), native(stream)>>>(
+      images, window, mean);
   check_launch("local_variance_backward");
   adjoint_columns<<<blocks_for(N * window.out_H * W, 256), 256, 0, native(stream)>>>(
       grad_variance, mean, window, N, adjoint, adjoint_mean);
   check_launch("local_variance_backward");
-  adjoint_rows<<<blocks_for(N * H * W, 256), 256, 0, native(stream)>>>(images, adjoint, adjoint_mean,
-                                                                       window, N, grad_images);
+  adjoint_rows<<<blocks_for(N * H * W, 256), 256, 0, native(stream)>>>(
+      images, adjoint, adjoint_mean, window, N, grad_images);
   check_launch("local_variance_backward");
 }
 

@@ -2,9 +2,11 @@
 // instruction set, and exp / log1p as straight-line polynomials that inline into them.
 #pragma once
 
+#include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
-#include <type_traits>
+#include <vector>
 
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(VAEBIAS_NO_CLONES)
 // The loader picks the best clone once, by an ifunc; levels as in the x86-64 psABI.
@@ -18,6 +20,35 @@
 
 namespace vaebias::simd {
 
+// Eight doubles at once; the compiler splits them where registers are narrower.
+constexpr int kLanes = 8;
+typedef double Eight __attribute__((vector_size(8 * sizeof(double)), may_alias));
+
+// Memory for them. A std::vector<Eight> would forget their alignment: templates ignore attributes.
+class Eights {
+ public:
+  explicit Eights(std::int64_t size) : lines_(static_cast<std::size_t>(size)) {}
+  Eight* data() { return reinterpret_cast<Eight*>(lines_.data()); }
+  void clear() { std::fill(lines_.begin(), lines_.end(), Line{}); }
+
+ private:
+  struct alignas(sizeof(Eight)) Line {
+    double value[kLanes] = {};
+  };
+  std::vector<Line> lines_;
+};
+
+VAEBIAS_INLINE Eight load(const double* from) {
+  Eight value;
+  std::memcpy(&value, from, sizeof value);
+  return value;
+}
+
+VAEBIAS_INLINE double sum(const Eight& value) {
+  return ((value[0] + value[4]) + (value[2] + value[6])) +
+         ((value[1] + value[5]) + (value[3] + value[7]));
+}
+
 template <class T>
 struct Exp;
 
@@ -29,8 +60,8 @@ struct Exp<float> {
   static constexpr float magic = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
   static constexpr float underflow = -87.33f;  // below, exp(x) is under the least normal number
   static constexpr float ln2_high = 0.693145752f, ln2_low = 1.42860677e-6f;
-  static constexpr float polynomial[] = {1.0f,           1.000000038f,   0.5000000047f,
-                                         0.1666641551f,  0.0416663529f,  0.008375126398f,
+  static constexpr float polynomial[] = {1.0f,           1.000000038f,  0.5000000047f,
+                                         0.1666641551f,  0.0416663529f, 0.008375126398f,
                                          0.001394110843f};
 };
 
@@ -88,20 +119,20 @@ VAEBIAS_INLINE T exp_nonpositive(T x) {
 // log(1 + e) for e in [0, 1], within 2 ulp: e times a polynomial in e - 1/2 for log1p(e)/e,
 // which keeps the relative error small down to e = 0.
 VAEBIAS_INLINE float log1p_unit(float e) {
-  constexpr float polynomial[] = {0.8109302199f,   -0.2885271014f,  0.1326090158f, -0.06768818965f,
-                                  0.03663523417f,  -0.02056318243f, 0.01157768518f,
-                                  -0.006788016952f, 0.005250270678f, -0.003176057018f};
+  constexpr float polynomial[] = {
+      0.8109302199f,   -0.2885271014f, 0.1326090158f,    -0.06768818965f, 0.03663523417f,
+      -0.02056318243f, 0.01157768518f, -0.006788016952f, 0.005250270678f, -0.003176057018f};
   return e * horner(polynomial, e - 0.5f);
 }
 
 VAEBIAS_INLINE double log1p_unit(double e) {
   constexpr double polynomial[] = {
-      0.810930216216328764,     -0.2885270990993238966,   0.1326097537542037542,
-      -0.06768864331096429562,  0.03661185452304442513,   -0.02054881191912071423,
-      0.01183379211549827359,   -0.006945394974985512936, 0.004136178969492578875,
-      -0.00249184119479886247,  0.00151538510533750961,   -0.0009288574279277323546,
-      0.0005730446084677867223, -0.0003548204878310238112, 0.0002211917089576656569,
-      -0.0001421000228999902963, 0.00008933303406819271381, -0.00004482844325223256342,
+      0.810930216216328764,      -0.2885270990993238966,     0.1326097537542037542,
+      -0.06768864331096429562,   0.03661185452304442513,     -0.02054881191912071423,
+      0.01183379211549827359,    -0.006945394974985512936,   0.004136178969492578875,
+      -0.00249184119479886247,   0.00151538510533750961,     -0.0009288574279277323546,
+      0.0005730446084677867223,  -0.0003548204878310238112,  0.0002211917089576656569,
+      -0.0001421000228999902963, 0.00008933303406819271381,  -0.00004482844325223256342,
       0.00002827808358562654376, -0.00003836237445160124533, 0.00002443797394858094711};
   return e * horner(polynomial, e - 0.5);
 }

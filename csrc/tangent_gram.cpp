@@ -16,10 +16,12 @@ namespace {
 constexpr std::int64_t kStrip = 512;  // 512 * 255^2 < 2^31: byte products add up in int32
 
 template <class Pixel, class Difference>
-VAEBIAS_CLONES void subtract(const Pixel* plus, const Pixel* minus, std::int64_t n, Difference* out) {
+VAEBIAS_CLONES void subtract(const Pixel* plus, const Pixel* minus, std::int64_t n,
+                             Difference* out) {
 #pragma omp simd
   for (std::int64_t p = 0; p < n; ++p) {
-    out[p] = static_cast<Difference>(static_cast<Difference>(plus[p]) - static_cast<Difference>(minus[p]));
+    out[p] = static_cast<Difference>(static_cast<Difference>(plus[p]) -
+                                     static_cast<Difference>(minus[p]));
   }
 }
 
@@ -27,7 +29,8 @@ template <class Product, class Difference>
 VAEBIAS_CLONES Product dot(const Difference* a, const Difference* b, std::int64_t n) {
   Product sum = 0;
 #pragma omp simd reduction(+ : sum)
-  for (std::int64_t p = 0; p < n; ++p) sum += static_cast<Product>(a[p]) * static_cast<Product>(b[p]);
+  for (std::int64_t p = 0; p < n; ++p)
+    sum += static_cast<Product>(a[p]) * static_cast<Product>(b[p]);
   return sum;
 }
 
@@ -90,7 +93,8 @@ void tangent_gram(const void* images, std::int64_t images_are_bytes, const std::
                   const std::int64_t* minus, const T* step, std::int64_t M, std::int64_t N,
                   std::int64_t k, std::int64_t P, T* gram, int threads) {
   if (images_are_bytes) {
-    gram_of_tangents(static_cast<const std::uint8_t*>(images), plus, minus, step, M, N, k, P, gram, threads);
+    gram_of_tangents(static_cast<const std::uint8_t*>(images), plus, minus, step, M, N, k, P, gram,
+                     threads);
   } else {
     gram_of_tangents(static_cast<const T*>(images), plus, minus, step, M, N, k, P, gram, threads);
   }
@@ -101,8 +105,8 @@ void tangent_gram(const void* images, std::int64_t images_are_bytes, const std::
 template <class T>
 void tangent_gram_backward(const T* images, const std::int64_t* plus, const std::int64_t* minus,
                            const T* step, const T* weight, const std::int64_t* uses,
-                           const std::int64_t* starts, std::int64_t M, std::int64_t N, std::int64_t k,
-                           std::int64_t P, T* grad_images, int threads) {
+                           const std::int64_t* starts, std::int64_t M, std::int64_t N,
+                           std::int64_t k, std::int64_t P, T* grad_images, int threads) {
   static_cast<void>(N);
   parallel_for(M, 1, threads, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t m = begin; m < end; ++m) {

@@ -12,8 +12,9 @@ __device__ inline bool within(std::int64_t index, std::int64_t size) {
 }
 
 template <class Pixel, class T>
-__global__ void gram_kernel(const Pixel* images, const std::int64_t* plus, const std::int64_t* minus,
-                            const T* step, std::int64_t M, int k, std::int64_t P, T* gram) {
+__global__ void gram_kernel(const Pixel* images, const std::int64_t* plus,
+                            const std::int64_t* minus, const T* step, std::int64_t M, int k,
+                            std::int64_t P, T* gram) {
   extern __shared__ double tile[];  // [k, kGramTile]
   __shared__ double slices[kGramThreads];
   const std::int64_t n = blockIdx.x;
@@ -27,7 +28,8 @@ __global__ void gram_kernel(const Pixel* images, const std::int64_t* plus, const
            static_cast<double>(images[minus[n * k + a] * P + p]);
   };
   const auto write = [&](int a, int b, double sum) {
-    double value = sum * static_cast<double>(step[n * k + a]) * static_cast<double>(step[n * k + b]);
+    double value =
+        sum * static_cast<double>(step[n * k + a]) * static_cast<double>(step[n * k + b]);
     if (broken(a) || broken(b)) value = nan("");
     gram[(n * k + a) * k + b] = gram[(n * k + b) * k + a] = static_cast<T>(value);
   };
@@ -36,10 +38,10 @@ __global__ void gram_kernel(const Pixel* images, const std::int64_t* plus, const
 
 // Block (strip of pixels, image m): a thread sums all uses of its pixel, in their order.
 template <class T>
-__global__ void backward_kernel(const T* images, const std::int64_t* plus, const std::int64_t* minus,
-                                const T* step, const T* weight, const std::int64_t* uses,
-                                const std::int64_t* starts, std::int64_t M, std::int64_t k,
-                                std::int64_t P, T* grad_images) {
+__global__ void backward_kernel(const T* images, const std::int64_t* plus,
+                                const std::int64_t* minus, const T* step, const T* weight,
+                                const std::int64_t* uses, const std::int64_t* starts,
+                                std::int64_t M, std::int64_t k, std::int64_t P, T* grad_images) {
   const std::int64_t strips = (P + blockDim.x - 1) / blockDim.x;
   const std::int64_t m = blockIdx.x / strips;
   const std::int64_t p = blockIdx.x % strips * blockDim.x + threadIdx.x;
