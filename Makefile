@@ -20,7 +20,7 @@ lint: $(VENV)/tools ## style, types, and DESIGN's arrows between packages
 	$(BIN)/ruff format --check .
 	@rm -rf build/tree && mkdir -p build/tree && cp -r vaebias build/tree/vaebias && cp -r analysis build/tree/vaebias/analysis
 	cd build/tree && $(CURDIR)/$(BIN)/mypy -p vaebias --config-file $(CURDIR)/pyproject.toml
-	cd build/tree && $(CURDIR)/$(BIN)/lint-imports --config $(CURDIR)/pyproject.toml --no-cache
+	cd build/tree && $(CURDIR)/$(BIN)/lint-imports --config $(CURDIR)/pyproject.toml --no-cache --no-logo
 
 develop: $(VENV)/tools ## an editable install: Python changes are seen at once, C++ ones on the next `make develop`
 	$(PIP) install --constraint constraints.txt --editable .
