@@ -109,7 +109,7 @@ void gram_alignment(const T* jacobian, std::int64_t columns_first, const std::ui
     std::vector<double> strip(static_cast<std::size_t>(padded(d) * kStrip));
     std::vector<double> full(static_cast<std::size_t>(d * d));
     std::vector<double> memory(static_cast<std::size_t>(SolverSpace::bytes(d) / 8 + 1));
-    std::vector<std::int64_t> latents;  // the active ones
+    std::vector<int> latents;  // the active ones
     double log_norms[kLanes];
     bool finite[kLanes];
 
@@ -140,7 +140,7 @@ void gram_alignment(const T* jacobian, std::int64_t columns_first, const std::ui
         return;
       }
       latents.clear();
-      for (std::int64_t i = 0; i < d; ++i) {
+      for (int i = 0; i < d; ++i) {
         if (counts(b, i)) latents.push_back(i);
       }
       const int m = static_cast<int>(latents.size());
@@ -162,15 +162,8 @@ void gram_alignment(const T* jacobian, std::int64_t columns_first, const std::ui
         dependent = dependent || eigenvalue == 0;
         contrast -= std::log(eigenvalue);
         singular_values[b * d + j] = static_cast<T>(std::sqrt(eigenvalue));
-        const int owner = space.row_of[j];
-        const double sign = directed(space, m, owner, j) < 0 ? -1.0 : 1.0;
-        for (int i = 0; i < m; ++i) {
-          const double entry = sign * directed(space, m, i, j);
-          v[(b * d + latents[i]) * d + j] = static_cast<T>(entry);
-          const double difference = entry - (i == owner ? 1.0 : 0.0);
-          squared_distance += difference * difference;
-        }
-        permutation[b * d + latents[owner]] = j;
+        squared_distance +=
+            place_direction(space, m, j, latents.data(), d, v + b * d * d, permutation + b * d);
       }
       distance[b] = static_cast<T>(std::sqrt(squared_distance));
       // Hadamard's inequality makes it non-negative; rounding must not undo that.

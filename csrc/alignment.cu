@@ -99,15 +99,8 @@ __global__ void alignment_kernel(const T* jacobian, bool columns_first, const st
     dependent |= eigenvalue == 0;
     contrast -= log(eigenvalue);
     singular_values[b * d + j] = static_cast<T>(sqrt(eigenvalue));
-    const int owner = space.row_of[j];
-    const double sign = directed(space, m, owner, j) < 0 ? -1.0 : 1.0;
-    for (int i = 0; i < m; ++i) {
-      const double entry = sign * directed(space, m, i, j);
-      v[(b * d + latents[i]) * d + j] = static_cast<T>(entry);
-      const double difference = entry - (i == owner ? 1.0 : 0.0);
-      squared_distance += difference * difference;
-    }
-    permutation[b * d + latents[owner]] = j;
+    squared_distance +=
+        place_direction(space, m, j, latents, d, v + b * d * d, permutation + b * d);
   }
   squared_distance = warp_sum(squared_distance);
   contrast = warp_sum(contrast) / 2;

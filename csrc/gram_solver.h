@@ -228,4 +228,24 @@ VAEBIAS_HOST_DEVICE inline void assign_directions(const Group& group, const Solv
   }
 }
 
+// Writes direction j into column j of v [d, d], signed so that the entry of the latent it was given
+// to is positive, notes it as that latent's in permutation [d], and returns its squared distance
+// from the latent's axis. latents [m] are the places of the active ones among all d.
+template <class T>
+VAEBIAS_HOST_DEVICE inline double place_direction(const SolverSpace& space, int m, int j,
+                                                  const int* latents, std::int64_t d, T* v,
+                                                  std::int64_t* permutation) {
+  const int owner = space.row_of[j];
+  const double sign = directed(space, m, owner, j) < 0 ? -1.0 : 1.0;
+  double squared = 0;
+  for (int i = 0; i < m; ++i) {
+    const double entry = sign * directed(space, m, i, j);
+    v[latents[i] * d + j] = static_cast<T>(entry);
+    const double difference = entry - (i == owner ? 1.0 : 0.0);
+    squared += difference * difference;
+  }
+  permutation[latents[owner]] = j;
+  return squared;
+}
+
 }  // namespace vaebias
