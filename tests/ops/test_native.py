@@ -83,3 +83,21 @@ def test_kernels_launch_on_the_current_stream_and_into_graphs(device, stream):
     torch.cuda.synchronize()
     for x, y in zip(found, expected, strict=True):
         torch.testing.assert_close(x, y)
+
+
+@pytest.mark.filterwarnings("ignore:There is a performance drop:UserWarning")
+def test_torch_func_transforms_give_what_a_loop_gives():
+    logits, target = torch.randn(3, 4, 10), torch.rand(3, 4, 10)
+    images = torch.rand(3, 2, 1, 8, 8)
+
+    def gradient(x, t):
+        return torch.func.grad(lambda x: bernoulli_nll(x, t).sum())(x)
+
+    for function, inputs in (
+        (bernoulli_nll, (logits, target)),
+        (gradient, (logits, target)),
+        (lambda x: local_variance(x, 3), (images,)),
+        (torch.func.jacrev(lambda x: local_variance(x, 3)), (images,)),
+    ):
+        looped = torch.stack([function(*each) for each in zip(*inputs, strict=True)])
+        torch.testing.assert_close(torch.vmap(function)(*inputs), looped)

@@ -49,6 +49,11 @@ def runs_on(device: torch.device) -> bool:
     return device.type == "cpu" or (device.type == "cuda" and hasattr(_core, "cuda"))
 
 
+def transformed() -> bool:
+    """Whether a torch.func transform (vmap, grad, jacrev) is at work; references know them all."""
+    return torch._C._functorch.maybe_current_level() is not None
+
+
 def define(
     schema: str,
     implementation: Callable[..., Any],
@@ -102,7 +107,7 @@ def _differentiable(
 
 def eager(tensor: Tensor) -> bool:
     """Whether this is a plain tensor under no transform or trace: one that may be looked into."""
-    return type(tensor) is Tensor and torch._C._functorch.peek_interpreter_stack() is None
+    return type(tensor) is Tensor and not transformed()
 
 
 @cache

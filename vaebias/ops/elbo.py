@@ -19,6 +19,7 @@ from vaebias.ops._native import (
     launch,
     runs_on,
     same,
+    transformed,
     widened,
 )
 
@@ -254,7 +255,7 @@ def sample_and_kl(
     for name, number in (("seed", seed), ("offset", offset)):
         if number < 0:
             raise InputError(name, "a number from 0 to 2**63 - 1", number)
-    if not runs_on(mu.device):
+    if transformed() or not runs_on(mu.device):
         return sample_and_kl_reference(mu, logvar, seed, offset, noise=noise)
     z, kl = _sample_op(mu, logvar, noise, seed, offset)
     return z, kl
@@ -369,7 +370,7 @@ def bernoulli_nll(
         Shapes, dtypes or devices that do not fit.
     """
     logits, target = _check_pixels("logits", logits, target, 1.0)
-    if not runs_on(logits.device):
+    if transformed() or not runs_on(logits.device):
         return bernoulli_nll_reference(logits, target)
     nll: Tensor = _nll_op(logits, target, False, 1.0, _wants_gradient(logits, target))[0]
     return nll
@@ -407,7 +408,7 @@ def gaussian_nll(
         Shapes, dtypes or devices that do not fit; scale <= 0.
     """
     prediction, target = _check_pixels("prediction", prediction, target, scale)
-    if not runs_on(prediction.device):
+    if transformed() or not runs_on(prediction.device):
         return gaussian_nll_reference(prediction, target, scale)
     nll: Tensor = _nll_op(prediction, target, True, scale, _wants_gradient(prediction, target))[0]
     return nll
@@ -554,7 +555,7 @@ def elbo(
             f"{len(logits)} rows of {logits.dtype} on {logits.device}, as logits",
             f"{len(mu)} rows of {mu.dtype} on {mu.device}",
         )
-    if not runs_on(logits.device):
+    if transformed() or not runs_on(logits.device):
         return elbo_reference(logits, target, mu, logvar, beta, likelihood=likelihood, scale=scale)
     with_gradient = _wants_gradient(logits, target, mu, logvar)
     gaussian = likelihood == "gaussian"

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from vaebias.errors import InputError
-from vaebias.ops._native import check, define, launch, runs_on, widened
+from vaebias.ops._native import check, define, launch, runs_on, transformed, widened
 
 __all__ = ["local_variance", "local_variance_reference"]
 
@@ -151,7 +151,7 @@ def local_variance(
     if mode == "valid" and window > min(images.shape[2:]):
         raise InputError("window", f"at most the image's side, {min(images.shape[2:])}", window)
     images = widened(images)
-    if not runs_on(images.device):
+    if transformed() or not runs_on(images.device):
         return local_variance_reference(images, window, mode)
     variance: Tensor = _variance_op(images, window, MODES.index(mode))
     return variance

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from vaebias.errors import InputError
-from vaebias.ops._native import check, define, launch, runs_on, widened
+from vaebias.ops._native import check, define, launch, runs_on, transformed, widened
 
 __all__ = ["tangent_gram", "tangent_gram_reference"]
 
@@ -168,7 +168,7 @@ def tangent_gram(
         if tensor is not None and tensor.device != images.device:
             raise InputError(name, f"the device of images, {images.device}", tensor.device)
     images = widened(images)
-    if not runs_on(images.device):
+    if transformed() or not runs_on(images.device):
         return tangent_gram_reference(images, neighbours, centres)
     gram: Tensor = _gram_op(images, *_differences(neighbours, centres, _result_dtype(images)))
     return gram
