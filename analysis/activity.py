@@ -15,7 +15,12 @@ from vaebias.errors import InputError
 __all__ = ["RULES", "ActiveRule", "ActiveUnits", "active_units"]
 
 ActiveRule = Literal["zietlow2021", "rolinek2019", "burda2016"]
-RULES: tuple[ActiveRule, ...] = ("zietlow2021", "rolinek2019", "burda2016")
+RULES: dict[ActiveRule, str] = {
+    "zietlow2021": "E σ² < .8",
+    "rolinek2019": "sd of μ > .5",
+    "burda2016": "variance of μ > .01",
+}
+"""The published rules, and what each asks of a latent."""
 
 _ON = 0.8  # posterior variance below which a latent carries information, as in Zietlow 2021
 _ALWAYS = 0.95

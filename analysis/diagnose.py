@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+
 from vaebias.analysis.activity import RULES, ActiveUnits, active_units
 from vaebias.analysis.alignment import (
     align,
@@ -27,7 +28,6 @@ from vaebias.analysis.jacobian import (
     prepare_jacobian,
 )
 from vaebias.analysis.local_pca import Grid, as_image, as_index, factor_tangents, local_pca
-
 from vaebias.errors import InputError, RunFailedError
 
 __all__ = ["diagnose"]

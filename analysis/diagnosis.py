@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from rich.table import Table
-from vaebias.analysis.activity import ActiveUnits
+
+from vaebias.analysis.activity import RULES, ActiveUnits
 from vaebias.analysis.alignment import Chance
 
 __all__ = ["DataAlignment", "Diagnosis", "mean_sd"]
@@ -148,6 +149,9 @@ class Diagnosis:
         count = int(self.active.sum())
         table.add_row("points", str(self.points))
         table.add_row("active latents", f"{count} of {self.latents} (rule: {self.rule})")
+        if self.activity is not None:
+            for rule, label in RULES.items():
+                table.add_row(f"  with {label}", str(int(self.activity.by(rule).sum())))
         table.add_row("distance to orthogonality", _text(self.distance))
         if self.chance is not None:
             chance = f"{self.chance.mean:.2f} ± {self.chance.standard_error:.2f}"

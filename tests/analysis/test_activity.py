@@ -7,8 +7,8 @@ import math
 
 import pytest
 import torch
-from vaebias.analysis import active_units
 
+from vaebias.analysis import active_units
 from vaebias.errors import InputError
 
 

@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+
 from vaebias.analysis import (
     align,
     direction_cosines,
@@ -13,7 +14,6 @@ from vaebias.analysis import (
     matched_cosines,
     relative_gaps,
 )
-
 from vaebias.errors import InputError
 
 

@@ -12,8 +12,8 @@ import pytest
 import torch
 from rich.console import Console
 from torch import Tensor, nn
-from vaebias.analysis import Diagnosis, diagnose, dto_chance
 
+from vaebias.analysis import Diagnosis, diagnose, dto_chance
 from vaebias.errors import InputError, RunFailedError
 
 

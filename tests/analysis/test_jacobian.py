@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+
 from vaebias.analysis import jacobian
 from vaebias.analysis.jacobian import prepare_jacobian
-
 from vaebias.errors import InputError
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from vaebias.analysis import factor_tangents, local_pca
 
+from vaebias.analysis import factor_tangents, local_pca
 from vaebias.errors import InputError
 
 
