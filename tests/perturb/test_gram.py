@@ -13,7 +13,7 @@ import torch
 from vaebias.data import ArrayGrid, Factor, FactorGrid
 from vaebias.errors import InputError
 from vaebias.perturb import GramPerturbation, PerturbedGrid, gram, mixing_loss, structure
-from vaebias.perturb.gram import coordinates
+from vaebias.perturb.psi import coordinates
 
 PAIR = [("x", "y")]
 
@@ -153,6 +153,8 @@ def test_the_network_sees_each_kind_of_factor_as_it_is() -> None:
         ({"pairs": [("x", "y")], "steps": 0}, "steps: expected an integer >= 1"),
         ({"pairs": [("x", "y")], "steps": 1.5}, "steps: expected an integer >= 1"),
         ({"pairs": [("x", "y")], "seed": -1}, "seed: expected an integer"),
+        ({"pairs": [("x", "y")], "margin": 2}, r"margin: expected a number in \[0, 2\)"),
+        ({"pairs": [("x", "y")], "frequency": -1}, "frequency: expected a number >= 0"),
     ],
 )
 def test_bad_input_is_named_before_any_work(plane: Any, options: dict, message: str) -> None:
@@ -161,6 +163,38 @@ def test_bad_input_is_named_before_any_work(plane: Any, options: dict, message: 
 
     with pytest.raises(InputError, match=message):
         gram(plane([0.1, 0], [0, 0.1]), progress=never, **options)
+
+
+def test_a_factor_that_changes_nothing_is_named_before_any_work(plane: Any) -> None:
+    with pytest.raises(InputError, match="factors that change the images, found 'y'"):
+        gram(plane([0.1, 0], [0, 0]), PAIR)
+
+
+def test_a_larger_margin_couples_more(small_blobs: FactorGrid) -> None:
+    couplings = [
+        structure(
+            PerturbedGrid(small_blobs, gram(small_blobs, PAIR, 0.2, steps=200, margin=margin))
+        ).signed_coupling[0, 1]
+        for margin in (0.15, 0.8)
+    ]
+    assert couplings[1] > couplings[0] + 0.05
+
+
+def test_a_frequency_reaches_what_a_smooth_psi_cannot() -> None:
+    # Each level of x and y moves a bar by a whole pixel: no smooth pattern outweighs that at .1.
+    levels = np.stack(np.unravel_index(np.arange(24 * 24), (24, 24)), 1)
+    images = np.zeros((24 * 24, 1, 24, 24), np.uint8)
+    at = np.arange(24)
+    images[:, 0] += 255 * (np.abs(at - levels[:, :1]) < 5)[:, None, :].astype(np.uint8)
+    images[:, 0] *= (np.abs(at - levels[:, 1:]) < 3)[:, :, None]
+    grid = ArrayGrid("bars", [Factor(n, np.arange(24)) for n in "xy"], images, "rendered")
+    smooth, fine = (
+        structure(
+            PerturbedGrid(grid, gram(grid, PAIR, 0.2, steps=150, frequency=frequency))
+        ).signed_coupling[0, 1]
+        for frequency in (0, 25)
+    )
+    assert fine > smooth + 0.1
 
 
 def test_a_factor_of_two_levels_cannot_be_mixed(small_blobs: FactorGrid) -> None:

@@ -5,94 +5,39 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from vaebias.data.grid import FactorGrid, Index
 from vaebias.errors import InputError, RunFailedError
 from vaebias.ops import tangent_gram
-from vaebias.perturb.perturbation import PERTURBATIONS, Perturbation, check_epsilon, unit_images
+from vaebias.perturb.pairs import check_integer, check_pairs, check_tangents, inner_points
+from vaebias.perturb.perturbation import KINDS, PERTURBATIONS, check_epsilon, unit_images
+from vaebias.perturb.psi import (
+    Parameters,
+    PsiPerturbation,
+    coordinates,
+    evaluate,
+    freeze,
+    network,
+)
 
-__all__ = ["GramPerturbation", "gram", "mixing_loss"]
+__all__ = ["MARGIN", "GramPerturbation", "gram", "mixing_loss"]
 
-Floats = NDArray[np.float32]
-Layers = tuple[tuple[Floats, Floats], ...]  # weight [out, in] and bias [out] of each layer
-
-_HIDDEN = 128
+MARGIN = 0.15
 _POINTS = 128  # grid points a step
-_MARGIN = 0.15
-_ROWS = 256
 _REPORT_EVERY = 20
 
 
+@KINDS.register("gram")
 @dataclass(frozen=True, eq=False)
-class GramPerturbation(Perturbation):
-    """m = psi(w): a small network from the factors to an image, tanh throughout.
-
-    Attributes
-    ----------
-    epsilon, pairs, seed, steps
-        As given to :func:`gram`.
-    names, sizes
-        Factors of the grid it was trained on, and their numbers of levels.
-    layers
-        psi's weights and biases.
-    losses
-        The criterion, averaged over each stretch of 20 steps.
-    """
+class GramPerturbation(PsiPerturbation):
+    """m = psi(w), trained on the tangent Grams; see :func:`gram`."""
 
     name: ClassVar[str] = "gram"
-    epsilon: float
-    pairs: tuple[tuple[str, str], ...]
-    seed: int
-    steps: int
-    names: tuple[str, ...]
-    sizes: tuple[int, ...]
-    layers: Layers
-    losses: tuple[float, ...]
-
-    def pattern(
-        self,
-        grid: FactorGrid,
-        index: Index,  # [n]
-    ) -> Floats:  # [n, C, H, W]
-        """Psi at these points.
-
-        Raises
-        ------
-        InputError
-            Where the grid's factors are not those of the training grid.
-        """
-        if (grid.names, grid.sizes) != (self.names, self.sizes):
-            expected = f"the grid of training, {self.names} of sizes {self.sizes}"
-            raise InputError("grid", expected, f"{grid.names} of sizes {grid.sizes}")
-        m = np.empty((len(index), self.layers[-1][1].size), np.float32)
-        for start in range(0, len(index), _ROWS):
-            # BLAS rounds by the shape of the batch. In float64 that stays far below the last
-            # bit of the result, so that an image is the same in whatever batch it is asked for.
-            hidden = coordinates(grid, index[start : start + _ROWS]).astype(np.float64)
-            for weight, bias in self.layers:
-                hidden = np.tanh(hidden @ weight.T.astype(np.float64) + bias)
-            m[start : start + _ROWS] = hidden
-        return m.reshape(len(index), *grid.image_shape)
-
-    def to_json(self) -> dict[str, Any]:
-        """Arguments and the criterion at the beginning and the end."""
-        return {
-            "name": self.name,
-            "epsilon": self.epsilon,
-            "pairs": [list(pair) for pair in self.pairs],
-            "seed": self.seed,
-            "steps": self.steps,
-            "hidden": _HIDDEN,
-            "loss_first": self.losses[0],
-            "loss_last": self.losses[-1],
-        }
 
 
 @PERTURBATIONS.register("gram")
@@ -102,6 +47,8 @@ def gram(
     epsilon: float = 0.2,
     seed: int = 0,
     steps: int = 600,
+    margin: float = MARGIN,
+    frequency: float = 0,
     progress: Callable[[int, int, float], None] | None = None,
 ) -> GramPerturbation:
     """Train psi so that each pair of factors is mixed in the local principal components.
@@ -123,6 +70,13 @@ def gram(
         Of psi's first weights and of the points.
     steps
         Training steps.
+    margin
+        How far beyond the criterion to go; see :func:`mixing_loss`.
+    frequency
+        0: psi is smooth in the factors, which suits images that are. Above 0 its first layer
+        is a sine whose weights are so large: where images change a lot from level to level,
+        as the hard edges of dSprites (20 suits its 32 positions), only a pattern that does so
+        too can outweigh them at a small epsilon.
     progress
         Called as ``progress(steps done, steps, loss)``.
 
@@ -134,8 +88,9 @@ def gram(
     Raises
     ------
     InputError
-        Before any work: no pair, an unknown factor, one that is not ordinal or has fewer than
-        3 levels, an epsilon outside (0, 1], fewer than 1 step.
+        Before any work: no pair, an unknown factor, one that is not ordinal, has fewer than
+        3 levels or does not change the images, an epsilon outside (0, 1], fewer than 1 step,
+        a margin outside [0, 2), a negative frequency.
     RunFailedError
         The criterion became NaN or infinite.
 
@@ -149,27 +104,30 @@ def gram(
     Zietlow, Rolinek, Martius, ICML 2021 (the modification and why it works).
     """
     strength = check_epsilon(epsilon)
-    chosen = _check_pairs(grid, pairs)
-    if isinstance(steps, bool) or not isinstance(steps, int | np.integer) or steps < 1:
-        raise InputError("steps", "an integer >= 1", steps)
-    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed < 2**63:
-        raise InputError("seed", "an integer in 0..2^63 - 1", seed)
+    chosen = check_pairs(grid, pairs)
+    steps = check_integer("steps", steps, 1)
+    seed = check_integer("seed", seed, 0, 2**63 - 1)
+    # at 2, the criterion asks for more than G_ab can be
+    if not 0 <= margin < 2:
+        raise InputError("margin", "a number in [0, 2)", margin)
+    if not 0 <= frequency < math.inf:
+        raise InputError("frequency", "a number >= 0", frequency)
+    check_tangents(grid, chosen)
     columns = sorted({grid.names.index(name) for pair in chosen for name in pair})
     cells = [
         (columns.index(grid.names.index(a)), columns.index(grid.names.index(b))) for a, b in chosen
     ]
     rng = np.random.default_rng(seed)
-    inputs = coordinates(grid, np.zeros(1, np.int64)).shape[1]
-    generator = torch.Generator().manual_seed(int(seed))
-    psi = _network(inputs, math.prod(grid.image_shape), generator)
+    psi = network(grid, frequency, torch.Generator().manual_seed(seed))
     optimiser = torch.optim.Adam([tensor for layer in psi for tensor in layer], lr=2e-3)
     losses: list[float] = []
     recent: list[float] = []
     for step in range(1, steps + 1):
-        index = _inner_points(grid, columns, rng)
+        index = inner_points(grid, columns, _POINTS, rng)
         optimiser.zero_grad(set_to_none=True)
         with torch.enable_grad():
-            loss = mixing_loss(_grams(grid, psi, strength, index, columns), cells)
+            grams = _grams(grid, psi, frequency, strength, index, columns)
+            loss = mixing_loss(grams, cells, margin)
             loss.backward()
         optimiser.step()
         recent.append(float(loss.detach()))
@@ -179,93 +137,45 @@ def gram(
             losses.append(math.fsum(recent) / len(recent))
             recent = []
             if progress is not None:
-                progress(step, int(steps), losses[-1])
-    layers = tuple((weight.detach().numpy(), bias.detach().numpy()) for weight, bias in psi)
+                progress(step, steps, losses[-1])
     return GramPerturbation(
-        strength, chosen, int(seed), int(steps), grid.names, grid.sizes, layers, tuple(losses)
+        strength,
+        chosen,
+        seed,
+        steps,
+        grid.names,
+        grid.sizes,
+        float(frequency),
+        freeze(psi),
+        tuple(losses),
+        {"margin": float(margin)},
     )
 
 
 def mixing_loss(
     grams: Tensor,  # [B, k, k]
     cells: Sequence[tuple[int, int]],
+    margin: float = MARGIN,
 ) -> Tensor:  # ()
     """How far the pairs are from being mixed, with one sign, everywhere.
 
-    Mean over pairs of E relu(2 |G_aa - G_bb| + .15 (G_aa + G_bb) - 2 G_ab) / E (G_aa + G_bb).
-    It is 0 only where 2 G_ab exceeds |G_aa - G_bb| twice over, and a margin. One sign, so that
-    one global rotation of the latents serves all points.
+    Mean over pairs of E relu(2 |G_aa - G_bb| + margin (G_aa + G_bb) - 2 G_ab) / E (G_aa + G_bb).
+    It is 0 only where 2 G_ab exceeds |G_aa - G_bb| twice over, and the margin: the coupling
+    2 G_ab / (G_aa + G_bb) is then at least the margin. One sign, so that one global rotation of
+    the latents serves all points.
     """
     parts = []
     for a, b in cells:
         first, second, cross = grams[:, a, a], grams[:, b, b], grams[:, a, b]
-        wanted = 2 * (first - second).abs() + _MARGIN * (first + second) - 2 * cross
+        wanted = 2 * (first - second).abs() + margin * (first + second) - 2 * cross
         parts.append(wanted.relu().mean() / (first + second).mean())
     return torch.stack(parts).mean()
 
 
-def coordinates(grid: FactorGrid, index: Index) -> Floats:  # [n, q]
-    """Return the factors as psi sees them, each in [-1, 1]."""
-    columns: list[NDArray[np.float64]] = []
-    for level, size, period, ordinal in zip(
-        grid.factors(index).T, grid.sizes, grid.periods, grid.ordinal, strict=True
-    ):
-        if not ordinal:
-            columns.extend((level == other).astype(np.float64) for other in range(size))
-        elif period is not None:
-            # the last level is a neighbour of the first: psi must not jump between them
-            columns.extend((np.cos(level * 2 * np.pi / period), np.sin(level * 2 * np.pi / period)))
-        else:
-            columns.append(2 * level / max(1, size - 1) - 1)
-    return np.stack(columns, 1).astype(np.float32)
-
-
-def _check_pairs(grid: FactorGrid, pairs: Sequence[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
-    chosen = tuple(tuple(pair) for pair in pairs)
-    wrong = [p for p in pairs if isinstance(p, str) or len(p) != 2 or p[0] == p[1]]
-    if not chosen or wrong:
-        raise InputError("pairs", "one or more pairs of two different factors", list(pairs))
-    for pair in chosen:
-        for name in pair:
-            if name not in grid.names:
-                raise InputError("pairs", f"factors among {', '.join(grid.names)}", repr(name))
-            at = grid.names.index(name)
-            if not grid.ordinal[at]:
-                raise InputError("pairs", "factors with an order", f"{name!r}, which has none")
-            if grid.sizes[at] < 3:
-                found = f"{name!r} with {grid.sizes[at]}"
-                raise InputError("pairs", "factors of at least 3 levels", found)
-    return tuple((a, b) for a, b in chosen)
-
-
-def _network(inputs: int, pixels: int, generator: torch.Generator) -> list[tuple[Tensor, Tensor]]:
-    """Weights and biases, uniform in +-1/sqrt(inputs) as torch's own linear layers begin."""
-    return [
-        (
-            _uniform((fan_out, fan_in), 1 / math.sqrt(fan_in), generator),
-            _uniform((fan_out,), 1 / math.sqrt(fan_in), generator),
-        )
-        for fan_in, fan_out in pairwise((inputs, _HIDDEN, _HIDDEN, pixels))
-    ]
-
-
-def _uniform(shape: tuple[int, ...], bound: float, generator: torch.Generator) -> Tensor:
-    draws = 2 * torch.rand(shape, generator=generator) - 1
-    return (bound * draws).requires_grad_()
-
-
-def _inner_points(grid: FactorGrid, columns: Sequence[int], rng: np.random.Generator) -> Index:
-    """Points with both neighbours in each of these factors."""
-    levels = np.stack([rng.integers(size, size=_POINTS) for size in grid.sizes], 1)
-    for a in columns:
-        if grid.periods[a] is None:
-            levels[:, a] = rng.integers(1, grid.sizes[a] - 1, size=_POINTS)
-    return grid.index(levels)
-
-
 def _grams(
     grid: FactorGrid,
-    psi: Sequence[tuple[Tensor, Tensor]],
+    psi: Parameters,
+    frequency: float,
     epsilon: float,
     index: Index,
     columns: Sequence[int],
@@ -274,7 +184,5 @@ def _grams(
     neighbours = grid.neighbours(index)[:, columns]
     needed, position = np.unique(neighbours, return_inverse=True)
     x = torch.from_numpy(unit_images(grid, needed)).flatten(1)
-    pattern = torch.from_numpy(coordinates(grid, needed))
-    for weight, bias in psi:
-        pattern = torch.nn.functional.linear(pattern, weight, bias).tanh()
+    pattern = evaluate(psi, torch.from_numpy(coordinates(grid, needed)), frequency)
     return tangent_gram(x + epsilon * pattern, torch.from_numpy(position.reshape(neighbours.shape)))

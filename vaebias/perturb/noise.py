@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -9,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vaebias.data.grid import FactorGrid, Index
-from vaebias.errors import InputError
-from vaebias.perturb.perturbation import PERTURBATIONS, Perturbation, check_epsilon
+from vaebias.perturb.pairs import check_integer
+from vaebias.perturb.perturbation import KINDS, PERTURBATIONS, Perturbation, check_epsilon
 
 __all__ = ["NoisePerturbation", "noise"]
 
 
+@KINDS.register("noise")
 @dataclass(frozen=True)
 class NoisePerturbation(Perturbation):
     """Independent uniform noise in [-1, 1], fixed for each image by its index."""
@@ -42,6 +44,16 @@ class NoisePerturbation(Perturbation):
         """Name, epsilon and seed."""
         return {"name": self.name, "epsilon": self.epsilon, "seed": self.seed}
 
+    @classmethod
+    def restore(
+        cls,
+        record: Mapping[str, Any],
+        tensors: Mapping[str, NDArray[Any]],
+        names: Sequence[str],
+    ) -> NoisePerturbation:
+        """Undo :meth:`to_json`."""
+        return cls(check_epsilon(record["epsilon"]), check_integer("seed", record["seed"], 0))
+
 
 @PERTURBATIONS.register("noise")
 def noise(grid: FactorGrid, epsilon: float, seed: int = 0) -> NoisePerturbation:
@@ -61,12 +73,10 @@ def noise(grid: FactorGrid, epsilon: float, seed: int = 0) -> NoisePerturbation:
     Raises
     ------
     InputError
-        For an epsilon outside (0, 1] or a seed that is not an integer in 0..2^128 - 1.
+        For an epsilon outside (0, 1] or a seed that is not an integer in 0..2**128 - 1.
 
     References
     ----------
     The control of Zietlow, Rolinek, Martius, ICML 2021.
     """
-    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed < 2**128:
-        raise InputError("seed", "an integer in 0..2^128 - 1", seed)
-    return NoisePerturbation(check_epsilon(epsilon), int(seed))
+    return NoisePerturbation(check_epsilon(epsilon), check_integer("seed", seed, 0, 2**128 - 1))

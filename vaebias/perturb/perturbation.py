@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,7 +14,18 @@ from vaebias.data.grid import FactorGrid, Index
 from vaebias.errors import InputError
 from vaebias.registry import Registry
 
-__all__ = ["PERTURBATIONS", "Perturbation", "PerturbedGrid", "check_epsilon", "unit_images"]
+__all__ = [
+    "KINDS",
+    "PERTURBATIONS",
+    "RANGES",
+    "Perturbation",
+    "PerturbedGrid",
+    "check_epsilon",
+    "unit_images",
+]
+
+
+RANGES = ("rescale", "clip")
 
 
 class Perturbation(ABC):
@@ -43,8 +54,27 @@ class Perturbation(ABC):
     def to_json(self) -> dict[str, Any]:
         """All that it takes to make the perturbation again, as JSON types."""
 
+    def tensors(self) -> dict[str, NDArray[Any]]:
+        """What a file has to hold beside :meth:`to_json`; nothing by default."""
+        return {}
+
+    @classmethod
+    def restore(
+        cls,
+        record: Mapping[str, Any],
+        tensors: Mapping[str, NDArray[Any]],
+        names: Sequence[str],
+    ) -> Perturbation:
+        """Make the perturbation from its record, its tensors, and the factors of its grid.
+
+        A wrong record raises KeyError, TypeError or ValueError, which ``load`` explains.
+        """
+        raise TypeError(f"perturbations called {cls.name!r} cannot be stored")
+
 
 PERTURBATIONS: Registry[Callable[..., Perturbation]] = Registry("perturbation", "vaebias.perturb")
+KINDS: Registry[type[Perturbation]] = Registry("kind of perturbation", "vaebias.perturb")
+"""What a stored perturbation becomes: classes under their names."""
 
 
 class PerturbedGrid(FactorGrid):
@@ -82,7 +112,7 @@ class PerturbedGrid(FactorGrid):
         *,
         cache_bytes: int = 256 * 2**20,
     ) -> None:
-        if range not in ("rescale", "clip"):
+        if range not in RANGES:
             raise InputError("range", "'rescale' or 'clip'", repr(range))
         if epsilon is None and perturbation is not None:
             epsilon = perturbation.epsilon

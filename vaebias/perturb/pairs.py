@@ -1,0 +1,87 @@
+"""Pairs of factors to mix, checked before any work."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeAlias
+
+import numpy as np
+import torch
+
+from vaebias.data.grid import FactorGrid, Index
+from vaebias.errors import InputError
+from vaebias.ops import tangent_gram
+from vaebias.perturb.perturbation import unit_images
+
+__all__ = ["Pairs", "check_integer", "check_pairs", "check_tangents", "inner_points"]
+
+Pairs: TypeAlias = tuple[tuple[str, str], ...]
+
+_PROBED = 64
+
+
+def check_pairs(grid: FactorGrid, pairs: Sequence[tuple[str, str]]) -> Pairs:
+    """Pairs of two different ordinal factors, each of at least 3 levels.
+
+    Raises
+    ------
+    InputError
+        For no pair, an unknown factor, one without order or with fewer than 3 levels.
+    """
+    chosen = tuple(tuple(pair) for pair in pairs)
+    wrong = [p for p in pairs if isinstance(p, str) or len(p) != 2 or p[0] == p[1]]
+    if not chosen or wrong:
+        raise InputError("pairs", "one or more pairs of two different factors", list(pairs))
+    for pair in chosen:
+        for name in pair:
+            if name not in grid.names:
+                raise InputError("pairs", f"factors among {', '.join(grid.names)}", repr(name))
+            at = grid.names.index(name)
+            if not grid.ordinal[at]:
+                raise InputError("pairs", "factors with an order", f"{name!r}, which has none")
+            if grid.sizes[at] < 3:
+                found = f"{name!r} with {grid.sizes[at]}"
+                raise InputError("pairs", "factors of at least 3 levels", found)
+    return tuple((a, b) for a, b in chosen)
+
+
+def check_tangents(grid: FactorGrid, pairs: Pairs) -> None:
+    """Refuse pairs of which a factor does not change the images, at 64 points.
+
+    Raises
+    ------
+    InputError
+        Naming the factor: there is no variance of its own for a mixture to compete with.
+    """
+    names = list(dict.fromkeys(name for pair in pairs for name in pair))
+    columns = [grid.names.index(name) for name in names]
+    index = inner_points(grid, columns, _PROBED, np.random.default_rng(0))
+    neighbours = grid.neighbours(index)[:, columns]
+    needed, position = np.unique(neighbours, return_inverse=True)
+    x = torch.from_numpy(unit_images(grid, needed)).flatten(1)
+    grams = tangent_gram(x, torch.from_numpy(position.reshape(neighbours.shape)))
+    variances = grams.diagonal(dim1=1, dim2=2).mean(0)
+    for name, variance in zip(names, variances.tolist(), strict=True):
+        if not variance > 0:
+            raise InputError("pairs", "factors that change the images", f"{name!r}, which does not")
+
+
+def inner_points(
+    grid: FactorGrid, columns: Sequence[int], count: int, rng: np.random.Generator
+) -> Index:  # [count]
+    """Random points with both neighbours in each of these factors."""
+    levels = np.stack([rng.integers(size, size=count) for size in grid.sizes], 1)
+    for a in columns:
+        if grid.periods[a] is None:
+            levels[:, a] = rng.integers(1, grid.sizes[a] - 1, size=count)
+    return grid.index(levels)
+
+
+def check_integer(name: str, value: object, low: int, high: int | None = None) -> int:
+    """Return the value as an int; raises InputError unless it is an integer in low..high."""
+    if isinstance(value, int | np.integer) and not isinstance(value, bool):
+        number = int(value)
+        if low <= number and (high is None or number <= high):
+            return number
+    expected = f"an integer >= {low}" if high is None else f"an integer in {low}..{high}"
+    raise InputError(name, expected, value)

@@ -1,0 +1,178 @@
+"""A perturbation as a file: safetensors with a JSON header, no pickle."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+
+import vaebias
+from vaebias.data.grid import FactorGrid
+from vaebias.errors import InputError, RunFailedError, VaebiasError
+from vaebias.perturb.perturbation import KINDS, RANGES, Perturbation, PerturbedGrid
+
+__all__ = ["Stored", "load", "save"]
+
+VERSION = 1
+KEY = "vaebias-perturbation"
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A perturbation as it was read from a file.
+
+    Attributes
+    ----------
+    path
+        The file.
+    perturbation
+        What was saved.
+    range
+        How images are brought back into [0, 1]; see `PerturbedGrid`.
+    header
+        Record of the perturbation, of the grid it was made for, and of the versions.
+    """
+
+    path: Path
+    perturbation: Perturbation
+    range: str
+    header: dict[str, Any]
+
+    def on(self, grid: FactorGrid) -> PerturbedGrid:
+        """Return the grid perturbed as the file says.
+
+        Raises
+        ------
+        InputError
+            Where the grid has other factors, sizes or images than the one it was made for.
+        """
+        made_for = self.header["grid"]
+        found = _grid_record(grid)
+        for name in ("names", "sizes", "image_shape"):
+            if found[name] != made_for[name]:
+                expected = f"a grid like {made_for['name']} with {name} {made_for[name]}"
+                raise InputError(str(self.path), expected, f"{grid.name} with {found[name]}")
+        return PerturbedGrid(grid, self.perturbation, range=self.range)
+
+
+def save(
+    path: str | Path,
+    perturbation: Perturbation,
+    grid: FactorGrid,
+    *,
+    range: str = "rescale",
+) -> None:
+    """Write a perturbation of ``grid`` to one file; an older one is replaced in one go.
+
+    Parameters
+    ----------
+    path
+        The file, customarily ``*.safetensors``; its folder must exist.
+    perturbation
+        What to write: its tensors, and its record in the header.
+    grid
+        What it was made for; its name, factors, sizes and provenance go into the header.
+    range
+        How images are to be brought back into [0, 1]: ``"rescale"`` or ``"clip"``.
+
+    Raises
+    ------
+    InputError
+        Another range, or no such folder.
+    RunFailedError
+        The file could not be written; an older one is still there.
+    """
+    path = Path(path)
+    if range not in RANGES:
+        raise InputError("range", "'rescale' or 'clip'", repr(range))
+    if not path.parent.is_dir():
+        raise InputError(str(path), "a file in an existing folder", f"no folder {path.parent}")
+    header = {
+        "version": VERSION,
+        "perturbation": perturbation.to_json(),
+        "range": range,
+        "grid": _grid_record(grid) | {"source": grid.source, "provenance": grid.provenance},
+        "versions": {
+            "vaebias": vaebias.__version__,
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+            "python": platform.python_version(),
+        },
+    }
+    tensors = {name: np.ascontiguousarray(a) for name, a in perturbation.tensors().items()}
+    text = json.dumps(header, allow_nan=False)
+    content = safetensors.numpy.save(tensors, metadata={KEY: text})
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())  # or a power cut may leave the new name with no content
+        os.replace(temporary, path)
+    except OSError as error:
+        raise RunFailedError(f"{path} could not be written: {error}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def load(path: str | Path) -> Stored:
+    """Read a perturbation that :func:`save` wrote.
+
+    Raises
+    ------
+    InputError
+        There is no such file, it is damaged, or something else; the message says which.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(str(path), "a saved perturbation", "no such file")
+    header, tensors = _read(path)
+    try:
+        record, grid = header["perturbation"], header["grid"]
+        for name in ("names", "sizes", "image_shape", "name"):
+            grid[name]
+        made = KINDS[record["name"]].restore(record, tensors, grid["names"])
+        if header["range"] not in RANGES:
+            raise InputError("range", " or ".join(RANGES), header["range"])
+    except (VaebiasError, KeyError, TypeError, ValueError, IndexError) as error:
+        expected = "a header and tensors that describe a known perturbation"
+        raise InputError(str(path), expected, f"{type(error).__name__}: {error}") from error
+    return Stored(path, made, header["range"], header)
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+    try:
+        with safe_open(path, "np") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise InputError(str(path), "a complete safetensors file", error) from error
+    if KEY not in metadata:
+        raise InputError(str(path), f"the header {KEY!r} in its metadata", sorted(metadata))
+    try:
+        header = json.loads(metadata[KEY])
+        version = header["version"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(str(path), "a JSON header with its version", repr(error)) from error
+    if version != VERSION:
+        raise InputError(str(path), f"perturbation version {VERSION}", version)
+    return header, tensors
+
+
+def _grid_record(grid: FactorGrid) -> dict[str, Any]:
+    return {
+        "name": grid.name,
+        "names": list(grid.names),
+        "sizes": list(grid.sizes),
+        "image_shape": list(grid.image_shape),
+    }
