@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import math
 from typing import Any
@@ -103,3 +104,45 @@ def test_blobs_have_their_own_axes(small_blobs: FactorGrid) -> None:
     assert record["median_mixing_degrees"]["x+y"] < 1
     assert sum(record["variance_share"].values()) == pytest.approx(1)
     assert record["points"] == record["total"] == 192
+
+
+def test_components_are_the_eigenvectors_in_factor_coordinates(plane: Any) -> None:
+    c, s = math.cos(0.3), math.sin(0.3)
+    found = structure(plane([0.2 * c, -0.1 * s], [0.2 * s, 0.1 * c])).components
+    np.testing.assert_allclose(found.variance_share, [0.8, 0.2, 0], atol=1e-5)
+    expected = [[0, c * c, s * s], [0, s * s, c * c], [1, 0, 0]]
+    np.testing.assert_allclose(found.weights, expected, atol=1e-4)
+    record = found.to_json(("shape", "x", "y"))
+    assert record[0]["weights"]["x"] == pytest.approx(c * c, abs=1e-4)
+
+
+def test_components_of_many_points_are_averaged_over_blocks(
+    small_blobs: FactorGrid, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = structure(small_blobs).components
+    monkeypatch.setattr(importlib.import_module("vaebias.perturb.structure"), "_EIGH_ROWS", 50)
+    parts = structure(small_blobs).components
+    np.testing.assert_allclose(parts.weights, whole.weights, atol=1e-10)
+    np.testing.assert_allclose(whole.weights.sum(0), 1)
+    np.testing.assert_allclose(whole.weights.sum(1), 1)
+    assert whole.variance_share.sum() == pytest.approx(1)
+
+
+def test_maps_average_over_the_other_factors(small_blobs: FactorGrid) -> None:
+    found = structure(small_blobs)
+    x, y, size = small_blobs.factors(found.index).T
+    np.testing.assert_allclose(
+        found.over("y", "x", 10 * y + x + size), 10 * np.arange(8)[:, None] + np.arange(8) + 1
+    )
+    part = structure(small_blobs, sample=20)
+    assert np.isnan(part.over("x", "y", part.grams[:, 0, 0])).any()
+
+
+def test_the_distribution_of_angles_sums_to_one(small_blobs: FactorGrid) -> None:
+    record = structure(small_blobs).to_json()
+    for shares in record["mixing_degrees"].values():
+        assert len(shares) == 18
+        assert sum(shares) == pytest.approx(1)
+    # the blobs' components are their axes: all angles lie within 5 degrees of 0 or 90
+    shares = record["mixing_degrees"]["x+y"]
+    assert shares[0] + shares[-1] == 1

@@ -5,8 +5,10 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from os import PathLike, fspath
+from pathlib import Path
 from typing import Any
 
+from vaebias.data.formats.format import format_of
 from vaebias.data.grid import FactorGrid
 from vaebias.errors import InputError
 from vaebias.registry import Registry
@@ -22,16 +24,19 @@ def load(name_or_path: str | PathLike[str], **options: Any) -> FactorGrid:
     Parameters
     ----------
     name_or_path
-        A registered name (``DATASETS.names()``).
+        A registered name (``DATASETS.names()``), or the path of a file or folder in one of the
+        formats of `vaebias.data.formats`.
     **options
-        Of that data set: see the function of its name, such as `vaebias.data.blobs.blobs`.
+        Of that data set: see the function of its name, such as `vaebias.data.blobs.blobs`; or
+        of the format's ``read``.
 
     Raises
     ------
     UnknownNameError
         No data set of that name; the message lists those there are.
     InputError
-        An option that the data set does not have.
+        An option that the data set does not have, or a file that is damaged or of no known
+        format.
 
     Examples
     --------
@@ -40,9 +45,18 @@ def load(name_or_path: str | PathLike[str], **options: Any) -> FactorGrid:
     (3, 6, 40, 32, 32)
     """
     name = fspath(name_or_path)
+    path = Path(name)
+    if name not in DATASETS and path.exists():
+        form = format_of(path)
+        _check_options(name, form.read, options)
+        return form.read(path, **options)
     build = DATASETS[name]
-    known = inspect.signature(build).parameters
+    _check_options(name, build, options)
+    return build(**options)
+
+
+def _check_options(name: str, build: Callable[..., FactorGrid], options: dict[str, Any]) -> None:
+    known = [each for each in inspect.signature(build).parameters if each != "path"]
     for option in options:
         if option not in known:
             raise InputError(f"option of {name}", f"one of {', '.join(known)}", repr(option))
-    return build(**options)

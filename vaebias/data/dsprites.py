@@ -11,8 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from vaebias.data.catalogue import DATASETS
-from vaebias.data.factor import Factor
-from vaebias.data.grid import DEFAULT_CACHE_BYTES, RenderedGrid
+from vaebias.data.grid import DEFAULT_CACHE_BYTES, FactorGrid, RenderedGrid
+from vaebias.data.layouts import dsprites_axes
+from vaebias.data.published import real_or_none
+from vaebias.data.storage import Progress
 from vaebias.errors import InputError
 
 __all__ = ["dsprites", "render"]
@@ -146,8 +148,14 @@ def _fill(
 
 
 @DATASETS.register("dsprites")
-def dsprites(*, size: int = _NATIVE, cache_bytes: int = DEFAULT_CACHE_BYTES) -> RenderedGrid:
-    """Grid of all 737,280 dSprites, drawn on demand: uint8 images 0/255, (1, size, size).
+def dsprites(
+    *,
+    size: int = _NATIVE,
+    source: str | None = None,
+    cache_bytes: int = DEFAULT_CACHE_BYTES,
+    progress: Progress | None = None,
+) -> FactorGrid:
+    """Grid of all 737,280 dSprites: uint8 images 0/255, (1, size, size).
 
     Factors and their values are those of the published file without its one colour: shape (1
     square, 2 ellipse, 3 heart), scale, orientation, posX, posY. Orientation 39 is the angle of
@@ -157,26 +165,27 @@ def dsprites(*, size: int = _NATIVE, cache_bytes: int = DEFAULT_CACHE_BYTES) -> 
     ----------
     size
         Width and height of the images in pixels; 64 in the published file.
+    source
+        "real": the published file; "rendered": drawn on demand; None: the file where it is on
+        this machine and ``size`` is 64, else drawn.
     cache_bytes
         See `RenderedGrid`; the whole set takes 3.0 GB at size 64.
+    progress
+        Called while the file is unpacked, once.
     """
     if size < 1:
         raise InputError("size", "size >= 1", size)
+    real = real_or_none("dsprites", source, native=size == _NATIVE, progress=progress)
+    if real is not None:
+        return real
 
     def draw(values: npt.NDArray[np.float64]) -> npt.NDArray[np.uint8]:
         shape, scale, orientation, x, y = values.T
         return render(shape, scale, orientation, x, y, size)[:, None]
 
-    axes = [
-        Factor("shape", np.array([1.0, 2.0, 3.0]), ordinal=False),
-        Factor("scale", np.linspace(0.5, 1, 6)),
-        Factor("orientation", np.linspace(0, 2 * np.pi, 40), period=39),
-        Factor("posX", np.linspace(0, 1, 32)),
-        Factor("posY", np.linspace(0, 1, 32)),
-    ]
     return RenderedGrid(
         "dsprites",
-        axes,
+        dsprites_axes(),
         draw,
         (1, size, size),
         provenance={"renderer": "vaebias.data.dsprites", "size": size},

@@ -1,15 +1,49 @@
 """How far codes are disentangled, by the scores of the field: one file a score."""
 
+from vaebias.metrics.beta_vae_score import BetaVaeScore, beta_vae_score
+from vaebias.metrics.dci import Dci, dci
+from vaebias.metrics.effective_rank import EffectiveRank, effective_rank
+from vaebias.metrics.explicitness import Explicitness, explicitness
+from vaebias.metrics.factor_vae_score import FactorVaeScore, factor_vae_score
+from vaebias.metrics.gaussian_tc import GaussianTc, gaussian_tc
+from vaebias.metrics.infomec import Infomec, infomec
 from vaebias.metrics.information import discretise, entropy, mutual_information
-from vaebias.metrics.metric import METRICS, Score
+from vaebias.metrics.irs import Irs, irs
+from vaebias.metrics.mcc import Mcc, mcc
+from vaebias.metrics.metric import METRICS, Result, Score
 from vaebias.metrics.mig import Mig, mig
+from vaebias.metrics.modularity import Modularity, modularity
+from vaebias.metrics.sap import Sap, sap
 
 __all__ = [
     "METRICS",
+    "BetaVaeScore",
+    "Dci",
+    "EffectiveRank",
+    "Explicitness",
+    "FactorVaeScore",
+    "GaussianTc",
+    "Infomec",
+    "Irs",
+    "Mcc",
     "Mig",
+    "Modularity",
+    "Result",
+    "Sap",
     "Score",
+    "beta_vae_score",
+    "dci",
     "discretise",
+    "effective_rank",
     "entropy",
+    "explicitness",
+    "factor_vae_score",
+    "gaussian_tc",
+    "infomec",
+    "irs",
+    "mcc",
     "mig",
+    "modularity",
     "mutual_information",
+    "sap",
 ]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 import torch
@@ -13,7 +15,25 @@ from torch import Tensor
 from vaebias.errors import InputError
 from vaebias.registry import Registry
 
-__all__ = ["METRICS", "Score", "as_codes", "as_factors", "factor_names"]
+__all__ = [
+    "METRICS",
+    "Held",
+    "Result",
+    "Sample",
+    "Score",
+    "Split",
+    "as_codes",
+    "as_factors",
+    "as_sample",
+    "as_split",
+    "factor_names",
+    "gaps",
+    "positive",
+    "standardise",
+]
+
+Held: TypeAlias = "tuple[ArrayLike | Tensor, ArrayLike | Tensor]"
+"""Codes and factors held out for testing."""
 
 
 class Score(Protocol):
@@ -30,6 +50,55 @@ class Score(Protocol):
 
 
 METRICS: Registry[Callable[..., Score]] = Registry("metric", "vaebias.metrics")
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Result:
+    """What the results of the metrics have in common.
+
+    Attributes
+    ----------
+    score
+        The one number that tables show.
+    names
+        The factors that vary: columns of matrices with a factor axis.
+    constant
+        Factors that take one value in the sample; no score can be had of them.
+    settings
+        Whatever else the score depends on: scores compare only where these are alike.
+    """
+
+    metric: ClassVar[str]
+    score: float
+    names: tuple[str, ...] = ()
+    constant: tuple[str, ...] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """The result as JSON types, matrices as lists of rows; None for what is not finite."""
+        values = {one.name: _to_json(getattr(self, one.name)) for one in fields(self)}
+        return {"metric": self.metric, **values}
+
+
+class Sample(NamedTuple):
+    """Checked codes, and the factors that vary among them."""
+
+    codes: NDArray[np.floating[Any]]  # [N, d]
+    factors: NDArray[np.int64]  # [N, k]
+    names: tuple[str, ...]
+    constant: tuple[str, ...]
+
+
+class Split(NamedTuple):
+    """A sample to fit on, and one to test on."""
+
+    train: Sample
+    test: Sample
+
+    @property
+    def settings(self) -> dict[str, int]:
+        """How many rows are in each."""
+        return {"train": len(self.train.codes), "test": len(self.test.codes)}
 
 
 def as_codes(
@@ -72,7 +141,8 @@ def as_factors(
     if array.dtype.kind == "f":  # whole numbers in a float array are classes all the same
         whole = (np.isfinite(array) & (array == np.round(array))).all(0)
         if not whole.all():
-            raise InputError("factors", "integer classes", f"fractions in columns {_list(~whole)}")
+            expected = "integer classes (bin continuous ones: discretise(factors, 20))"
+            raise InputError("factors", expected, f"fractions in columns {_list(~whole)}")
     elif array.dtype.kind not in "biu":
         raise InputError("factors", "integer classes", array.dtype)
     return array.astype(np.int64)
@@ -85,6 +155,117 @@ def factor_names(names: Sequence[str] | None, count: int) -> tuple[str, ...]:
     if len(names) != count or len(set(names)) != count:
         raise InputError("names", f"{count} different names, one for each factor", list(names))
     return tuple(names)
+
+
+def as_sample(
+    codes: ArrayLike | Tensor,  # [N, d]
+    factors: ArrayLike | Tensor,  # [N, k]
+    names: Sequence[str] | None = None,
+) -> Sample:
+    """Check codes and factors, and set factors aside that take one value.
+
+    Raises
+    ------
+    InputError
+        As `as_codes` and `as_factors`; where no factor varies; where a factor has a class of
+        its own for every sample, which no score can learn anything from.
+    """
+    values = as_codes(codes)
+    classes = as_factors(factors, len(values))
+    labels = factor_names(names, classes.shape[1])
+    varying = (classes != classes[0]).any(0)
+    if not varying.any():
+        raise InputError("factors", "at least one factor that varies", "one value in each column")
+    for name, column in zip(labels, classes.T, strict=True):
+        if len(column) > 2 and len(np.unique(column)) == len(column):
+            expected = "fewer classes than samples (bin it: discretise(factors, 20))"
+            raise InputError(f"factor {name}", expected, f"{len(column)} classes of one sample")
+    return Sample(
+        values,
+        classes[:, varying],
+        tuple(name for name, varies in zip(labels, varying, strict=True) if varies),
+        tuple(name for name, varies in zip(labels, varying, strict=True) if not varies),
+    )
+
+
+def as_split(
+    codes: ArrayLike | Tensor,  # [N, d]
+    factors: ArrayLike | Tensor,  # [N, k]
+    names: Sequence[str] | None,
+    test: Held | None,
+    seed: int,
+) -> Split:
+    """Check a sample to fit on and one to test on; without the latter, hold a third out.
+
+    Factors count as varying by the training sample. Classes that only the test sample has
+    stay there: no classifier gets them right.
+
+    Raises
+    ------
+    InputError
+        As `as_sample`; where the test sample has other columns, or there are too few rows.
+    """
+    if test is None:
+        everything = as_codes(codes)
+        classes = as_factors(factors, len(everything))
+        if len(everything) < 3:
+            raise InputError("codes", "at least 3 samples, or test=(codes, factors)", len(classes))
+        order = np.random.default_rng(seed).permutation(len(everything))
+        fit, held = np.split(order, [-(len(order) // 3)])
+        codes, factors = everything[fit], classes[fit]
+        test = everything[held], classes[held]
+    train = as_sample(codes, factors, names)
+    test_codes = as_codes(test[0])
+    test_factors = as_factors(test[1], len(test_codes))
+    total = len(train.names) + len(train.constant)
+    expected, found = (train.codes.shape[1], total), (test_codes.shape[1], test_factors.shape[1])
+    if expected != found:
+        shape = "{} codes and {} factors as in the training sample"
+        raise InputError("test", shape.format(*expected), f"{found[0]} and {found[1]}")
+    labels = factor_names(names, total)
+    kept = [labels.index(name) for name in train.names]
+    return Split(train, Sample(test_codes, test_factors[:, kept], train.names, train.constant))
+
+
+def gaps(
+    table: NDArray[np.float64],  # [d, k]
+) -> NDArray[np.float64]:  # [k]
+    """Largest minus second largest of each column; of a single row, the second is 0."""
+    ranked = np.sort(np.vstack([np.zeros_like(table[:1]), table]) if len(table) < 2 else table, 0)
+    gap: NDArray[np.float64] = ranked[-1] - ranked[-2]
+    return gap
+
+
+def standardise(
+    codes: NDArray[np.floating[Any]],  # [N, d]
+    by: NDArray[np.floating[Any]],  # [M, d]
+) -> NDArray[np.float64]:  # [N, d]
+    """Codes with the mean and the population deviation of ``by`` taken out; constants give 0."""
+    reference = by.astype(np.float64)
+    spread = reference.std(0)
+    # of equal floats the mean may be off by an ulp, so that the deviation is not quite 0
+    live = (by != by[0]).any(0) & (spread > 0)
+    scaled: NDArray[np.float64] = (codes - reference.mean(0)) / np.where(live, spread, np.inf)
+    return scaled
+
+
+def positive(**values: int) -> None:
+    """Raise InputError unless every value is a whole number above 0."""
+    for name, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+            raise InputError(name, "a positive integer", value)
+
+
+def _to_json(value: Any) -> Any:
+    if isinstance(value, np.ndarray | np.generic):
+        value = value.tolist()
+    if isinstance(value, Mapping):
+        return {str(name): _to_json(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_to_json(one) for one in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
 
 
 def _as_array(values: ArrayLike | Tensor) -> NDArray[Any]:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from vaebias.errors import InputError
 from vaebias.metrics.information import discretise, entropy, mutual_information
-from vaebias.metrics.metric import METRICS, as_codes, as_factors, factor_names
+from vaebias.metrics.metric import METRICS, as_codes, as_factors, factor_names, gaps
 
 __all__ = ["Mig", "mig"]
 
@@ -118,15 +118,13 @@ def mig(
     varying = (classes != classes[0]).any(0)
     if not varying.any():
         raise InputError("factors", "at least one factor that varies", "one value in each column")
-    ranked = np.sort(np.vstack([np.zeros_like(information[:1]), information]), axis=0)
-    gaps = {
-        name: float((ranked[-1, j] - ranked[-2, j]) / entropies[j])
-        for j, name in enumerate(labels)
-        if varying[j]
+    between = gaps(information)
+    per_factor = {
+        name: float(between[j] / entropies[j]) for j, name in enumerate(labels) if varying[j]
     }
     return Mig(
-        score=math.fsum(gaps.values()) / len(gaps),
-        per_factor=gaps,
+        score=math.fsum(per_factor.values()) / len(per_factor),
+        per_factor=per_factor,
         mutual_information=information,
         entropy=entropies,
         bins=int(bins),

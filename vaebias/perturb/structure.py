@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import combinations
 from math import prod
 from typing import Any
@@ -16,7 +17,33 @@ from vaebias.data.grid import FactorGrid, Index
 from vaebias.errors import InputError
 from vaebias.ops import tangent_gram
 
-__all__ = ["Structure", "structure"]
+__all__ = ["Components", "Structure", "structure"]
+
+
+_EIGH_ROWS = 2**16
+
+
+@dataclass(frozen=True, eq=False)
+class Components:
+    """Local principal components, by falling variance, averaged over a grid's points.
+
+    Attributes
+    ----------
+    variance_share
+        [k] share of each component in the variance at its point.
+    weights
+        [k, k] mean squared weights; row i says of which factors component i is made.
+    """
+
+    variance_share: NDArray[np.float64]
+    weights: NDArray[np.float64]
+
+    def to_json(self, names: tuple[str, ...]) -> list[dict[str, Any]]:
+        """One record a component."""
+        return [
+            {"variance_share": share, "weights": dict(zip(names, row, strict=True))}
+            for share, row in zip(self.variance_share.tolist(), self.weights.tolist(), strict=True)
+        ]
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,14 +59,19 @@ class Structure:
         [N] the points.
     names
         The k factors.
-    total
-        Number of points of the grid.
+    sizes
+        Their numbers of levels.
     """
 
     grams: NDArray[np.float32]
     index: Index
     names: tuple[str, ...]
-    total: int
+    sizes: tuple[int, ...]
+
+    @property
+    def total(self) -> int:
+        """Number of points of the grid."""
+        return prod(self.sizes)
 
     @property
     def variance_share(self) -> NDArray[np.float64]:
@@ -90,11 +122,46 @@ class Structure:
         """
         return np.asarray(np.arctan2(2 * self.grams, self._differences()) / 2)
 
+    @cached_property
+    def components(self) -> Components:
+        """The local principal components in factor coordinates, averaged over the points."""
+        k = len(self.names)
+        shares, weights, count = np.zeros(k), np.zeros((k, k)), 0
+        for start in range(0, len(self.grams), _EIGH_ROWS):
+            grams = self.grams[start : start + _EIGH_ROWS].astype(np.float64)
+            total = np.trace(grams, axis1=1, axis2=2)
+            values, vectors = np.linalg.eigh(grams[total > 0])
+            shares += (values[:, ::-1].clip(0) / total[total > 0, None]).sum(0)
+            weights += (vectors[:, :, ::-1] ** 2).sum(0).T
+            count += len(values)
+        return Components(shares / max(count, 1), weights / max(count, 1))
+
+    def over(
+        self,
+        first: str,
+        second: str,
+        values: NDArray[Any],  # [N]
+    ) -> NDArray[np.float64]:  # [levels of first, levels of second]
+        """Mean of one value a point over two factors; NaN where no point lies."""
+        levels = np.stack(np.unravel_index(self.index, self.sizes))
+        a, b = self.names.index(first), self.names.index(second)
+        shape = self.sizes[a], self.sizes[b]
+        cell = levels[a] * shape[1] + levels[b]
+        count = np.bincount(cell, minlength=prod(shape))
+        sums = np.bincount(cell, np.asarray(values, np.float64), minlength=prod(shape))
+        mean = np.divide(sums, count, out=np.full(prod(shape), np.nan), where=count > 0)
+        return np.asarray(mean.reshape(shape))
+
     def to_json(self) -> dict[str, Any]:
-        """Means over the points as JSON types; pairs of factors under "a+b"."""
+        """Means over the points as JSON types; pairs of factors under "a+b".
+
+        ``mixing_degrees`` is the distribution of the mixing angle's size, 0 to 90 degrees, as
+        shares of the points in 18 bins of 5 degrees; even mixtures are those around 45.
+        """
         # distance of the mixing angle from the nearer axis: 0 to 45 degrees
-        angle = np.abs(self.mixing_angle)
-        angle = np.degrees(np.minimum(angle, np.pi / 2 - angle))
+        angle = np.degrees(np.abs(self.mixing_angle))
+        bins = np.minimum(angle // 5, 17).astype(np.int8)
+        distance = np.minimum(angle, 90 - angle)
         return {
             "factors": list(self.names),
             "points": len(self.index),
@@ -104,7 +171,12 @@ class Structure:
             "gap": self._pairs(self.gap),
             "coupling": self._pairs(self.coupling),
             "signed_coupling": self._pairs(self.signed_coupling),
-            "median_mixing_degrees": self._pairs(np.median(angle, 0)),
+            "median_mixing_degrees": self._pairs(np.median(distance, 0)),
+            "mixing_degrees": {
+                f"{a}+{b}": (np.bincount(bins[:, i, j], minlength=18) / len(bins)).tolist()
+                for (i, a), (j, b) in combinations(enumerate(self.names), 2)
+            },
+            "components": self.components.to_json(self.names),
         }
 
     def _pairs(self, matrix: NDArray[np.floating[Any]]) -> dict[str, float | None]:
@@ -175,7 +247,7 @@ def structure(
         grams[part] = _grams(grid, index[part])
         if progress is not None:
             progress(min(start + step, len(index)), len(index))
-    return Structure(grams, index, grid.names, len(grid))
+    return Structure(grams, index, grid.names, grid.sizes)
 
 
 def _grams(grid: FactorGrid, index: Index) -> NDArray[np.float32]:  # [n, k, k]
