@@ -26,7 +26,9 @@ def test_known_names_load_as_grids(name: str, factors: tuple[str, ...]) -> None:
 
 @pytest.mark.parametrize("name", ["nonesuch", "no/such/file.npz", Path("no/such/file.npz")])
 def test_unknown_name_lists_the_known_ones(name: str | Path) -> None:
-    with pytest.raises(UnknownNameError, match=r"unknown data set 'no.*'; known: blobs, cars3d, .*dsprites"):
+    with pytest.raises(
+        UnknownNameError, match=r"unknown data set 'no.*'; known: blobs, cars3d, .*dsprites"
+    ):
         load(name)
 
 

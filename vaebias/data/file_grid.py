@@ -1,0 +1,116 @@
+"""Grids whose images lie in a file of the published layout."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vaebias.data.factor import Factor
+from vaebias.data.grid import FactorGrid, Images, Source
+from vaebias.data.storage import Rows
+from vaebias.errors import InputError
+
+__all__ = ["FileGrid", "axes_of_labels"]
+
+
+class FileGrid(FactorGrid):
+    """A grid that reads its images from mapped rows, in index order.
+
+    Parameters
+    ----------
+    name, axes, source, provenance
+        As for `FactorGrid`.
+    rows
+        Shape [N, H, W] or [N, H, W, C], uint8 0..255 or float32 0..1.
+    binary
+        Pixels are stored as 0 and 1 and given as 0 and 255, as dSprites are.
+
+    Raises
+    ------
+    InputError
+        Another shape, dtype or number of images than the factors ask for.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        axes: Sequence[Factor],
+        rows: Rows,
+        source: Source = "real",
+        provenance: Mapping[str, Any] | None = None,
+        *,
+        binary: bool = False,
+    ) -> None:
+        where = f"images of {rows.path}"
+        found = f"{rows.dtype} {rows.shape}"
+        if len(rows.shape) not in (3, 4) or rows.dtype not in (np.uint8, np.float32):
+            raise InputError(where, "uint8 or float32, shape [N, H, W] or [N, H, W, C]", found)
+        height, width, channels = (*rows.shape[1:], 1)[:3]
+        super().__init__(name, axes, (channels, height, width), source, provenance)
+        if rows.shape[0] != len(self):
+            raise InputError(where, f"{len(self)} for sizes {self.sizes}", rows.shape[0])
+        self._rows = rows
+        self._binary = binary
+
+    def images(
+        self,
+        index: npt.ArrayLike,  # [n]
+    ) -> Images:  # [n, C, H, W]
+        """Images at these points, read from the file."""
+        stored = self._rows.read(self.check_index(index))
+        channels, height, width = self.image_shape
+        stored = stored.reshape(len(stored), height, width, channels)
+        images = np.ascontiguousarray(stored.transpose(0, 3, 1, 2))
+        if self._binary:
+            if images.size and images.max() > 1:
+                raise InputError(f"pixels of {self._rows.path}", "0 or 1", images.max())
+            images *= 255
+        return images
+
+
+def axes_of_labels(
+    name: str,
+    labels: npt.NDArray[np.float64],  # [N, k]
+    known: Sequence[Factor],
+) -> list[Factor]:
+    """Return the axes of a whole or restricted set, from the factor values beside its images.
+
+    Parameters
+    ----------
+    name
+        What errors call the labels.
+    labels
+        Value of every factor for every image, in file order.
+    known
+        All factors of the published set, in column order.
+
+    Raises
+    ------
+    InputError
+        Labels of another shape, values that the set does not have, or labels that are not
+        those of a full grid in row-major order.
+    """
+    if labels.ndim != 2 or labels.shape[1] != len(known) or len(labels) == 0:
+        raise InputError(name, f"shape [N, {len(known)}]", labels.shape)
+    axes = []
+    for column, factor in zip(labels.T, known, strict=True):
+        # most files hold every level, in order: then searching all labels is not needed
+        levels = np.abs(factor.values - np.unique(column)[:, None])
+        if levels.min(axis=1).max() > 1e-4:
+            found = f"{np.unique(column)[levels.min(axis=1).argmax()]:g}"
+            raise InputError(f"{factor.name} in {name}", "a value of the published set", found)
+        axes.append(factor.take(levels.argmin(axis=1)))
+    sizes = tuple(axis.size for axis in axes)
+    expected = int(np.prod(sizes))
+    if len(labels) != expected:
+        raise InputError(name, f"{expected} rows for levels {sizes}", len(labels))
+    repeats = expected
+    for a, axis in enumerate(axes):
+        repeats //= axis.size
+        column = labels[:, a].reshape(-1, axis.size, repeats)
+        if np.abs(column - axis.values[:, None]).max() > 1e-4:
+            raise InputError(f"{axis.name} in {name}", "row-major order", "another order")
+    return axes

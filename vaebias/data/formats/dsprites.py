@@ -1,0 +1,108 @@
+"""dSprites as published (npz, hdf5), and exports in the layout of the npz file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from vaebias.data.factor import Factor
+from vaebias.data.file_grid import FileGrid, axes_of_labels
+from vaebias.data.files import PublishedFile
+from vaebias.data.formats.format import FORMATS, Format, describe
+from vaebias.data.layouts import dsprites_axes
+from vaebias.data.record import Record, numeric
+from vaebias.data.storage import (
+    Progress,
+    hdf5_keys,
+    hdf5_rows,
+    npz_array,
+    npz_keys,
+    npz_rows,
+    open_hdf5,
+)
+from vaebias.errors import InputError
+
+__all__ = ["COLOUR", "read_hdf5", "read_npz"]
+
+_STEM = "dsprites_ndarray_co1sh3sc6or40x32y32_64x64"
+_URL = "https://github.com/deepmind/dsprites-dataset/raw/master/"
+
+COLOUR = Factor("color", np.array([1.0]))
+"""The first column of the published labels: one level, left out of the grid."""
+
+
+def read_npz(path: Path, progress: Progress | None = None) -> FileGrid:
+    """Grid of a dSprites npz file; the pickled ``metadata`` is not read.
+
+    A file with fewer images than the published one is read as the sub-grid that its labels
+    describe; one that vaebias exported, as the grid of its record.
+    """
+    values = npz_array(path, "latents_values")
+    rows = npz_rows(path, "imgs", progress)
+    where = f"latents_values of {path}"
+    provenance = describe(path, "dsprites-npz")
+    if "provenance" in npz_keys(path):
+        record = Record.loads(str(npz_array(path, "provenance")[()]), str(path))
+        known = [Factor(a.name, numeric(a)) for a in record.axes]
+        axes_of_labels(where, values, [COLOUR, *known])
+        return FileGrid(
+            record.name,
+            record.axes,
+            rows,
+            record.source,
+            {**provenance, "exported": record.provenance},
+            binary=record.binary,
+        )
+    axes = axes_of_labels(where, values, [COLOUR, *dsprites_axes()])[1:]
+    return FileGrid("dsprites", axes, rows, provenance=provenance, binary=True)
+
+
+def read_hdf5(path: Path, progress: Progress | None = None) -> FileGrid:
+    """Grid of the dSprites hdf5 file, unpacked once: its chunks run across all images."""
+    with open_hdf5(path) as file:
+        if "latents/values" not in file:
+            found = ", ".join(sorted(file)) or "none"
+            raise InputError(str(path), "a data set 'latents/values'", found)
+        values = np.asarray(file["latents/values"][()], dtype=np.float64)
+    axes = axes_of_labels(f"latents/values of {path}", values, [COLOUR, *dsprites_axes()])[1:]
+    rows = hdf5_rows(path, "imgs", progress)
+    provenance = describe(path, "dsprites-hdf5")
+    return FileGrid("dsprites", axes, rows, provenance=provenance, binary=True)
+
+
+FORMATS.register("dsprites-npz")(
+    Format(
+        "dsprites",
+        (
+            PublishedFile(
+                f"{_STEM}.npz",
+                f"{_URL}{_STEM}.npz",
+                {
+                    "git-blob": "d98996d3f8ee1550e06b9d4ed78d0beb478910d5",
+                    "md5": "7da33b31b13a06f4b04a70402ce90c2e",
+                },
+            ),
+        ),
+        lambda path: path.suffix == ".npz" and "imgs" in npz_keys(path),
+        read_npz,
+    )
+)
+FORMATS.register("dsprites-hdf5")(
+    Format(
+        "dsprites",
+        (
+            PublishedFile(
+                f"{_STEM}.hdf5",
+                f"{_URL}{_STEM}.hdf5",
+                {
+                    "sha256": "729fa22e884c9c500e1f17415d580746b4c5894fbbb780a1319bbcfa39a745bb",
+                    "git-blob": "3c8de5d40afa425dfd9de811d71248449aae238b",
+                },
+                28_024_106,
+            ),
+        ),
+        lambda path: path.suffix in (".h5", ".hdf5") and "imgs" in hdf5_keys(path),
+        read_hdf5,
+    )
+)

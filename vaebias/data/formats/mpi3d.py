@@ -1,0 +1,60 @@
+"""MPI3D as published (npz) and as re-published (h5): images in order, no labels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from vaebias.data.factor import Factor
+from vaebias.data.file_grid import FileGrid
+from vaebias.data.files import PublishedFile
+from vaebias.data.formats.format import FORMATS, Format, describe
+from vaebias.data.layouts import mpi3d_axes
+from vaebias.data.storage import Progress, hdf5_keys, hdf5_rows, npz_keys, npz_rows
+
+__all__ = ["VARIANTS", "read"]
+
+VARIANTS = {
+    "toy": "55889cb7c7dfc655d6e0277beee88868",
+    "realistic": "59a6225b88b635365f70c91b3e52f70f",
+    "real": "0f33f609918fb5c97996692f91129802",
+}
+"""Published variants, with the md5 of their npz files."""
+
+
+def read(
+    path: Path, progress: Progress | None = None, *, axes: Sequence[Factor] | None = None
+) -> FileGrid:
+    """Grid of an MPI3D file, key ``images`` (12.7 GB once unpacked).
+
+    The file has no labels: the factors are those published, ``mpi3d_axes()``, unless given.
+    """
+    if path.suffix == ".npz":
+        rows, name = npz_rows(path, "images", progress), "mpi3d-npz"
+    else:
+        rows, name = hdf5_rows(path, "images", progress), "mpi3d-h5"
+    return FileGrid("mpi3d", axes or mpi3d_axes(), rows, provenance=describe(path, name))
+
+
+def _matches_h5(path: Path) -> bool:
+    if path.suffix not in (".h5", ".hdf5"):
+        return False
+    keys = hdf5_keys(path)
+    return "images" in keys and "labels" not in keys
+
+
+_URL = "https://storage.googleapis.com/disentanglement_dataset/Final_Dataset/"
+
+FORMATS.register("mpi3d-npz")(
+    Format(
+        "mpi3d",
+        tuple(
+            PublishedFile(f"mpi3d_{variant}.npz", f"{_URL}mpi3d_{variant}.npz", {"md5": md5})
+            for variant, md5 in VARIANTS.items()
+        ),
+        lambda path: path.suffix == ".npz" and "images" in npz_keys(path),
+        read,
+        alternatives=True,
+    )
+)
+FORMATS.register("mpi3d-h5")(Format("mpi3d", (), _matches_h5, read, alternatives=True))

@@ -1,0 +1,62 @@
+"""Shapes3D as published (3dshapes.h5), and exports in its layout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from vaebias.data.factor import Factor
+from vaebias.data.file_grid import FileGrid, axes_of_labels
+from vaebias.data.files import PublishedFile
+from vaebias.data.formats.format import FORMATS, Format, describe
+from vaebias.data.layouts import shapes3d_axes
+from vaebias.data.record import Record, numeric
+from vaebias.data.storage import Progress, hdf5_keys, hdf5_rows, open_hdf5
+from vaebias.errors import InputError
+
+__all__ = ["read_h5"]
+
+
+def read_h5(path: Path, progress: Progress | None = None) -> FileGrid:
+    """Grid of a 3dshapes.h5 file, unpacked once (5.9 GB for the published one).
+
+    A file with fewer images is read as the sub-grid that its labels describe; one that vaebias
+    exported, as the grid of its record.
+    """
+    with open_hdf5(path) as file:
+        if "labels" not in file:
+            found = f"data sets {', '.join(sorted(file)) or 'none'}"
+            raise InputError(str(path), "a data set 'labels'", found)
+        labels = np.asarray(file["labels"][()], dtype=np.float64)
+        text = file.attrs.get("provenance")
+    where = f"labels of {path}"
+    provenance = describe(path, "shapes3d-h5")
+    if text is not None:
+        record = Record.loads(str(text), str(path))
+        axes_of_labels(where, labels, [Factor(a.name, numeric(a)) for a in record.axes])
+        rows = hdf5_rows(path, "images", progress)
+        exported = {**provenance, "exported": record.provenance}
+        return FileGrid(record.name, record.axes, rows, record.source, exported)
+    axes = axes_of_labels(where, labels, shapes3d_axes())
+    return FileGrid("shapes3d", axes, hdf5_rows(path, "images", progress), provenance=provenance)
+
+
+FORMATS.register("shapes3d-h5")(
+    Format(
+        "shapes3d",
+        (
+            PublishedFile(
+                "3dshapes.h5",
+                "https://storage.googleapis.com/3d-shapes/3dshapes.h5",
+                {
+                    "sha256": "0a0f6ed98baff276a50f3a081a7434d788da63cb135a98189b2a5b5769be1785",
+                    "md5": "099a2078d58cec4daad0702c55d06868",
+                },
+                267_573_662,
+            ),
+        ),
+        lambda path: path.suffix in (".h5", ".hdf5") and "labels" in hdf5_keys(path),
+        read_h5,
+    )
+)

@@ -1,0 +1,84 @@
+"""The provenance record that exported files carry, and what reading it gives back."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from vaebias.data.factor import Factor
+from vaebias.data.grid import FactorGrid, Source
+from vaebias.errors import InputError
+
+__all__ = ["Record", "numeric"]
+
+
+@dataclass(frozen=True)
+class Record:
+    """Says of an exported file which grid it holds.
+
+    Parameters
+    ----------
+    name, source, provenance, axes
+        Of the grid.
+    binary
+        Whether pixels are stored as 0 and 1 for 0 and 255.
+    """
+
+    name: str
+    source: Source
+    provenance: dict[str, Any]
+    axes: tuple[Factor, ...]
+    binary: bool
+
+    @classmethod
+    def of(cls, grid: FactorGrid, *, binary: bool) -> Record:
+        """Record of a grid."""
+        return cls(grid.name, grid.source, grid.provenance, grid.axes, binary)
+
+    def dumps(self) -> str:
+        """As JSON."""
+        axes = [
+            {"name": a.name, "values": a.values.tolist(), "period": a.period, "ordinal": a.ordinal}
+            for a in self.axes
+        ]
+        document = {
+            "name": self.name,
+            "source": self.source,
+            "provenance": self.provenance,
+            "axes": axes,
+            "binary": self.binary,
+        }
+        return json.dumps(document)
+
+    @classmethod
+    def loads(cls, text: str, where: str) -> Record:
+        """From JSON; raises InputError, naming ``where``, for anything else."""
+        try:
+            found = json.loads(text)
+            source = found["source"]
+            if source not in ("real", "rendered", "blobs"):
+                raise ValueError(f"source {source!r}")
+            axes = tuple(
+                Factor(a["name"], np.array(a["values"]), a["period"], a["ordinal"])
+                for a in found["axes"]
+            )
+            return cls(
+                str(found["name"]),
+                cast(Source, source),
+                dict(found["provenance"]),
+                axes,
+                bool(found["binary"]),
+            )
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(f"provenance of {where}", "a record of vaebias", error) from None
+
+
+def numeric(factor: Factor) -> npt.NDArray[np.float64]:
+    """Value of each level as a number: that of the level where values are words."""
+    if np.issubdtype(factor.values.dtype, np.number):
+        return factor.values.astype(np.float64)
+    return np.arange(factor.size, dtype=np.float64)

@@ -1,0 +1,301 @@
+"""Arrays too large for memory: mapped where they lie in a file, unpacked once where they do not.
+
+Nothing here unpickles: npz members and npy headers are read as plain arrays or refused.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from math import prod
+from pathlib import Path
+from typing import IO, Any, TypeAlias
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from vaebias.data.files import unpack_folder
+from vaebias.errors import InputError
+
+__all__ = [
+    "Progress",
+    "Rows",
+    "hdf5_keys",
+    "hdf5_rows",
+    "npz_array",
+    "npz_keys",
+    "npz_rows",
+    "open_hdf5",
+    "replacing",
+    "unpack",
+    "write_npy_header",
+]
+
+Progress: TypeAlias = Callable[[int, int], None]
+"""Called as ``progress(done, total)``."""
+
+_BLOCK_BYTES = 64 * 2**20
+_RESIDENT_BYTES = 256 * 2**20
+_FAULT_BYTES = 64 * 2**10  # the kernel maps so much around each page that is touched
+
+
+class Rows:
+    """Rows of an array in a file, mapped: what has been read is given back to the system.
+
+    Parameters
+    ----------
+    path
+        The file.
+    shape, dtype
+        Of the array, C-ordered.
+    offset
+        Its first byte.
+    """
+
+    def __init__(
+        self, path: Path, shape: tuple[int, ...], dtype: np.dtype[Any], offset: int = 0
+    ) -> None:
+        needed, found = offset + prod(shape) * dtype.itemsize, path.stat().st_size
+        if found < needed:
+            raise InputError(str(path), f"at least {needed} bytes for {dtype} {shape}", found)
+        with path.open("rb") as file:
+            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        self._array = np.frombuffer(self._map, dtype, prod(shape), offset).reshape(shape)
+        self._touched = 0
+        self.path, self.shape, self.dtype = path, shape, dtype
+
+    def read(
+        self,
+        index: npt.NDArray[np.int64],  # [n]
+    ) -> npt.NDArray[Any]:  # [n, ...]
+        """Copies of these rows."""
+        out = self._array[index]
+        # pages of a mapped file count as resident memory of the process until dropped; the
+        # system's own cache of the file stays
+        row_bytes = prod(self.shape[1:]) * self.dtype.itemsize
+        self._touched += len(index) * max(row_bytes, _FAULT_BYTES)
+        if self._touched > _RESIDENT_BYTES and hasattr(mmap, "MADV_DONTNEED"):
+            self._map.madvise(mmap.MADV_DONTNEED)
+            self._touched = 0
+        return np.asarray(out)
+
+    @classmethod
+    def of_npy(cls, path: Path) -> Rows:
+        """Rows of a ``.npy`` file."""
+        with path.open("rb") as file:
+            shape, dtype = _read_npy_header(file, str(path))
+            return cls(path, shape, dtype, file.tell())
+
+
+@contextmanager
+def replacing(target: Path) -> Iterator[Path]:
+    """Path to write to, put in place of ``target`` at the end unless an error came."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        yield temporary
+        os.replace(temporary, target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_npy_header(file: IO[bytes], shape: tuple[int, ...], dtype: npt.DTypeLike) -> None:
+    """Write what precedes the data of a C-ordered array in a ``.npy`` file."""
+    header = {
+        "descr": np.lib.format.dtype_to_descr(np.dtype(dtype)),
+        "fortran_order": False,
+        "shape": shape,
+    }
+    np.lib.format.write_array_header_1_0(file, header)
+
+
+def unpack(
+    key: str,
+    shape: tuple[int, ...],
+    dtype: npt.DTypeLike,
+    blocks: Callable[[], Iterable[npt.NDArray[Any]]],
+    progress: Progress | None = None,
+) -> Rows:
+    """Write an array to the cache folder, once, and map it.
+
+    Parameters
+    ----------
+    key
+        Names the cache file; it must change with the contents.
+    shape, dtype
+        Of the array.
+    blocks
+        Called where there is no such file yet: gives the rows in order, in blocks.
+    progress
+        Called with rows written and rows in all.
+    """
+    target = unpack_folder() / f"{key}.npy"
+    if not target.exists():
+        with replacing(target) as temporary:
+            with temporary.open("wb") as file:
+                write_npy_header(file, shape, dtype)
+                done = 0
+                for block in blocks():
+                    file.write(np.ascontiguousarray(block, dtype=dtype).data)
+                    done += len(block)
+                    if progress is not None:
+                        progress(done, shape[0])
+            if done != shape[0]:
+                raise InputError(key, f"{shape[0]} rows", done)
+    return Rows.of_npy(target)
+
+
+@contextmanager
+def _open_npz(path: Path) -> Iterator[zipfile.ZipFile]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            yield archive
+    except FileNotFoundError:
+        raise InputError(str(path), "a file", "no such file") from None
+    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+        found = f"a damaged or truncated one ({error})"
+        raise InputError(str(path), "a complete npz file", found) from None
+
+
+def npz_keys(path: Path) -> set[str]:
+    """Names of the arrays in an npz file; raises InputError where it is none."""
+    with _open_npz(path) as archive:
+        return {name.removesuffix(".npy") for name in archive.namelist()}
+
+
+def _member(path: Path, archive: zipfile.ZipFile, key: str) -> zipfile.ZipInfo:
+    try:
+        return archive.getinfo(f"{key}.npy")
+    except KeyError:
+        keys = ", ".join(sorted(name.removesuffix(".npy") for name in archive.namelist()))
+        raise InputError(str(path), f"an array {key!r}", f"arrays {keys or 'none'}") from None
+
+
+def npz_array(path: Path, key: str) -> npt.NDArray[Any]:
+    """One small array of an npz file, in memory; pickled ones are refused."""
+    with _open_npz(path) as archive, archive.open(_member(path, archive, key)) as file:
+        shape, dtype = _read_npy_header(file, f"{key} of {path}")
+        wanted = prod(shape) * dtype.itemsize
+        data = file.read(wanted)
+        if len(data) < wanted:
+            raise InputError(f"{key} of {path}", f"{wanted} bytes", len(data))
+        return np.frombuffer(data, dtype).reshape(shape)
+
+
+def npz_rows(path: Path, key: str, progress: Progress | None = None) -> Rows:
+    """Rows of an array in an npz file: mapped if stored as it is, else unpacked once."""
+    with _open_npz(path) as archive:
+        member = _member(path, archive, key)
+        with archive.open(member) as file:
+            shape, dtype = _read_npy_header(file, f"{key} of {path}")
+            header = file.tell()
+        if member.compress_type == zipfile.ZIP_STORED:
+            return Rows(path, shape, dtype, _data_offset(path, member) + header)
+
+    row_bytes = max(prod(shape[1:]) * dtype.itemsize, 1)
+    rows = max(_BLOCK_BYTES // row_bytes, 1)
+
+    def blocks() -> Iterator[npt.NDArray[Any]]:
+        with _open_npz(path) as archive, archive.open(member) as file:
+            file.read(header)
+            for start in range(0, shape[0], rows):
+                n = min(rows, shape[0] - start)
+                data = file.read(n * row_bytes)
+                if len(data) < n * row_bytes:
+                    raise InputError(f"{key} of {path}", f"{shape[0]} rows", "fewer")
+                yield np.frombuffer(data, dtype).reshape(n, *shape[1:])
+            if file.read(1):  # at the end of a member zipfile compares its checksum
+                raise InputError(f"{key} of {path}", f"{shape[0]} rows", "more")
+
+    name = f"{path.stem}-{key}-{member.CRC:08x}-{member.file_size}"
+    return unpack(name, shape, dtype, blocks, progress)
+
+
+def _data_offset(path: Path, member: zipfile.ZipInfo) -> int:
+    """First byte of a member's data: its own header repeats name and extra, at other lengths."""
+    with path.open("rb") as file:
+        file.seek(member.header_offset)
+        local = file.read(30)
+    name, extra = struct.unpack("<HH", local[26:30])
+    return member.header_offset + 30 + int(name) + int(extra)
+
+
+def _read_npy_header(file: IO[bytes], name: str) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    try:
+        version = np.lib.format.read_magic(file)
+        read = {
+            (1, 0): np.lib.format.read_array_header_1_0,
+            (2, 0): np.lib.format.read_array_header_2_0,
+        }[version]
+        shape, fortran, dtype = read(file)
+    except (ValueError, KeyError, EOFError) as error:
+        raise InputError(name, "an array in npy format", f"none ({error})") from None
+    if dtype.hasobject:
+        raise InputError(name, "a plain array", "a pickled one, which is never read")
+    if fortran and len(shape) > 1:
+        raise InputError(name, "a C-ordered array", "a Fortran-ordered one")
+    return shape, dtype
+
+
+@contextmanager
+def open_hdf5(path: Path) -> Iterator[h5py.File]:
+    """Open an HDF5 file to read it; raises InputError where it is none."""
+    if not path.exists():
+        raise InputError(str(path), "a file", "no such file")
+    try:
+        with h5py.File(path, "r") as file:
+            yield file
+    except OSError as error:
+        if isinstance(error, PermissionError):
+            raise
+        found = f"a damaged or truncated one ({error})"
+        raise InputError(str(path), "a complete HDF5 file", found) from None
+
+
+def hdf5_keys(path: Path) -> set[str]:
+    """Names of the data sets at the top of an HDF5 file and one group below."""
+    keys: set[str] = set()
+    with open_hdf5(path) as file:
+        for name, item in file.items():
+            keys |= {name} if isinstance(item, h5py.Dataset) else {f"{name}/{k}" for k in item}
+    return keys
+
+
+def hdf5_rows(path: Path, key: str, progress: Progress | None = None) -> Rows:
+    """Rows of a data set in an HDF5 file: mapped if stored as it is, else unpacked once.
+
+    Published files chunk across images (23,040 images by 2 rows by 4 columns in dSprites), so
+    that one image costs the decompression of hundreds of megabytes; unpacking reads each chunk
+    once, in order.
+    """
+    with open_hdf5(path) as file:
+        data = file.get(key)
+        if not isinstance(data, h5py.Dataset):
+            found = f"data sets {', '.join(sorted(file)) or 'none'}"
+            raise InputError(str(path), f"a data set {key!r}", found)
+        if data.dtype.hasobject:
+            raise InputError(f"{key} of {path}", "a plain array", f"dtype {data.dtype}")
+        shape, dtype, chunks = data.shape, data.dtype, data.chunks
+        if chunks is None and (offset := data.id.get_offset()) is not None:
+            return Rows(path, shape, dtype, offset)
+    per_chunk = chunks[0] if chunks else 1
+    row_bytes = max(prod(shape[1:]) * dtype.itemsize, 1)
+    rows = max(_BLOCK_BYTES // row_bytes // per_chunk, 1) * per_chunk
+    if rows * row_bytes > 4 * _RESIDENT_BYTES:  # decompressing chunks twice beats 4 GB at once
+        rows = max(_RESIDENT_BYTES // row_bytes, 1)
+
+    def blocks() -> Iterator[npt.NDArray[Any]]:
+        with open_hdf5(path) as file:
+            data = file[key]
+            for start in range(0, shape[0], rows):
+                yield data[start : start + rows]
+
+    stat = path.stat()
+    name = f"{path.stem}-{key.replace('/', '-')}-{stat.st_size}-{stat.st_mtime_ns}"
+    return unpack(name, shape, dtype, blocks, progress)
