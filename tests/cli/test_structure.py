@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from vaebias import data, perturb
+from vaebias.cli import app
+
+RUN = CliRunner()
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("saved") / "m.safetensors"
+    grid = data.load("blobs")
+    perturb.save(path, perturb.gram(grid, [("x", "y")], 0.3, steps=60), grid)
+    return path
+
+
+def _error(*arguments: object) -> tuple[int, str]:
+    result = RUN.invoke(app, ["structure", *map(str, arguments)])
+    assert result.stdout == ""
+    lines = result.stderr.strip().splitlines()
+    assert len(lines) == 1
+    return result.exit_code, lines[0]
+
+
+def test_json_is_one_document_on_stdout_and_nothing_else() -> None:
+    result = RUN.invoke(app, ["structure", "blobs", "--sample", "40", "--seed", "3", "--json"])
+    assert result.exit_code == 0, result.stderr
+    found = json.loads(result.stdout)
+    assert found["data"]["name"] == "blobs"
+    assert (found["points"], found["total"]) == (40, 2048)
+    assert found["mixed_share"] == {"x+y": 0, "x+size": 0, "y+size": 0}
+    assert len(found["components"]) == 3
+    assert "original" not in found
+
+
+def test_a_saved_perturbation_is_measured_beside_the_original(saved: Path) -> None:
+    result = RUN.invoke(
+        app, ["structure", "blobs", "--perturbation", str(saved), "--sample", "100", "--json"]
+    )
+    found = json.loads(result.stdout)
+    assert found["data"]["name"] == "blobs-gram"
+    assert found["data"]["provenance"]["perturbation"]["pairs"] == [["x", "y"]]
+    assert found["original"]["mixed_share"]["x+y"] == 0
+    assert found["mixed_share"]["x+y"] > 0.9
+
+
+def test_tables_and_page_for_people(saved: Path, tmp_path: Path) -> None:
+    page = tmp_path / "pages" / "structure.html"
+    result = RUN.invoke(
+        app,
+        ["structure", "blobs", "--perturbation", str(saved), "--sample", "50", "--html", str(page)],
+    )
+    assert result.exit_code == 0, result.stderr
+    assert "x+size" in result.stdout
+    text = page.read_text()
+    assert "<!doctype html>" in text
+    assert "the factors at nearly all points" in text
+    assert "are mixtures of x and y at" in text
+    assert text.count("<svg") == 7
+    assert RUN.invoke(app, ["structure", "blobs", "--html", str(page)]).exit_code == 2
+    assert page.read_text() == text
+
+
+def test_page_of_data_with_a_factor_without_order(tmp_path: Path) -> None:
+    page = tmp_path / "structure.html"
+    result = RUN.invoke(app, ["structure", "dsprites", "--sample", "20", "--html", str(page)])
+    assert result.exit_code == 0, result.stderr
+    assert "shape + scale" not in page.read_text()
+    assert "posX and posY" in page.read_text()
+
+
+def test_bad_input_is_one_line(saved: Path, tmp_path: Path) -> None:
+    assert _error("nope")[0] == 2
+    code, line = _error("blobs", "--perturbation", tmp_path / "absent")
+    assert code == 2
+    assert line.endswith("absent: expected a saved perturbation, found no such file")
+    code, line = _error("dsprites", "--perturbation", saved)
+    assert code == 2
+    assert "expected a grid like blobs" in line
+    assert RUN.invoke(app, ["structure", "blobs", "--sample", "0"]).exit_code == 2

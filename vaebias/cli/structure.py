@@ -1,0 +1,115 @@
+"""``vaebias structure``: whether a data set's local principal components are its factors."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from vaebias.data import FactorGrid
+    from vaebias.perturb import Structure
+
+
+def structure(
+    data: Annotated[str, typer.Argument(metavar="DATA", help="Data set, such as dsprites.")],
+    perturbation: Annotated[
+        Path | None,
+        typer.Option(metavar="F", help="A saved perturbation: measure the original and it."),
+    ] = None,
+    sample: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Points to look at; all by default.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the sample.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    html: Annotated[Path | None, typer.Option(metavar="F", help="Write a page to F.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace the page if it exists.")] = False,
+) -> None:
+    """Measure of which factors a data set's local principal components are made.
+
+    One step in each factor changes the image; the Gram of these changes tells each factor's
+    share in the variance, and for each pair of factors at how many points the components are
+    mixtures of both, which a VAE would then entangle.
+    """
+    from rich.console import Console
+
+    from vaebias import data as datasets
+    from vaebias import perturb
+    from vaebias.cli.progress import watch_points
+    from vaebias.experiments.files import refuse_to_overwrite
+    from vaebias.report import page
+    from vaebias.report.structure import Measured, structure_page
+
+    if html is not None:
+        refuse_to_overwrite(html, force=force, option="--html")
+    grid = datasets.load(data)
+    grids: dict[str, FactorGrid] = {"original": grid}
+    pairs: tuple[tuple[str, str], ...] = ()
+    if perturbation is not None:
+        stored = perturb.load(perturbation)
+        modified = stored.on(grid)
+        original = perturb.PerturbedGrid(grid, None, modified.epsilon, range=stored.range)
+        grids = {"original": original, stored.perturbation.name: modified}
+        pairs = getattr(stored.perturbation, "pairs", ())
+    measured: dict[str, Measured] = {}
+    for name, one in grids.items():
+        with watch_points(name, min(sample or len(one), len(one))) as progress:
+            found = perturb.structure(one, sample, seed, progress=progress)
+        measured[name] = Measured(one, found)
+    if html is not None:
+        text = structure_page(measured, pairs, command=_command(data, perturbation, sample, seed))
+        page.write(html, text, force=force, option="--html")
+    if as_json:
+        last, found = list(measured.values())[-1]
+        document = {
+            "data": {"name": last.name, "source": last.source, "provenance": last.provenance},
+            "sample": sample,
+            "seed": seed,
+            **found.to_json(),
+        }
+        if perturbation is not None:
+            document["original"] = measured["original"].structure.to_json()
+        typer.echo(json.dumps(document, allow_nan=False))
+        return
+    console = Console()
+    for name, (one, found) in measured.items():
+        points = f"{len(found.index):,} of {found.total:,} points"
+        _show(console, f"{one.name} ({name}): {points}", found)
+    if html is not None:
+        console.print(f"Page: {html}", highlight=False, soft_wrap=True)
+
+
+def _show(console: Any, title: str, found: Structure) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    from vaebias.experiments.tables import number
+
+    record = found.to_json()
+    ordinal = [name for name, share in record["variance_share"].items() if share > 0]
+    console.print(Text(title, style="bold"))
+    shares = Table("factor", "share of variance", *(f"in PC {i + 1}" for i in range(len(ordinal))))
+    for name in ordinal:
+        weights = [c["weights"][name] for c in record["components"][: len(ordinal)]]
+        shares.add_row(name, number(record["variance_share"][name]), *map(number, weights))
+    console.print(shares)
+    pairs = Table("pair", "mixed at", "median angle", "gap", "coupling", "with sign")
+    for pair, share in record["mixed_share"].items():
+        if not set(pair.split("+")) <= set(ordinal):
+            continue
+        cells = [record[name][pair] for name in ("gap", "coupling", "signed_coupling")]
+        angle = record["median_mixing_degrees"][pair]
+        pairs.add_row(pair, f"{100 * share:.1f} %", f"{angle:.0f}°", *map(number, cells))
+    console.print(pairs)
+
+
+def _command(data: str, perturbation: Path | None, sample: int | None, seed: int) -> str:
+    words = ["vaebias", "structure", data]
+    if perturbation is not None:
+        words += ["--perturbation", str(perturbation)]
+    if sample is not None:
+        words += ["--sample", str(sample), "--seed", str(seed)]
+    return shlex.join([*words, "--html", "F"])
