@@ -1,0 +1,155 @@
+"""FactorVAE score (Kim & Mnih 2018)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from vaebias.errors import InputError
+from vaebias.metrics.metric import METRICS, Result, as_sample, positive
+from vaebias.metrics.votes import Sharing
+
+__all__ = ["FactorVaeScore", "factor_vae_score"]
+
+CHUNK = 1024
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class FactorVaeScore(Result):
+    """How well the stillest code tells which factor was held.
+
+    Attributes
+    ----------
+    train_accuracy
+        On the votes that made the table.
+    per_factor
+        Share of the test votes of each factor that were told right; 0 where it had no vote.
+    votes
+        [d, k] training votes by stillest code and factor.
+    active
+        [d] codes that took part.
+    """
+
+    metric: ClassVar[str] = "factor_vae_score"
+    train_accuracy: float
+    per_factor: dict[str, float]
+    votes: NDArray[np.int64]
+    active: NDArray[np.bool_]
+
+
+@METRICS.register("factor_vae_score")
+def factor_vae_score(
+    codes: ArrayLike | Tensor,  # [N, d]
+    factors: ArrayLike | Tensor,  # [N, k] integers
+    *,
+    votes: int = 10_000,
+    test_votes: int = 5_000,
+    batch: int = 64,
+    variance_samples: int = 10_000,
+    threshold: float = 0.05,
+    names: Sequence[str] | None = None,
+    seed: int = 0,
+) -> FactorVaeScore:
+    """Accuracy of a majority vote from the code of least variance to the factor held.
+
+    A vote: draw a factor, a row, and rows that share the factor's value with it, uniformly with
+    replacement, ``batch`` in all; the vote goes to the code of least variance in the batch over
+    its variance in general. Each code stands for the factor it had most training votes for.
+
+    Parameters
+    ----------
+    codes, factors
+        Of the whole factor grid, or of a sample of it: then batches are drawn from the sample.
+        A factor of one value is left out.
+    votes, test_votes
+        Number of votes to make the table with, and to score it on.
+    batch
+        Rows a vote, at least 2.
+    variance_samples
+        Rows that general variances are taken over, drawn with replacement; all where there
+        are no more.
+    threshold
+        Codes with a smaller standard deviation in general take no part. No code left: score 0.
+    names
+        Names of the k factors.
+    seed
+        Of all draws.
+
+    Raises
+    ------
+    InputError
+        See `vaebias.metrics.mig`; also for numbers out of range.
+
+    References
+    ----------
+    Kim & Mnih, Disentangling by factorising, ICML 2018; constants of Locatello et al., ICML 2019.
+    """
+    positive(votes=votes, test_votes=test_votes, variance_samples=variance_samples)
+    if batch < 2:
+        raise InputError("batch", "at least 2, to have a variance", batch)
+    if threshold < 0:
+        raise InputError("threshold", "a number not below 0", threshold)
+    sample = as_sample(codes, factors, names)
+    values = sample.codes.astype(np.float64)
+    rng = np.random.default_rng(seed)
+    d, k = values.shape[1], len(sample.names)
+    few = len(values) <= variance_samples
+    general = values if few else values[rng.integers(len(values), size=variance_samples)]
+    variance = general.var(0, ddof=1)
+    # codes of one value have a deviation of an ulp where their mean rounds
+    active = (np.sqrt(variance) >= threshold) & (values != values[0]).any(0) & (variance > 0)
+    train = np.zeros((d, k), np.int64)
+    test = np.zeros((d, k), np.int64)
+    if active.any():
+        places = np.flatnonzero(active)
+        relative = np.ascontiguousarray(values[:, active] / np.sqrt(variance[active]))
+        sharing = Sharing(sample.factors)
+        train[places] = _votes(relative, sharing, votes, batch, rng)
+        test[places] = _votes(relative, sharing, test_votes, batch, rng)
+    table = train.argmax(1)
+    right = np.zeros(k)
+    np.add.at(right, table, test[np.arange(d), table])
+    return FactorVaeScore(
+        score=float(right.sum() / test_votes),
+        names=sample.names,
+        constant=sample.constant,
+        settings={
+            "votes": votes,
+            "test_votes": test_votes,
+            "batch": batch,
+            "variance_samples": len(general),
+            "threshold": threshold,
+            "seed": seed,
+            "rows": len(values),
+        },
+        train_accuracy=float(train.max(1).sum() / votes),
+        per_factor=dict(
+            zip(sample.names, (right / np.maximum(test.sum(0), 1)).tolist(), strict=True)
+        ),
+        votes=train,
+        active=active,
+    )
+
+
+def _votes(
+    codes: NDArray[np.float64],  # [N, d], variance 1
+    sharing: Sharing,
+    count: int,
+    batch: int,
+    rng: np.random.Generator,
+) -> NDArray[np.int64]:  # [d, k]
+    """Votes by stillest code and factor."""
+    table = np.zeros((codes.shape[1], sharing.count), np.int64)
+    for factor, n in enumerate(np.bincount(rng.integers(sharing.count, size=count))):
+        for start in range(0, int(n), CHUNK):
+            first = rng.integers(sharing.rows, size=(min(CHUNK, int(n) - start), 1))
+            others = np.broadcast_to(first, (len(first), batch - 1))
+            rows = np.hstack([first, sharing.draw(factor, others, rng)])
+            stillest = codes[rows].var(1, ddof=1).argmin(1)
+            table[:, factor] += np.bincount(stillest, minlength=len(table))
+    return table

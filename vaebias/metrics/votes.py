@@ -1,0 +1,43 @@
+"""Batches of rows that share a factor's value, drawn by index arithmetic."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Sharing"]
+
+
+class Sharing:
+    """Draws rows by the value of a factor, from all rows that codes exist for.
+
+    Images that share a value are never encoded anew: the rows of each value lie side by side
+    in one sorted index a factor, so that a draw is one random number and one look-up.
+
+    Parameters
+    ----------
+    factors
+        Integer classes [N, k] of all rows.
+    """
+
+    def __init__(self, factors: NDArray[np.int64]) -> None:
+        self.rows, self.count = factors.shape
+        self._order, self._labels, self._starts, self._sizes = [], [], [], []
+        for column in factors.T:
+            _, labels, sizes = np.unique(column, return_inverse=True, return_counts=True)
+            self._order.append(np.argsort(labels, kind="stable"))
+            self._labels.append(labels)
+            self._starts.append(np.cumsum(sizes) - sizes)
+            self._sizes.append(sizes)
+
+    def draw(
+        self,
+        factor: int,
+        like: NDArray[np.int64],  # [...]
+        rng: np.random.Generator,
+    ) -> NDArray[np.int64]:  # [...]
+        """Draw, for each given row, a row with the same value of ``factor``, uniformly."""
+        label = self._labels[factor][like]
+        place = rng.integers(self._sizes[factor][label])
+        rows: NDArray[np.int64] = self._order[factor][self._starts[factor][label] + place]
+        return rows
