@@ -364,3 +364,30 @@ def test_renderer_that_returns_another_shape_or_dtype_is_named() -> None:
     for grid in (wrong_shape, wrong_dtype):
         with pytest.raises(InputError, match="what render returns: expected uint8"):
             grid.images([0])
+
+
+def test_sampled_factors_can_be_fixed(grid: FactorGrid) -> None:
+    rng = np.random.default_rng(0)
+    levels = grid.factors(grid.sample(500, rng, {"angle": 4}))
+    assert (levels[:, 1] == 4).all()
+    assert {len(set(levels[:, a].tolist())) for a in (0, 2)} == {2, 5}
+    wanted = np.arange(500) % 5
+    levels = grid.factors(grid.sample(500, rng, {"x": wanted, "kind": 1}))
+    np.testing.assert_array_equal(levels[:, 2], wanted)
+    assert (levels[:, 0] == 1).all()
+
+
+@pytest.mark.parametrize(
+    ("fixed", "message"),
+    [
+        ({"y": 0}, "factor: expected one of kind, angle, x, found 'y'"),
+        ({"x": 5}, r"level of 'x': expected 0\.\.4, found 5"),
+        ({"x": [0, 1]}, r"level of 'x': expected one, or shape \[3\]"),
+        ({"x": 0.5}, "level of 'x': expected integers"),
+    ],
+)
+def test_levels_that_cannot_be_fixed_are_refused(
+    grid: FactorGrid, fixed: dict[str, object], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        grid.sample(3, np.random.default_rng(0), fixed)  # type: ignore[arg-type]

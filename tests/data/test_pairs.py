@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from vaebias.data import ArrayGrid, Factor, laplace_pairs, laplace_transitions
+from vaebias.data import ArrayGrid, Factor, laplace_pairs, laplace_transitions, uniform_pairs
 from vaebias.errors import InputError
 
 AXES = [
@@ -138,3 +138,44 @@ def test_rate_that_is_no_rate_is_refused(rate: float) -> None:
 def test_change_that_cannot_happen_is_refused(axes: list[Factor], rate: float) -> None:
     with pytest.raises(InputError, match="force_change: expected a factor that can move"):
         laplace_pairs(grid_of(axes), 5, np.random.default_rng(0), rate, force_change=True)
+
+
+@pytest.mark.parametrize("changes", [None, 1, 2])
+def test_uniform_pairs_follow_their_law(changes: int | None) -> None:
+    axes = [
+        Factor("kind", np.arange(3), ordinal=False),
+        Factor("angle", np.arange(5), period=4),
+        Factor("lone", np.arange(1)),
+        Factor("x", np.arange(2)),
+    ]
+    grid = grid_of(axes)
+    n = 300_000
+    now, following = uniform_pairs(grid, n, np.random.default_rng(0), changes)
+    a, b = grid.factors(now), grid.factors(following)
+    distinct = np.array([3, 4, 1, 2])
+    moved = a % distinct != b % distinct
+    np.testing.assert_array_equal(moved, a != b)  # a repeated level is never drawn instead
+    counts = np.bincount(moved.sum(1), minlength=4)
+    expected = {None: [0, 0.5, 0.5, 0], 1: [0, 1, 0, 0], 2: [0, 0, 1, 0]}[changes]
+    np.testing.assert_allclose(counts / n, expected, atol=0.005)
+    # each of the three free factors as often, each other level as often
+    share = np.dot(expected, np.arange(4)) / 3
+    np.testing.assert_allclose(moved.mean(0), [share, share, 0, share], atol=0.005)
+    for column, levels in ((0, 3), (1, 4)):
+        m = moved[:, column]
+        step = (b[m, column] - a[m, column]) % levels
+        np.testing.assert_allclose(np.bincount(step)[1:] / m.sum(), 1 / (levels - 1), atol=0.005)
+
+
+def test_uniform_pairs_of_one_free_factor_change_it() -> None:
+    grid = grid_of([Factor("lone", np.arange(1)), Factor("x", np.arange(3))])
+    now, following = uniform_pairs(grid, 100, np.random.default_rng(0))
+    assert (now != following).all()
+
+
+def test_uniform_pairs_that_cannot_change_are_refused() -> None:
+    rng = np.random.default_rng(0)
+    with pytest.raises(InputError, match="expected a factor that can change"):
+        uniform_pairs(grid_of([Factor("lone", np.arange(1))]), 3, rng)
+    with pytest.raises(InputError, match=r"changes: expected 1\.\.1"):
+        uniform_pairs(grid_of([Factor("x", np.arange(2))]), 3, rng, changes=2)

@@ -4,19 +4,25 @@
 the neighbours of each point, and can be restricted to a part of itself.
 """
 
+from vaebias.data.batches import DeviceImages, GridDataset
 from vaebias.data.catalogue import DATASETS, load
+from vaebias.data.export import export
 from vaebias.data.factor import Factor
 from vaebias.data.grid import ArrayGrid, FactorGrid, RenderedGrid, SubGrid
-from vaebias.data.pairs import laplace_pairs, laplace_transitions
+from vaebias.data.pairs import laplace_pairs, laplace_transitions, uniform_pairs
 
 __all__ = [
     "DATASETS",
     "ArrayGrid",
+    "DeviceImages",
     "Factor",
     "FactorGrid",
+    "GridDataset",
     "RenderedGrid",
     "SubGrid",
+    "export",
     "laplace_pairs",
     "laplace_transitions",
     "load",
+    "uniform_pairs",
 ]

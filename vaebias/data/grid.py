@@ -160,11 +160,47 @@ class FactorGrid(ABC):
             out[:, a] = np.where(on_grid, index[:, None] + (moved - level) * stride, -1)
         return out
 
-    def sample(self, n: int, rng: np.random.Generator) -> Index:
-        """Draw ``n`` points uniformly, with replacement: an int64 index [n]."""
+    def sample(
+        self,
+        n: int,
+        rng: np.random.Generator,
+        fixed: Mapping[str, int | npt.ArrayLike] | None = None,
+    ) -> Index:
+        """Draw ``n`` points uniformly, with replacement.
+
+        Parameters
+        ----------
+        n
+            Number of points.
+        rng
+            Source of randomness.
+        fixed
+            Levels that factors are to have: one for all points, or one for each, [n].
+
+        Returns
+        -------
+        array
+            int64 index [n].
+
+        Raises
+        ------
+        InputError
+            A negative n, an unknown factor, or a level out of range.
+        """
         if n < 0:
             raise InputError("n", "n >= 0", n)
-        return rng.integers(len(self), size=n, dtype=np.int64)
+        index = rng.integers(len(self), size=n, dtype=np.int64)
+        if not fixed:
+            return index
+        levels = self.factors(index)
+        for name, given in fixed.items():
+            if name not in self.names:
+                raise InputError("factor", f"one of {', '.join(self.names)}", repr(name))
+            level = integers(f"level of {name!r}", given)
+            if level.shape not in ((), (n,)):
+                raise InputError(f"level of {name!r}", f"one, or shape [{n}]", level.shape)
+            levels[:, self.names.index(name)] = level
+        return self.index(levels)
 
     def restrict(self, **levels: Levels) -> FactorGrid:
         """Sub-grid on which factors keep only the given levels.

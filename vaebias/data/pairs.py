@@ -10,7 +10,7 @@ import numpy.typing as npt
 from vaebias.data.grid import FactorGrid, Index
 from vaebias.errors import InputError
 
-__all__ = ["laplace_pairs", "laplace_transitions"]
+__all__ = ["laplace_pairs", "laplace_transitions", "uniform_pairs"]
 
 
 def laplace_transitions(
@@ -107,6 +107,55 @@ def laplace_pairs(
         level = levels[:, a]
         weight = np.where((first == a)[:, None], moves[a][level], tables[a][level])
         following[:, a] = np.where(a < first, level, _draw(weight, rng))
+    return index, grid.index(following)
+
+
+def uniform_pairs(
+    grid: FactorGrid, n: int, rng: np.random.Generator, changes: int | None = None
+) -> tuple[Index, Index]:
+    """Draw points uniformly and, for each, one that differs in some factors, redrawn uniformly.
+
+    The UNI sampling of SlowVAE (Klindt et al. 2021), the pairs of Ada-GVAE: any factor may
+    change, and one that does never keeps its value. A level that repeats another (the last
+    orientation of dSprites) is not drawn.
+
+    Parameters
+    ----------
+    grid
+        Whose points are drawn.
+    n
+        Number of pairs.
+    rng
+        Source of randomness.
+    changes
+        Number of factors that change; by default uniform in 1..k-1 for each pair (1 where
+        only one can).
+
+    Returns
+    -------
+    index_t, index_next
+        int64 [n] each.
+
+    Raises
+    ------
+    InputError
+        No factor can change, or fewer than ``changes``.
+    """
+    distinct = np.array([p or size for size, p in zip(grid.sizes, grid.periods, strict=True)])
+    free = np.flatnonzero(distinct > 1)
+    if changes is not None and not 1 <= changes <= len(free):
+        raise InputError("changes", f"1..{len(free)}, the factors that can change", changes)
+    if not len(free):
+        raise InputError(grid.name, "a factor that can change", f"sizes {grid.sizes}")
+    index = grid.sample(n, rng)
+    levels = grid.factors(index)
+    count = rng.integers(1, max(len(free), 2), size=n) if changes is None else np.full(n, changes)
+    # the first `count` of a random order of the free factors
+    rank = rng.random((n, len(free))).argsort(axis=1).argsort(axis=1)
+    step = rng.integers(1, distinct[free], size=(n, len(free)))
+    moved = (levels[:, free] + step) % distinct[free]
+    following = levels.copy()
+    following[:, free] = np.where(rank < count[:, None], moved, levels[:, free])
     return index, grid.index(following)
 
 

@@ -29,7 +29,7 @@ def read_h5(path: Path, progress: Progress | None = None) -> FileGrid:
             found = f"data sets {', '.join(sorted(file)) or 'none'}"
             raise InputError(str(path), "a data set 'labels'", found)
         labels = np.asarray(file["labels"][()], dtype=np.float64)
-        text = file.attrs.get("provenance")
+        text = file["provenance"].asstr()[()] if "provenance" in file else None
     where = f"labels of {path}"
     provenance = describe(path, "shapes3d-h5")
     if text is not None:

@@ -1,0 +1,139 @@
+"""Grids for torch: a Dataset of single images, and all images on the training device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from vaebias.data.grid import FactorGrid, Index
+from vaebias.data.storage import Progress
+from vaebias.errors import InputError
+
+__all__ = ["DeviceImages", "GridDataset"]
+
+_BLOCK = 1024
+
+
+class GridDataset(Dataset[tuple[Tensor, Tensor]]):
+    """Map-style dataset for a DataLoader: image [C, H, W], levels int64 [k]."""
+
+    def __init__(self, grid: FactorGrid) -> None:
+        self.grid = grid
+
+    def __len__(self) -> int:
+        return len(self.grid)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+        return self.__getitems__([index])[0]
+
+    def __getitems__(self, indices: Sequence[int]) -> list[tuple[Tensor, Tensor]]:
+        """Read a whole batch in one call, as DataLoader asks where it can."""
+        index = np.asarray(indices, dtype=np.int64)
+        images = torch.from_numpy(self.grid.images(index))
+        levels = torch.from_numpy(self.grid.factors(index))
+        return list(zip(images, levels, strict=True))
+
+
+class DeviceImages:
+    """All images of a grid on a device, to be drawn from there without copies from the host.
+
+    Black and white images are kept as bits (all of dSprites takes 378 MB), others as uint8 or
+    float32.
+
+    Parameters
+    ----------
+    grid
+        Whose images.
+    device
+        Where they are kept.
+    packed
+        Whether to keep bits; None where all pixels are 0 or 255.
+    progress
+        Called with images read and images in all.
+
+    Raises
+    ------
+    InputError
+        Bits are asked for, and pixels have other values.
+    """
+
+    def __init__(
+        self,
+        grid: FactorGrid,
+        device: torch.device | str = "cpu",
+        *,
+        packed: bool | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        self.image_shape = grid.image_shape
+        kept = None if packed is False else _read(grid, device, True, progress)
+        if kept is None and packed:
+            raise InputError("packed", "pixels of 0 and 255 only", "other values")
+        self.packed = kept is not None
+        if kept is None:
+            kept = _read(grid, device, False, progress)
+        assert kept is not None
+        self._kept = kept
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def __getitem__(
+        self,
+        index: Tensor | Index,  # int64 [B]
+    ) -> Tensor:  # [B, C, H, W]
+        """Images at these points, on the device, uint8 0..255 or float32 0..1."""
+        index = torch.as_tensor(index, device=self._kept.device)
+        rows = self._kept.index_select(0, index)
+        if not self.packed:
+            return rows
+        bits = torch.arange(7, -1, -1, dtype=torch.uint8, device=rows.device)
+        pixels = ((rows[..., None] >> bits) & 1).flatten(1) * 255
+        size = int(np.prod(self.image_shape))
+        return pixels[:, :size].reshape(-1, *self.image_shape)
+
+    def epoch(
+        self, batch_size: int, generator: torch.Generator | None = None
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield all images once: batches [B, C, H, W] with their index [B].
+
+        Parameters
+        ----------
+        batch_size
+            B; the last batch may be smaller.
+        generator
+            Shuffles; without it, images come in order. On the same device as the images.
+        """
+        if batch_size < 1:
+            raise InputError("batch_size", "at least 1", batch_size)
+        device = self._kept.device
+        if generator is None:
+            order = torch.arange(len(self), device=device)
+        else:
+            order = torch.randperm(len(self), generator=generator, device=device)
+        for index in order.split(batch_size):
+            yield self[index], index
+
+
+def _read(
+    grid: FactorGrid, device: torch.device | str, packed: bool, progress: Progress | None
+) -> Tensor | None:  # [N, ceil(P / 8)] packed, else [N, C, H, W]
+    """All images on the device; None where they were to be packed and are not black and white."""
+    kept: Tensor | None = None
+    for start in range(0, len(grid), _BLOCK):
+        images = grid.images(np.arange(start, min(start + _BLOCK, len(grid))))
+        if packed:
+            if images.dtype != np.uint8 or ((images > 0) & (images < 255)).any():
+                return None
+            images = np.packbits(images.reshape(len(images), -1) > 0, axis=1)
+        block = torch.from_numpy(images)
+        if kept is None:
+            kept = torch.empty((len(grid), *block.shape[1:]), dtype=block.dtype, device=device)
+        kept[start : start + len(block)] = block
+        if progress is not None:
+            progress(start + len(block), len(grid))
+    return kept

@@ -1,0 +1,189 @@
+"""Grids written in the layouts of dSprites and Shapes3D, for loaders that expect the originals."""
+
+from __future__ import annotations
+
+import io
+import pickle
+import struct
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any, ClassVar
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+
+from vaebias.data.factor import Factor
+from vaebias.data.grid import FactorGrid
+from vaebias.data.record import Record, numeric
+from vaebias.data.storage import Progress, replacing, write_npy_header
+from vaebias.errors import InputError
+
+__all__ = ["check_layout", "export"]
+
+_BLOCK = 1024
+_SUFFIXES = (".npz", ".h5", ".hdf5")
+
+
+def check_layout(grid: FactorGrid, path: Path) -> None:
+    """Raise InputError unless the layout that the path's suffix names can hold the grid."""
+    if path.suffix not in _SUFFIXES:
+        raise InputError(str(path), "a name ending in .npz (dSprites) or .h5 (Shapes3D)", "another")
+    if path.suffix == ".npz" and grid.image_shape[0] != 1:
+        found = f"{grid.image_shape[0]} channels"
+        raise InputError(str(path), "one channel for the layout of dSprites (.h5 for more)", found)
+
+
+def export(grid: FactorGrid, path: Path, *, progress: Progress | None = None) -> Record:
+    """Write a grid in the layout of a published file, with a record of where it comes from.
+
+    ``.npz``: the arrays of dSprites (imgs, latents_classes, latents_values, metadata), a first
+    column "color" of one level before the factors. Black and white images are stored as 0 and
+    1, as there. ``.h5``: the arrays of Shapes3D (images, labels). Either has one more entry,
+    ``provenance``, by which ``load`` gives the grid back.
+
+    Parameters
+    ----------
+    grid
+        Any grid, perturbed or restricted ones too.
+    path
+        Where to; an existing file is replaced, once all is written.
+    progress
+        Called with images written and images in all.
+
+    Returns
+    -------
+    Record
+        As written. Images that were float32 are rounded to whole levels 0..255, which moves a
+        pixel by at most 1/510 of the range: keep epsilon well above that.
+
+    Raises
+    ------
+    InputError
+        Another suffix, or several channels for ``.npz``.
+    """
+    check_layout(grid, path)
+    if path.suffix == ".npz":
+        record = Record.of(grid, binary=_is_binary(grid))
+        _write_npz(grid, path, record, progress)
+    else:
+        record = Record.of(grid, binary=False)
+        _write_h5(grid, path, record, progress)
+    return record
+
+
+def _blocks(grid: FactorGrid) -> Iterator[npt.NDArray[np.uint8]]:  # [n, H, W, C]
+    for start in range(0, len(grid), _BLOCK):
+        images = grid.images(np.arange(start, min(start + _BLOCK, len(grid))))
+        if images.dtype != np.uint8:
+            images = np.rint(255 * images).astype(np.uint8)
+        yield np.ascontiguousarray(images.transpose(0, 2, 3, 1))
+
+
+def _is_binary(grid: FactorGrid) -> bool:
+    """Whether all pixels are 0 or 255; the first block tells most grids that are not."""
+    return all(not ((block > 0) & (block < 255)).any() for block in _blocks(grid))
+
+
+def _table(columns: list[npt.NDArray[Any]]) -> npt.NDArray[Any]:  # [N, k]
+    """All combinations, the last column fastest."""
+    return np.stack(np.meshgrid(*columns, indexing="ij"), axis=-1).reshape(-1, len(columns))
+
+
+def _write_npz(
+    grid: FactorGrid, path: Path, record: Record, progress: Progress | None = None
+) -> None:
+    axes = [Factor("color", np.array([1.0])), *grid.axes]
+    shape = (len(grid), *grid.image_shape[1:])
+    levels = [np.arange(axis.size, dtype=np.int64) for axis in axes]
+    with (
+        replacing(path) as temporary,
+        zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED, compresslevel=3) as archive,
+    ):
+        with archive.open("metadata.npy", "w") as file:
+            _write_metadata(file, grid, axes)
+        with archive.open("imgs.npy", "w", force_zip64=True) as file:
+            write_npy_header(file, shape, np.uint8)
+            done = 0
+            for block in _blocks(grid):
+                file.write((block // 255 if record.binary else block).data)
+                done += len(block)
+                if progress is not None:
+                    progress(done, len(grid))
+        arrays = {
+            "latents_classes": _table(levels),
+            "latents_values": _table([numeric(axis) for axis in axes]),
+            "provenance": np.array(record.dumps()),
+        }
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
+                np.lib.format.write_array(file, array, allow_pickle=False)
+
+
+def _write_h5(
+    grid: FactorGrid, path: Path, record: Record, progress: Progress | None = None
+) -> None:
+    channels, height, width = grid.image_shape
+    rows = max(1, min(len(grid), 2**18 // (channels * height * width)))
+    with replacing(path) as temporary, h5py.File(temporary, "w") as file:
+        images = file.create_dataset(
+            "images",
+            (len(grid), height, width, channels),
+            np.uint8,
+            chunks=(rows, height, width, channels),
+            compression="gzip",
+            compression_opts=3,
+        )
+        file["labels"] = _table([numeric(axis) for axis in grid.axes])
+        file["provenance"] = record.dumps()
+        done = 0
+        for block in _blocks(grid):
+            images[done : done + len(block)] = block
+            done += len(block)
+            if progress is not None:
+                progress(done, len(grid))
+
+
+class _Python2Pickler(pickle._Pickler):
+    """Pickles strings as Python 2 did, and arrays as calls of numpy.array.
+
+    Loaders of dSprites read its metadata with encoding "latin1", where such strings become
+    str, or "bytes", where they become bytes, and look for keys of that kind. Arrays pickled
+    the usual way name a module that NumPy 1 does not have.
+    """
+
+    dispatch: ClassVar[dict[type, Any]] = {**pickle._Pickler.dispatch}
+
+    def _save_str(self, text: str) -> None:
+        data = text.encode("latin1", "replace")
+        self.write(pickle.BINSTRING + struct.pack("<i", len(data)) + data)  # type: ignore[attr-defined]
+        self.memoize(text)  # type: ignore[attr-defined]
+
+    dispatch[str] = _save_str
+
+    def reducer_override(self, value: object) -> Any:
+        if isinstance(value, np.ndarray):
+            return np.array, (value.tolist(), "O" if value.dtype.hasobject else value.dtype.str)
+        return NotImplemented
+
+
+def _write_metadata(file: IO[bytes], grid: FactorGrid, axes: list[Factor]) -> None:
+    """Write the one array of the layout that is pickled: loaders read sizes out of it.
+
+    Nothing in vaebias reads it.
+    """
+    metadata: Mapping[str, Any] = {
+        "date": "",
+        "description": f"{grid.name}, {grid.source}; written by vaebias, see provenance",
+        "version": 1,
+        "latents_names": tuple(axis.name for axis in axes),
+        "latents_possible_values": {axis.name: numeric(axis) for axis in axes},
+        "latents_sizes": np.array([axis.size for axis in axes], dtype=np.int64),
+        "author": "",
+        "title": f"{grid.name} dataset",
+    }
+    write_npy_header(file, (), object)
+    buffer = io.BytesIO()
+    _Python2Pickler(buffer, protocol=2).dump(np.array(metadata, dtype=object))
+    file.write(buffer.getvalue())
