@@ -13,7 +13,7 @@ from vaebias.errors import VaebiasError
 
 __all__ = ["app", "main"]
 
-COMMANDS = ("align", "demo", "doctor", "structure")
+COMMANDS = ("align", "demo", "doctor", "evaluate", "structure")
 """Each is a function of this name in the module of this name; torch is imported only there."""
 
 INTERRUPTED = 130

@@ -3,6 +3,7 @@
 from vaebias.metrics.beta_vae_score import BetaVaeScore, beta_vae_score
 from vaebias.metrics.dci import Dci, dci
 from vaebias.metrics.effective_rank import EffectiveRank, effective_rank
+from vaebias.metrics.evaluate import Encoder, Evaluation, Grid, Summary, evaluate
 from vaebias.metrics.explicitness import Explicitness, explicitness
 from vaebias.metrics.factor_vae_score import FactorVaeScore, factor_vae_score
 from vaebias.metrics.gaussian_tc import GaussianTc, gaussian_tc
@@ -13,16 +14,21 @@ from vaebias.metrics.mcc import Mcc, mcc
 from vaebias.metrics.metric import METRICS, Result, Score
 from vaebias.metrics.mig import Mig, mig
 from vaebias.metrics.modularity import Modularity, modularity
+from vaebias.metrics.protocol import PROTOCOLS
 from vaebias.metrics.sap import Sap, sap
 
 __all__ = [
     "METRICS",
+    "PROTOCOLS",
     "BetaVaeScore",
     "Dci",
     "EffectiveRank",
+    "Encoder",
+    "Evaluation",
     "Explicitness",
     "FactorVaeScore",
     "GaussianTc",
+    "Grid",
     "Infomec",
     "Irs",
     "Mcc",
@@ -31,11 +37,13 @@ __all__ = [
     "Result",
     "Sap",
     "Score",
+    "Summary",
     "beta_vae_score",
     "dci",
     "discretise",
     "effective_rank",
     "entropy",
+    "evaluate",
     "explicitness",
     "factor_vae_score",
     "gaussian_tc",

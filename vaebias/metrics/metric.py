@@ -30,6 +30,7 @@ __all__ = [
     "gaps",
     "positive",
     "standardise",
+    "to_json",
 ]
 
 Held: TypeAlias = "tuple[ArrayLike | Tensor, ArrayLike | Tensor]"
@@ -76,7 +77,7 @@ class Result:
 
     def to_json(self) -> dict[str, Any]:
         """The result as JSON types, matrices as lists of rows; None for what is not finite."""
-        values = {one.name: _to_json(getattr(self, one.name)) for one in fields(self)}
+        values = {one.name: to_json(getattr(self, one.name)) for one in fields(self)}
         return {"metric": self.metric, **values}
 
 
@@ -256,13 +257,14 @@ def positive(**values: int) -> None:
             raise InputError(name, "a positive integer", value)
 
 
-def _to_json(value: Any) -> Any:
+def to_json(value: Any) -> Any:
+    """Arrays, tuples and mappings as JSON types; None for a number that is not finite."""
     if isinstance(value, np.ndarray | np.generic):
         value = value.tolist()
     if isinstance(value, Mapping):
-        return {str(name): _to_json(one) for name, one in value.items()}
+        return {str(name): to_json(one) for name, one in value.items()}
     if isinstance(value, list | tuple):
-        return [_to_json(one) for one in value]
+        return [to_json(one) for one in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from vaebias import checkpoints, data, models
+from vaebias.cli import app
+
+RUN = CliRunner()
+NETWORK = {"name": "mlp", "hidden": [8]}
+QUICK = ("--metrics", "mig,mcc.pearson", "--repeats", "2", "--jobs", "1")
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    path = tmp_path / "run" / "model.safetensors"
+    path.parent.mkdir()
+    checkpoints.save(path, models.build("beta_vae", (1, 24, 24), 3, NETWORK, seed=0), {})
+    return path
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    path = tmp_path / "codes.npz"
+    factors = np.tile(np.stack([axis.ravel() for axis in np.indices((3, 4))], 1), (5, 1))
+    np.savez(path, codes=factors * [1.0, -2.0], factors=factors, names=["hue", "size"])
+    return path
+
+
+def _json(*arguments: object) -> dict:
+    result = RUN.invoke(app, ["evaluate", *map(str, arguments), "--json"])
+    assert result.exit_code == 0, result.stderr
+    return json.loads(result.stdout)
+
+
+def _error(*arguments: object) -> tuple[int, str]:
+    result = RUN.invoke(app, ["evaluate", *map(str, arguments)])
+    assert result.stdout == ""
+    lines = result.stderr.strip().splitlines()
+    assert len(lines) == 1, result.stderr
+    return result.exit_code, lines[0]
+
+
+def test_json_of_a_checkpoint_is_one_document(checkpoint: Path) -> None:
+    found = _json(checkpoint, "--data", "blobs", "--max-images", "500", *QUICK)
+    assert found["model"] == "beta_vae"
+    assert found["data"]["name"] == "blobs"
+    assert found["settings"]["rows"] == 500
+    assert found["settings"]["repeats"] == 2
+    assert list(found["scores"]) == ["mig", "mig.bins10", "mig.bins40", "mcc.pearson"]
+    assert list(found["details"]["mig"]["per_factor"]) == ["x", "y", "size"]
+    low, high = found["scores"]["mig"]["interval"]
+    assert low <= found["scores"]["mig"]["mean"] <= high
+
+
+def test_a_run_is_its_model(checkpoint: Path) -> None:
+    expected = _json(checkpoint, "--data", "blobs", *QUICK)
+    found = _json(checkpoint.parent, "--data", "blobs", *QUICK)
+    assert found["scores"] == expected["scores"]
+
+
+def test_a_table_needs_no_data_set(table: Path) -> None:
+    found = _json(table, *QUICK)
+    assert found["data"] is None
+    assert found["scores"]["mcc.pearson"]["mean"] == pytest.approx(1)
+    assert list(found["details"]["mig"]["per_factor"]) == ["hue", "size"]
+
+
+def test_codes_of_a_whole_grid_take_its_factors(tmp_path: Path) -> None:
+    grid = data.load("blobs")
+    path = tmp_path / "codes.npz"
+    np.savez(path, codes=grid.factors(np.arange(len(grid))).astype(np.float32))
+    found = _json(path, "--data", "blobs", *QUICK)
+    assert found["scores"]["mcc.pearson"]["mean"] == pytest.approx(1)
+    code, line = _error(path, *QUICK)
+    assert code == 2
+    assert line.startswith("error: --data: expected a data set, or factors beside the codes")
+
+
+def test_people_see_a_table(table: Path) -> None:
+    result = RUN.invoke(app, ["evaluate", str(table), *QUICK])
+    assert result.exit_code == 0, result.stderr
+    assert "mig.bins40" in result.stdout
+    assert "1.000 to 1.000" in result.stdout
+    assert "2 repeats of 40 training and 20 test samples from 60 of 60 rows" in result.stdout
+
+
+def test_files_that_are_no_tables_are_named(tmp_path: Path) -> None:
+    path = tmp_path / "codes.npz"
+    assert _error(path)[1] == f"error: {path}: expected a file, found none of that name"
+    path.write_bytes(b"nothing")
+    assert _error(path)[1].startswith(f"error: {path}: expected a NumPy .npz of plain arrays")
+    np.savez(path, factors=np.zeros((3, 1)))
+    assert _error(path)[1].startswith(f"error: {path}: expected an array `codes`")
+    np.savez(path, codes=np.array([None, "pickled"], dtype=object))
+    code, line = _error(path)
+    assert code == 2
+    assert line.startswith(f"error: {path}: expected a NumPy .npz of plain arrays")
+
+
+def test_a_checkpoint_without_its_data_is_refused(checkpoint: Path) -> None:
+    code, line = _error(checkpoint)
+    assert code == 2
+    assert line.startswith("error: --data: expected a data set for the images")
+    code, line = _error(checkpoint, "--data", "dsprites")
+    assert code == 2
+    assert "expected images of (1, 24, 24)" in line
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--metrics", "mgi"), "error: unknown metric 'mgi'; known: beta_vae_score, "),
+        (("--protocol", "mine"), "error: unknown protocol 'mine'; known: fast, locatello2019"),
+    ],
+)
+def test_unknown_names_list_the_known_ones(table: Path, options: tuple, message: str) -> None:
+    code, line = _error(table, *options)
+    assert code == 2
+    assert line.startswith(message)
+
+
+def test_an_unknown_device_is_refused(checkpoint: Path) -> None:
+    code, line = _error(checkpoint, "--data", "blobs", "--device", "nope", *QUICK)
+    assert code == 2
+    assert line == "error: --device: expected a device such as cpu or cuda, found 'nope'"
