@@ -13,8 +13,9 @@ from vaebias.errors import VaebiasError
 
 __all__ = ["app", "main"]
 
-COMMANDS = ("align", "demo", "doctor", "evaluate", "structure")
-"""Each is a function of this name in the module of this name; torch is imported only there."""
+COMMANDS = ("align", "data", "demo", "doctor", "evaluate", "structure")
+"""Each is a function, or a group of commands, of this name in the module of this name; torch is
+imported only there."""
 
 INTERRUPTED = 130
 
@@ -55,7 +56,11 @@ def _program(
 
 
 for _name in COMMANDS:
-    app.command(_name)(getattr(importlib.import_module(f"vaebias.cli.{_name}"), _name))
+    _command = getattr(importlib.import_module(f"vaebias.cli.{_name}"), _name)
+    if isinstance(_command, typer.Typer):
+        app.add_typer(_command, name=_name)
+    else:
+        app.command(_name)(_command)
 
 
 def main() -> None:

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from vaebias.data.factor import Factor
 
-__all__ = ["cars3d_axes", "dsprites_axes", "mpi3d_axes", "shapes3d_axes", "smallnorb_axes"]
+__all__ = [
+    "LAYOUTS",
+    "cars3d_axes",
+    "dsprites_axes",
+    "mpi3d_axes",
+    "shapes3d_axes",
+    "smallnorb_axes",
+]
 
 
 def dsprites_axes() -> list[Factor]:
@@ -75,3 +84,13 @@ def mpi3d_axes() -> list[Factor]:
         Factor("horizontal_axis", np.arange(40)),
         Factor("vertical_axis", np.arange(40)),
     ]
+
+
+LAYOUTS: dict[str, Callable[[], list[Factor]]] = {
+    "cars3d": cars3d_axes,
+    "dsprites": dsprites_axes,
+    "mpi3d": mpi3d_axes,
+    "shapes3d": shapes3d_axes,
+    "smallnorb": smallnorb_axes,
+}
+"""Factors of each published set by name."""

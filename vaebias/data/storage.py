@@ -42,7 +42,7 @@ Progress: TypeAlias = Callable[[int, int], None]
 
 _BLOCK_BYTES = 64 * 2**20
 _RESIDENT_BYTES = 256 * 2**20
-_FAULT_BYTES = 64 * 2**10  # the kernel maps so much around each page that is touched
+_ROWS_MAPPED = 128  # each may map a huge page, 2 MiB, of the file
 
 
 class Rows:
@@ -75,15 +75,17 @@ class Rows:
         index: npt.NDArray[np.int64],  # [n]
     ) -> npt.NDArray[Any]:  # [n, ...]
         """Copies of these rows."""
-        out = self._array[index]
-        # pages of a mapped file count as resident memory of the process until dropped; the
-        # system's own cache of the file stays
-        row_bytes = prod(self.shape[1:]) * self.dtype.itemsize
-        self._touched += len(index) * max(row_bytes, _FAULT_BYTES)
-        if self._touched > _RESIDENT_BYTES and hasattr(mmap, "MADV_DONTNEED"):
-            self._map.madvise(mmap.MADV_DONTNEED)
-            self._touched = 0
-        return np.asarray(out)
+        out = np.empty((len(index), *self.shape[1:]), dtype=self.dtype)
+        for start in range(0, len(index), _ROWS_MAPPED):
+            part = slice(start, start + _ROWS_MAPPED)
+            np.take(self._array, index[part], axis=0, out=out[part])
+            self._touched += len(out[part])
+            # pages of a mapped file count as memory of the process until dropped; the system's
+            # own cache of the file stays
+            if self._touched >= _ROWS_MAPPED and hasattr(mmap, "MADV_DONTNEED"):
+                self._map.madvise(mmap.MADV_DONTNEED)
+                self._touched = 0
+        return out
 
     @classmethod
     def of_npy(cls, path: Path) -> Rows:

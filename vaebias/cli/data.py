@@ -1,0 +1,301 @@
+"""``vaebias data``: the data sets there are, their files, their pictures, and copies of them."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from vaebias.errors import InputError
+
+if TYPE_CHECKING:
+    from vaebias.data import FactorGrid
+
+data = typer.Typer(no_args_is_help=True, help="List, show, download, check and export data sets.")
+
+Name = Annotated[str, typer.Argument(metavar="DATA", help="Data set, such as dsprites, or a file.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+Restrict = Annotated[
+    list[str] | None,
+    typer.Option(metavar="FACTOR=LEVELS", help="Only levels such as 2, 0,4,8 or 0:32:4."),
+]
+Force = Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")]
+
+
+@data.command("list")
+def list_(as_json: AsJson = False) -> None:
+    """List the data sets, and where their images would come from on this machine."""
+    from vaebias.data import DATASETS
+    from vaebias.data.files import folders
+
+    found = [_entry(name) for name in DATASETS.names()]
+    if as_json:
+        _print({"folders": list(map(str, folders())), "datasets": found})
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("name", "images", "factors", "from")
+    for entry in found:
+        factors = ", ".join(f"{n} {s}" for n, s in entry["factors"].items())
+        origin = entry["source"] or "no file here"
+        table.add_row(entry["name"], f"{entry['images']:,}", factors, origin)
+    console = Console()
+    console.print(table)
+    looked = " and ".join(map(str, folders()))
+    text = f"Files are looked for in {looked}; `vaebias data fetch NAME` downloads them."
+    console.print(text, highlight=False, soft_wrap=True)
+
+
+def _entry(name: str) -> dict[str, Any]:
+    """What can be said of a data set without unpacking its file."""
+    from math import prod
+
+    from vaebias.data import load
+    from vaebias.data.files import find
+    from vaebias.data.formats.format import formats_of
+    from vaebias.data.layouts import LAYOUTS
+
+    published = [file for form in formats_of(name) for file in form.files]
+    here = [path for file in published if (path := find(file.name)) is not None]
+    url = published[0].url if published else None
+    entry: dict[str, Any] = {"name": name, "source": None, "file": None, "url": url}
+    if here:
+        entry |= {"source": "real", "file": str(here[0])}
+    if here or name not in LAYOUTS or name in ("dsprites", "shapes3d"):
+        grid = None if here else load(name)
+        axes = LAYOUTS[name]() if grid is None else grid.axes
+        entry["source"] = "real" if grid is None else grid.source
+    else:
+        axes = LAYOUTS[name]()
+    entry["factors"] = {axis.name: axis.size for axis in axes}
+    entry["images"] = prod(entry["factors"].values())
+    return entry
+
+
+@data.command()
+def info(name: Name, as_json: AsJson = False) -> None:
+    """Show the factors of a data set or file, and where its images come from."""
+    grid = _load(name)
+    if as_json:
+        _print(_describe(grid))
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    shape = " x ".join(map(str, grid.image_shape))
+    console = Console()
+    console.print(Text(f"{grid.name}: {len(grid):,} images of {shape}, {grid.source}"))
+    table = Table("factor", "levels", "values", "order")
+    for axis in grid.axes:
+        first, last = (f"{v:.4g}" if isinstance(v, float) else v for v in _ends(axis.values))
+        order = "none" if not axis.ordinal else "ordinal"
+        if axis.period is not None:
+            order = f"cyclic, {axis.period} distinct"
+        table.add_row(axis.name, str(axis.size), f"{first} .. {last}", order)
+    console.print(table)
+    console.print(Text(json.dumps(grid.provenance)))
+
+
+def _ends(values: Any) -> list[Any]:
+    return [values[0].item(), values[-1].item()]
+
+
+@data.command()
+def show(
+    name: Name,
+    out: Annotated[Path, typer.Option(metavar="F", help="PNG file to write.")],
+    columns: Annotated[int, typer.Option(min=1, help="Images in a row.")] = 10,
+    random: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="N random images, not factors.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the images chosen.")] = 0,
+    restrict: Restrict = None,
+    force: Force = False,
+    as_json: AsJson = False,
+) -> None:
+    """Write a contact sheet: one row a factor, going through its levels."""
+    from PIL import Image
+
+    from vaebias.data.sheet import factor_sheet, random_sheet
+    from vaebias.data.storage import replacing
+    from vaebias.experiments.files import refuse_to_overwrite
+
+    if out.suffix != ".png":
+        raise InputError("--out", "a name ending in .png", out)
+    refuse_to_overwrite(out, force=force, option="--out")
+    grid = _restricted(_load(name), restrict)
+    if random is None:
+        sheet = factor_sheet(grid, columns, seed)
+    else:
+        sheet = random_sheet(grid, random, columns, seed)
+    with replacing(out) as temporary:
+        Image.fromarray(sheet.pixels).save(temporary, format="PNG")
+    rows = [
+        {"factor": row or None, "index": index.tolist()}
+        for row, index in zip(sheet.rows, sheet.index, strict=True)
+    ]
+    _report(as_json, {"data": _describe(grid), "out": str(out), "rows": rows}, f"Sheet: {out}")
+
+
+@data.command()
+def fetch(
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="Data set, or one of its published files.")
+    ],
+    to: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="$VAEBIAS_DATA or ~/.cache/vaebias else.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Download again what is there.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Download the published files of a data set and check them.
+
+    Stopped half way, the same command goes on where it stopped.
+    """
+    from vaebias.cli.progress import watch_points
+    from vaebias.data import fetch as downloads
+
+    done = []
+    for file in downloads.published_files(name):
+        with watch_points(file.name, file.size or 1) as progress:
+            path = downloads.fetch(file, to, force=force, progress=progress)
+        done.append({"file": str(path), "url": file.url, "bytes": path.stat().st_size})
+    text = "\n".join(f"{each['file']}: {each['bytes']:,} bytes" for each in done)
+    _report(as_json, {"files": done}, text)
+
+
+@data.command()
+def verify(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Files to check.")],
+    as_json: AsJson = False,
+) -> None:
+    """Compare files with the published checksums; open those that are not published.
+
+    Exits with 1 if a file is not what its name says.
+    """
+    from vaebias.cli.progress import watch_points
+    from vaebias.data import fetch as downloads
+
+    verdicts = []
+    for file in files:
+        with watch_points(str(file), 1) as progress:
+            verdicts.append(downloads.verify(file, progress=progress))
+    lines = [
+        f"{v.path}: {'ok' if v.passed else 'WRONG'} ({v.found})"
+        + ("" if v.passed else f", expected {v.expected}")
+        for v in verdicts
+    ]
+    passed = all(verdict.passed for verdict in verdicts)
+    document = {"passed": passed, "files": [verdict.to_json() for verdict in verdicts]}
+    _report(as_json, document, "\n".join(lines))
+    if not passed:
+        raise typer.Exit(1)
+
+
+@data.command()
+def export(
+    name: Name,
+    out: Annotated[
+        Path, typer.Option(metavar="F", help="F.npz in dSprites' layout, F.h5 in Shapes3D's.")
+    ],
+    perturbation: Annotated[
+        Path | None, typer.Option(metavar="P", help="A saved perturbation to apply.")
+    ] = None,
+    restrict: Restrict = None,
+    force: Force = False,
+    as_json: AsJson = False,
+) -> None:
+    """Write a data set, perturbed or restricted, in the layout of a published file.
+
+    Loaders of the original read it; images that are not whole levels are rounded to 0..255.
+    """
+    from vaebias.cli.progress import watch_points
+    from vaebias.data import export as write
+    from vaebias.data.export import check_layout
+    from vaebias.experiments.files import refuse_to_overwrite
+
+    refuse_to_overwrite(out, force=force, option="--out")
+    grid = _load(name)
+    if perturbation is not None:
+        from vaebias import perturb
+
+        grid = perturb.load(perturbation).on(grid)
+    grid = _restricted(grid, restrict)
+    check_layout(grid, out)
+    with watch_points(out.name, len(grid)) as progress:
+        record = write(grid, out, progress=progress)
+    size = out.stat().st_size
+    document = {"data": _describe(grid), "out": str(out), "bytes": size, "binary": record.binary}
+    _report(as_json, document, f"{out}: {len(grid):,} images, {size:,} bytes")
+
+
+def _load(name: str) -> FactorGrid:
+    """Load a data set; a bar is shown if its file must be unpacked first."""
+    import inspect
+
+    from vaebias.cli.progress import watch_points
+    from vaebias.data import DATASETS, load
+
+    options: dict[str, Callable[[int, int], None]] = {}
+    with watch_points(f"unpacking {name}", 1) as progress:
+        if name not in DATASETS or "progress" in inspect.signature(DATASETS[name]).parameters:
+            options["progress"] = progress
+        return load(name, **options)
+
+
+def _restricted(grid: FactorGrid, given: list[str] | None) -> FactorGrid:
+    levels: dict[str, int | list[int] | slice] = {}
+    for text in given or []:
+        name, equals, values = text.partition("=")
+        if not equals or name in levels:
+            raise InputError("--restrict", "FACTOR=LEVELS, each factor once", repr(text))
+        levels[name] = _levels(values)
+    return grid.restrict(**levels)
+
+
+def _levels(text: str) -> int | list[int] | slice:
+    if re.fullmatch(r"\d+", text):
+        return int(text)
+    if re.fullmatch(r"\d+(,\d+)+", text):
+        return [int(part) for part in text.split(",")]
+    if re.fullmatch(r"(\d*):(\d*)(:[1-9]\d*)?", text):
+        return slice(*(int(part) if part else None for part in text.split(":")))
+    raise InputError("--restrict", "levels such as 2, 0,4,8 or 0:32:4", repr(text))
+
+
+def _describe(grid: FactorGrid) -> dict[str, Any]:
+    axes = [
+        {
+            "name": axis.name,
+            "levels": axis.size,
+            "values": axis.values.tolist(),
+            "period": axis.period,
+            "ordinal": axis.ordinal,
+        }
+        for axis in grid.axes
+    ]
+    return {
+        "name": grid.name,
+        "images": len(grid),
+        "image_shape": list(grid.image_shape),
+        "source": grid.source,
+        "provenance": grid.provenance,
+        "factors": axes,
+    }
+
+
+def _report(as_json: bool, document: dict[str, Any], text: str) -> None:
+    if as_json:
+        _print(document)
+    else:
+        typer.echo(text)
+
+
+def _print(document: dict[str, Any]) -> None:
+    typer.echo(json.dumps(document, allow_nan=False))

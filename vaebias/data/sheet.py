@@ -1,0 +1,87 @@
+"""Contact sheets: a picture of what each factor does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from vaebias.data.grid import FactorGrid, Images, Index
+from vaebias.errors import InputError
+
+__all__ = ["Sheet", "factor_sheet", "random_sheet"]
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """Images of a grid in rows.
+
+    Parameters
+    ----------
+    rows
+        What each row shows: the name of a factor, or "".
+    index
+        Points of each row.
+    pixels
+        uint8 [H, W, 3].
+    """
+
+    rows: tuple[str, ...]
+    index: tuple[Index, ...]
+    pixels: npt.NDArray[np.uint8]
+
+
+def factor_sheet(grid: FactorGrid, columns: int = 10, seed: int = 0) -> Sheet:
+    """One row a factor: it goes through its levels, evenly picked, the others stay.
+
+    Parameters
+    ----------
+    grid
+        The data set.
+    columns
+        At most so many levels.
+    seed
+        Of the point at which the factors stay.
+    """
+    _check(columns)
+    start = grid.factors(grid.sample(1, np.random.default_rng(seed)))[0]
+    index = []
+    for a, size in enumerate(grid.sizes):
+        levels = np.unique(np.linspace(0, size - 1, columns).round().astype(np.int64))
+        points = np.tile(start, (len(levels), 1))
+        points[:, a] = levels
+        index.append(grid.index(points))
+    return Sheet(grid.names, tuple(index), _draw(grid, index))
+
+
+def random_sheet(grid: FactorGrid, n: int = 64, columns: int = 10, seed: int = 0) -> Sheet:
+    """``n`` random images."""
+    _check(columns)
+    drawn = grid.sample(n, np.random.default_rng(seed))
+    index = [drawn[i : i + columns] for i in range(0, n, columns)]
+    return Sheet(("",) * len(index), tuple(index), _draw(grid, index))
+
+
+def _check(columns: int) -> None:
+    if columns < 1:
+        raise InputError("columns", "at least 1", columns)
+
+
+def _draw(grid: FactorGrid, index: list[Index], gap: int = 2) -> npt.NDArray[np.uint8]:
+    _, height, width = grid.image_shape
+    columns = max(map(len, index), default=0)
+    shape = (len(index) * (height + gap) + gap, columns * (width + gap) + gap, 3)
+    canvas = np.full(shape, 255, dtype=np.uint8)
+    for row, points in enumerate(index):
+        for column, image in enumerate(_colours(grid.images(points))):
+            top, left = gap + row * (height + gap), gap + column * (width + gap)
+            canvas[top : top + height, left : left + width] = image
+    return canvas
+
+
+def _colours(images: Images) -> npt.NDArray[np.uint8]:  # [n, C, H, W] -> [n, H, W, 3]
+    if images.dtype != np.uint8:
+        images = np.rint(255 * images.clip(0, 1)).astype(np.uint8)
+    colours = images.transpose(0, 2, 3, 1)
+    return np.broadcast_to(colours, (*colours.shape[:3], 3)) if colours.shape[3] == 1 else colours
