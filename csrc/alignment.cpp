@@ -1,6 +1,5 @@
 // Gram matrix, principal directions and distance to the axes of each Jacobian, on the CPU. The
-// Jacobian is read once, in strips that stay in cache; products are taken in double, in blocks of
-// 4 x 4 columns whose sums stay in registers; eigenvectors of eight points are found at once.
+// Jacobian is read once, in strips (strip.h); eigenvectors of eight points are found at once.
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
@@ -11,6 +10,7 @@
 #include "kernels.h"
 #include "parallel.h"
 #include "simd.h"
+#include "strip.h"
 
 namespace vaebias::cpu {
 namespace {
@@ -19,52 +19,12 @@ using simd::Eight;
 using simd::Eights;
 using simd::kLanes;
 
-constexpr std::int64_t kStrip = 256;  // pixels; ten columns of them fill half of an L1 cache
-constexpr std::int64_t kBlock = 4;    // columns
-
-std::int64_t padded(std::int64_t d) { return (d + kBlock - 1) / kBlock * kBlock; }
-
-// A strip of the columns as double, [padded(d), kStrip], zero beyond `width` and d.
-template <class T>
-VAEBIAS_CLONES void load_strip(const T* jacobian, bool columns_first, std::int64_t P,
-                               std::int64_t d, std::int64_t first, std::int64_t width,
-                               double* strip) {
-  for (std::int64_t i = 0; i < d; ++i) {
-    double* const column = strip + i * kStrip;
-    if (columns_first) {
-      const T* const from = jacobian + i * P + first;
-#pragma omp simd
-      for (std::int64_t p = 0; p < width; ++p) column[p] = static_cast<double>(from[p]);
-    } else {
-      const T* const from = jacobian + first * d + i;
-      for (std::int64_t p = 0; p < width; ++p) column[p] = static_cast<double>(from[p * d]);
-    }
-    std::fill(column + width, column + kStrip, 0.0);
-  }
-}
-
 // sums [blocks of the lower triangle, kBlock, kBlock], eight partial sums each.
 VAEBIAS_CLONES void add_products(const double* strip, std::int64_t columns, std::int64_t width,
                                  Eight* sums) {
   for (std::int64_t a = 0; a < columns; a += kBlock) {
     for (std::int64_t b = 0; b <= a; b += kBlock, sums += kBlock * kBlock) {
-      const double* const x = strip + a * kStrip;
-      const double* const y = strip + b * kStrip;
-      Eight block[kBlock * kBlock];
-#pragma GCC unroll 16
-      for (int i = 0; i < kBlock * kBlock; ++i) block[i] = sums[i];
-      for (std::int64_t p = 0; p < width; p += kLanes) {
-#pragma GCC unroll 4
-        for (int i = 0; i < kBlock; ++i) {
-          const Eight left = simd::load(x + i * kStrip + p);
-#pragma GCC unroll 4
-          for (int j = 0; j < kBlock; ++j) {
-            block[i * kBlock + j] += left * simd::load(y + j * kStrip + p);
-          }
-        }
-      }
-#pragma GCC unroll 16
-      for (int i = 0; i < kBlock * kBlock; ++i) sums[i] = block[i];
+      add_block(strip + a * kStrip, strip + b * kStrip, width, sums);
     }
   }
 }

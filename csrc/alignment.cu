@@ -28,11 +28,6 @@ struct Warp {
   }
 };
 
-__device__ inline double warp_sum(double value) {
-  for (int step = 16; step > 0; step /= 2) value += __shfl_xor_sync(0xffffffffu, value, step);
-  return value;
-}
-
 template <class T>
 __global__ void alignment_kernel(const T* jacobian, bool columns_first, const std::uint8_t* active,
                                  std::int64_t P, int d, T* gram, T* singular_values, T* v,

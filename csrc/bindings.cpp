@@ -42,16 +42,20 @@ void define(py::module_& module, const std::string& name, void (*kernel)(A...)) 
   define(device##_module, #name "_f32", &vaebias::device::name<float>); \
   define(device##_module, #name "_f64", &vaebias::device::name<double>);
 
-#define VAEBIAS_DEFINE_ALL(device)                \
-  VAEBIAS_DEFINE(device, sample_and_kl)           \
-  VAEBIAS_DEFINE(device, sample_and_kl_backward)  \
-  VAEBIAS_DEFINE(device, nll)                     \
-  VAEBIAS_DEFINE(device, elbo)                    \
-  VAEBIAS_DEFINE(device, local_variance)          \
-  VAEBIAS_DEFINE(device, local_variance_backward) \
-  VAEBIAS_DEFINE(device, tangent_gram)            \
-  VAEBIAS_DEFINE(device, tangent_gram_backward)   \
-  VAEBIAS_DEFINE(device, gram_alignment)
+#define VAEBIAS_DEFINE_ALL(device)                   \
+  VAEBIAS_DEFINE(device, sample_and_kl)              \
+  VAEBIAS_DEFINE(device, sample_and_kl_backward)     \
+  VAEBIAS_DEFINE(device, nll)                        \
+  VAEBIAS_DEFINE(device, elbo)                       \
+  VAEBIAS_DEFINE(device, laplace_kl)                 \
+  VAEBIAS_DEFINE(device, total_correlation)          \
+  VAEBIAS_DEFINE(device, total_correlation_backward) \
+  VAEBIAS_DEFINE(device, local_variance)             \
+  VAEBIAS_DEFINE(device, local_variance_backward)    \
+  VAEBIAS_DEFINE(device, tangent_gram)               \
+  VAEBIAS_DEFINE(device, tangent_gram_backward)      \
+  VAEBIAS_DEFINE(device, gram_alignment)             \
+  VAEBIAS_DEFINE(device, direction_cosines)
 
 std::string instruction_set() {
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(VAEBIAS_NO_CLONES)

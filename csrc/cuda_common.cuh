@@ -31,6 +31,12 @@ __device__ inline std::int64_t global_thread() {
   return static_cast<std::int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
 }
 
+// Sum over a warp, for every lane.
+__device__ inline double warp_sum(double value) {
+  for (int step = 16; step > 0; step /= 2) value += __shfl_xor_sync(0xffffffffu, value, step);
+  return value;
+}
+
 // Sum over a block, the same order in every launch: lanes by halving, then warps in turn.
 // `scratch` holds 32 doubles in shared memory; the result is thread 0's.
 __device__ inline double block_sum(double value, double* scratch) {
@@ -60,31 +66,39 @@ __device__ inline void pair_of(int pair, int* a, int* b) {
   *b = pair - row * (row + 1) / 2;
 }
 
-// Products of d <= 64 columns of P numbers, by one block of kGramThreads, in double: each tile of
+// Copies `width` pixels of `count` columns into tile [count, kGramTile], as double.
+//   load(i, p): column i at pixel p of the tile; pixel_major: neighbours in memory are columns,
+//   not pixels
+template <class Load>
+__device__ void load_tile(int count, int width, bool pixel_major, double* tile, const Load& load) {
+  for (int at = static_cast<int>(threadIdx.x); at < count * width; at += kGramThreads) {
+    const int i = pixel_major ? at % count : at / width;
+    const int p = pixel_major ? at / count : at % width;
+    tile[i * kGramTile + p] = load(i, p);
+  }
+}
+
+// Products of pairs of columns of P numbers, by one block of kGramThreads, in double: each tile of
 // columns is read once into shared memory; where there are fewer pairs than threads, several
 // threads take slices of a pair's tile, added up in order at the end.
-//   tile  [d, kGramTile] shared; slices [kGramThreads] shared
-//   load(i, p): column i at pixel p; pixel_major: neighbours in memory are columns, not pixels
-//   emit(a, b, sum): called once a pair, a >= b
-template <class Load, class Emit>
-__device__ void gram_of_columns(int d, std::int64_t P, bool pixel_major, double* tile,
-                                double* slices, const Load& load, const Emit& emit) {
-  const int pairs = d * (d + 1) / 2;
+//   columns_of(pair, &a, &b): which two, of at most kMaxColumns
+//   tile  [columns, kGramTile] shared; slices [kGramThreads] shared
+//   fill(first, width): loads the tile from pixel `first` on
+//   emit(pair, sum): called once a pair
+template <class Pair, class Fill, class Emit>
+__device__ void products_of_columns(int pairs, std::int64_t P, double* tile, double* slices,
+                                    const Pair& columns_of, const Fill& fill, const Emit& emit) {
   const int split = pairs < kGramThreads ? kGramThreads / max(pairs, 1) : 1;
   const int slice = static_cast<int>(threadIdx.x) / max(pairs, 1);
   double sums[kMaxPairs] = {};
   for (std::int64_t first = 0; first < P; first += kGramTile) {
     const int width = static_cast<int>(P - first < kGramTile ? P - first : kGramTile);
-    for (int at = static_cast<int>(threadIdx.x); at < d * width; at += kGramThreads) {
-      const int i = pixel_major ? at % d : at / width;
-      const int p = pixel_major ? at / d : at % width;
-      tile[i * kGramTile + p] = load(i, first + p);
-    }
+    fill(first, width);
     __syncthreads();
     if (split > 1) {
       if (slice < split) {
         int a, b;
-        pair_of(static_cast<int>(threadIdx.x) % pairs, &a, &b);
+        columns_of(static_cast<int>(threadIdx.x) % pairs, &a, &b);
         for (int p = slice; p < width; p += split) {
           sums[0] += tile[a * kGramTile + p] * tile[b * kGramTile + p];
         }
@@ -95,7 +109,7 @@ __device__ void gram_of_columns(int d, std::int64_t P, bool pixel_major, double*
         const int pair = static_cast<int>(threadIdx.x) + turn * kGramThreads;
         if (pair < pairs) {
           int a, b;
-          pair_of(pair, &a, &b);
+          columns_of(pair, &a, &b);
           for (int p = 0; p < width; ++p) {
             sums[turn] += tile[a * kGramTile + p] * tile[b * kGramTile + p];
           }
@@ -110,22 +124,33 @@ __device__ void gram_of_columns(int d, std::int64_t P, bool pixel_major, double*
     if (static_cast<int>(threadIdx.x) < pairs) {
       double sum = 0;
       for (int s = 0; s < split; ++s) sum += slices[s * pairs + threadIdx.x];
-      int a, b;
-      pair_of(static_cast<int>(threadIdx.x), &a, &b);
-      emit(a, b, sum);
+      emit(static_cast<int>(threadIdx.x), sum);
     }
   } else {
 #pragma unroll
     for (int turn = 0; turn < kMaxPairs; ++turn) {
       const int pair = static_cast<int>(threadIdx.x) + turn * kGramThreads;
-      if (pair < pairs) {
-        int a, b;
-        pair_of(pair, &a, &b);
-        emit(a, b, sums[turn]);
-      }
+      if (pair < pairs) emit(pair, sums[turn]);
     }
   }
   __syncthreads();
+}
+
+// The Gram matrix of d <= 64 columns: emit(a, b, sum) once a pair, a >= b; load as in load_tile,
+// but at pixel p of all P.
+template <class Load, class Emit>
+__device__ void gram_of_columns(int d, std::int64_t P, bool pixel_major, double* tile,
+                                double* slices, const Load& load, const Emit& emit) {
+  products_of_columns(
+      d * (d + 1) / 2, P, tile, slices, [](int pair, int* a, int* b) { pair_of(pair, a, b); },
+      [&](std::int64_t first, int width) {
+        load_tile(d, width, pixel_major, tile, [&](int i, int p) { return load(i, first + p); });
+      },
+      [&](int pair, double sum) {
+        int a, b;
+        pair_of(pair, &a, &b);
+        emit(a, b, sum);
+      });
 }
 
 }  // namespace vaebias::cuda

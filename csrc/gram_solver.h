@@ -216,6 +216,7 @@ VAEBIAS_HOST_DEVICE inline void assign_directions(const Group& group, const Solv
       group.sync();
       column = next.index;
     }
+    group.sync();  // every lane has seen the path end before one lane rewrites it
     // Hand the columns of the path on, one step back each.
     if (group.lane() == 0) {
       while (column != m) {

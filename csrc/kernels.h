@@ -57,6 +57,28 @@ VAEBIAS_KERNEL(elbo, const T* prediction, const void* target, std::int64_t targe
                std::int64_t gaussian, double scale, double beta, double* workspace, T* loss,
                T* reconstruction, T* kl, T* gradient, T* grad_mu, T* grad_logvar)
 
+// KL(N(mu, e^logvar) || Laplace(previous, 1/rate)), elementwise on size numbers, and in the same
+// pass its slopes in mu (that in previous is its negative) and logvar, both or neither (null).
+VAEBIAS_KERNEL(laplace_kl, const T* mu, const T* logvar, const T* previous, double rate,
+               std::int64_t size, T* kl, T* slope_mu, T* slope_logvar)
+
+// Densities of the batch under its own aggregate posterior, where density_ij of z_i under
+// posterior j is N(z_i; mu_j, e^logvar_j), for all latents at once or one by one:
+// log_qz[i] = log sum_j W_ij prod_l density_ijl, log_prod_qz[i] = sum_l log sum_j W_ij density_ijl.
+// log W_ij = others + own where j = i, + next where j = i + 1 mod B, + 0 elsewhere.
+// z, mu, logvar [B, d]; log_qz, log_prod_qz [B]; normalisers [d + 1, B]: each latent's log sum and
+// last that of all at once, without `others` and log(2 pi)/2, as the backward pass takes them;
+// slopes [2, B, d] or null: those of log_qz, then of log_prod_qz, in z.
+VAEBIAS_KERNEL(total_correlation, const T* z, const T* mu, const T* logvar, std::int64_t B,
+               std::int64_t d, double own, double next, double others, T* log_qz, T* log_prod_qz,
+               T* normalisers, T* slopes)
+
+// grad_mu, grad_logvar [B, d] from grad_qz, grad_prod [B]: each posterior sums over the rows that
+// it explains, so that no two threads write to one place.
+VAEBIAS_KERNEL(total_correlation_backward, const T* z, const T* mu, const T* logvar,
+               const T* normalisers, const T* grad_qz, const T* grad_prod, std::int64_t B,
+               std::int64_t d, double own, double next, T* grad_mu, T* grad_logvar)
+
 // Population variance in the odd `window` around each pixel of N planes.
 // images [N, H, W] of T or bytes; variance [N, H', W'], H' = H, or H - window + 1 in mode valid.
 // mode: 0 reflect (d c b a | a b c d | d c b a), 1 nearest, 2 constant (zero), 3 valid.
@@ -93,5 +115,12 @@ VAEBIAS_KERNEL(tangent_gram_backward, const T* images, const std::int64_t* plus,
 VAEBIAS_KERNEL(gram_alignment, const T* jacobian, std::int64_t columns_first,
                const std::uint8_t* active, std::int64_t B, std::int64_t P, std::int64_t d, T* gram,
                T* singular_values, T* v, T* distance, std::int64_t* permutation, T* ima_contrast)
+
+// cosines[b,i,a] between column i of a Jacobian and component a, 0 where either vanishes.
+// jacobian [B, P, d], or [B, d, P] where columns_first; components [B, k, P]; cosines [B, d, k];
+// norms [B, d + k]: Euclidean, of the columns and then the components.
+VAEBIAS_KERNEL(direction_cosines, const T* jacobian, std::int64_t columns_first,
+               const T* components, std::int64_t B, std::int64_t P, std::int64_t d, std::int64_t k,
+               T* cosines, T* norms)
 
 }  // namespace vaebias

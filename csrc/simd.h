@@ -1,5 +1,5 @@
 // What the compiler needs to vectorise the CPU kernels: function clones for each
-// instruction set, and exp / log1p as straight-line polynomials that inline into them.
+// instruction set, and exp / log1p / erf as straight-line polynomials that inline into them.
 #pragma once
 
 #include <algorithm>
@@ -96,7 +96,7 @@ VAEBIAS_INLINE T horner(const T (&coefficients)[n], T x) {
   return sum;
 }
 
-// exp(x) for x <= 0, within 1 ulp (tests/ops/test_elbo.py measures it against mpmath);
+// exp(x) for x <= 0, or what rounding left above, within 1 ulp (test_elbo.py against mpmath);
 // exactly 0 where the result would be subnormal, NaN for NaN.
 template <class T>
 VAEBIAS_INLINE T exp_nonpositive(T x) {
@@ -135,6 +135,31 @@ VAEBIAS_INLINE double log1p_unit(double e) {
       -0.0001421000228999902963, 0.00008933303406819271381,  -0.00004482844325223256342,
       0.00002827808358562654376, -0.00003836237445160124533, 0.00002443797394858094711};
   return e * horner(polynomial, e - 0.5);
+}
+
+// erf(y) for y >= 0 within 2 ulp, given e = exp(-y^2), which callers need as well: y times a
+// polynomial in y^2, then 1 - e times one in 1/(y + 2) - 1/4 for exp(y^2) erfc(y).
+VAEBIAS_INLINE float erf_nonnegative(float y, float e) {
+  constexpr float small[] = {1.128379166f,    -0.3761262582f,    0.1128358515f, -0.02685381199f,
+                             0.005188327784f, -0.0008010194475f, 7.8538641e-5f};
+  constexpr float large[] = {0.2553956779f, 1.708743414f,  3.866516323f,
+                             5.055161996f,  0.9548130321f, -7.385651127f};
+  const float tail = e * horner(large, 1.0f / (y + 2.0f) - 0.25f);
+  return y < 1.0f ? y * horner(small, y * y) : 1.0f - tail;
+}
+
+VAEBIAS_INLINE double erf_nonnegative(double y, double e) {
+  constexpr double small[] = {
+      1.128379167095512566,     -0.3761263890318351955,     0.1128379167094418498,
+      -0.02686617064311150198,  0.005223977606118711824,    -0.0008548325929323978374,
+      0.0001205529357713558495, -0.00001492471230574011726, 1.644713160924534963e-6,
+      -1.620631399777275792e-7, 1.371098124678856707e-8,    -7.779469781253706111e-10};
+  constexpr double large[] = {0.2553956763105070724, 1.708743389655771617,  3.866531107856661911,
+                              5.054629186356833821,  0.9556204810891545644, -7.165403691995523456,
+                              -3.469865675019348342, 16.09000098575782181,  2.820886933751015421,
+                              -45.63502371951560694, 34.34475958239525585,  50.00717569543012339};
+  const double tail = e * horner(large, 1.0 / (y + 2.0) - 0.25);
+  return y < 1.0 ? y * horner(small, y * y) : 1.0 - tail;
 }
 
 }  // namespace vaebias::simd

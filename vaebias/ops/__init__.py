@@ -6,19 +6,25 @@ Every operator runs on CPU and CUDA, knows autograd and torch.compile, and has a
 
 from vaebias.ops._native import build_info
 from vaebias.ops.alignment import GramAlignment, gram_alignment
+from vaebias.ops.direction_cosines import direction_cosines
 from vaebias.ops.elbo import Elbo, bernoulli_nll, elbo, gaussian_nll, sample_and_kl
+from vaebias.ops.laplace_kl import laplace_kl
 from vaebias.ops.local_variance import local_variance
 from vaebias.ops.tangent_gram import tangent_gram
+from vaebias.ops.total_correlation import total_correlation
 
 __all__ = [
     "Elbo",
     "GramAlignment",
     "bernoulli_nll",
     "build_info",
+    "direction_cosines",
     "elbo",
     "gaussian_nll",
     "gram_alignment",
+    "laplace_kl",
     "local_variance",
     "sample_and_kl",
     "tangent_gram",
+    "total_correlation",
 ]

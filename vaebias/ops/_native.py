@@ -21,6 +21,7 @@ __all__ = [
     "launch",
     "runs_on",
     "same",
+    "wants_gradient",
     "widened",
 ]
 
@@ -147,6 +148,11 @@ def float_target(target: Tensor, like: Tensor) -> Tensor:
     if target.is_floating_point() or target.dtype == torch.bool:
         return target.to(like.dtype)
     raise InputError("target", "uint8 or a floating dtype", target.dtype)
+
+
+def wants_gradient(*tensors: Tensor) -> bool:
+    """Whether a forward pass should leave behind what a backward pass of these would need."""
+    return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
 
 
 def check(

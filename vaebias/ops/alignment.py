@@ -30,7 +30,7 @@ def gram_alignment_reference(
     jacobian: Tensor, active: Tensor | None = None, *, latent_axis: int | None = None
 ) -> GramAlignment:
     """J = U S V^T by torch.linalg, P(V) by linear sum assignment on |V|."""
-    J = jacobian.mT if _columns_first(jacobian, latent_axis) else jacobian
+    J = jacobian.mT if latents_first(jacobian, latent_axis) else jacobian
     B, _, d = J.shape
     on = _active_mask(active, J)
     gram = J.double().mT @ J.double()
@@ -64,7 +64,7 @@ def gram_alignment_reference(
     )
 
 
-def _columns_first(jacobian: Tensor, latent_axis: int | None) -> bool:
+def latents_first(jacobian: Tensor, latent_axis: int | None) -> bool:
     """Whether the layout is [B, d, P]: as told, or by which axis is shorter."""
     if latent_axis is None:
         return jacobian.shape[1] < jacobian.shape[2]
@@ -197,7 +197,7 @@ def gram_alignment(
     """
     check("jacobian", jacobian, "B P d")
     jacobian = widened(jacobian)
-    columns_first = _columns_first(jacobian, latent_axis)
+    columns_first = latents_first(jacobian, latent_axis)
     B, d = jacobian.shape[0], jacobian.shape[1 if columns_first else 2]
     if active is not None:
         if not isinstance(active, Tensor) or active.dtype != torch.bool:

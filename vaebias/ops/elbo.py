@@ -20,6 +20,7 @@ from vaebias.ops._native import (
     runs_on,
     same,
     transformed,
+    wants_gradient,
     widened,
 )
 
@@ -336,10 +337,6 @@ def _check_pixels(
     return prediction, target
 
 
-def _wants_gradient(*tensors: Tensor) -> bool:
-    return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
-
-
 def bernoulli_nll(
     logits: Tensor,  # [B, ...]
     target: Tensor,  # [B, ...]
@@ -372,7 +369,7 @@ def bernoulli_nll(
     logits, target = _check_pixels("logits", logits, target, 1.0)
     if transformed() or not runs_on(logits.device):
         return bernoulli_nll_reference(logits, target)
-    nll: Tensor = _nll_op(logits, target, False, 1.0, _wants_gradient(logits, target))[0]
+    nll: Tensor = _nll_op(logits, target, False, 1.0, wants_gradient(logits, target))[0]
     return nll
 
 
@@ -410,7 +407,7 @@ def gaussian_nll(
     prediction, target = _check_pixels("prediction", prediction, target, scale)
     if transformed() or not runs_on(prediction.device):
         return gaussian_nll_reference(prediction, target, scale)
-    nll: Tensor = _nll_op(prediction, target, True, scale, _wants_gradient(prediction, target))[0]
+    nll: Tensor = _nll_op(prediction, target, True, scale, wants_gradient(prediction, target))[0]
     return nll
 
 
@@ -557,6 +554,6 @@ def elbo(
         )
     if transformed() or not runs_on(logits.device):
         return elbo_reference(logits, target, mu, logvar, beta, likelihood=likelihood, scale=scale)
-    with_gradient = _wants_gradient(logits, target, mu, logvar)
+    with_gradient = wants_gradient(logits, target, mu, logvar)
     gaussian = likelihood == "gaussian"
     return Elbo(*_elbo_op(logits, target, mu, logvar, beta, gaussian, scale, with_gradient)[:3])

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from vaebias.ops.alignment import gram_alignment, gram_alignment_reference
+from vaebias.ops.direction_cosines import direction_cosines, direction_cosines_reference
 from vaebias.ops.elbo import (
     bernoulli_nll,
     bernoulli_nll_reference,
@@ -19,8 +20,10 @@ from vaebias.ops.elbo import (
     sample_and_kl,
     sample_and_kl_reference,
 )
+from vaebias.ops.laplace_kl import laplace_kl, laplace_kl_reference
 from vaebias.ops.local_variance import local_variance, local_variance_reference
 from vaebias.ops.tangent_gram import tangent_gram, tangent_gram_reference
+from vaebias.ops.total_correlation import total_correlation, total_correlation_reference
 
 __all__ = ["SelfTest", "self_test"]
 
@@ -93,6 +96,16 @@ def _cases(
             lambda mu, logvar: sample_and_kl_reference(mu, logvar, 3, 8),
             latents,
         ),
+        "laplace_kl": (
+            lambda mu, logvar, previous: laplace_kl(mu, logvar, previous, 6.0),
+            lambda mu, logvar, previous: laplace_kl_reference(mu, logvar, previous, 6.0),
+            [*latents, randn(5, 7)],
+        ),
+        "total_correlation": (
+            lambda z, mu, logvar: total_correlation(z, mu, logvar, 9, "stratified"),
+            lambda z, mu, logvar: total_correlation_reference(z, mu, logvar, 9, "stratified"),
+            [randn(5, 7), *latents],
+        ),
         "local_variance": (
             lambda x: local_variance(x, 9),
             lambda x: local_variance_reference(x, 9),
@@ -104,6 +117,11 @@ def _cases(
             [images, neighbours],
         ),
         "gram_alignment": (numbers(gram_alignment), numbers(gram_alignment_reference), [jacobian]),
+        "direction_cosines": (
+            direction_cosines,
+            direction_cosines_reference,
+            [jacobian, randn(4, 5, 300)],
+        ),
     }
 
 

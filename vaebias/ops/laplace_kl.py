@@ -1,0 +1,117 @@
+"""How far a posterior is from a Laplace step: what SlowVAE asks of consecutive images."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vaebias.errors import InputError
+from vaebias.ops._native import check, define, launch, runs_on, same, wants_gradient, widened
+
+__all__ = ["laplace_kl", "laplace_kl_reference"]
+
+
+def laplace_kl_reference(mu: Tensor, logvar: Tensor, previous: Tensor, rate: float) -> Tensor:
+    """Cross entropy -log(rate/2) + rate E|N(m, sigma^2)| less entropy (logvar + log 2 pi e)/2."""
+    m, sigma = mu - previous, (logvar / 2).exp()
+    y = m / (math.sqrt(2) * sigma)
+    distance = m * y.erf() + sigma * math.sqrt(2 / math.pi) * (-(y**2)).exp()
+    return rate * distance - math.log(rate / 2) - (logvar + math.log(2 * math.pi) + 1) / 2
+
+
+def _kl(
+    mu: Tensor, logvar: Tensor, previous: Tensor, rate: float, with_slopes: bool
+) -> tuple[Tensor, ...]:
+    mu, logvar, previous = mu.contiguous(), logvar.contiguous(), previous.contiguous()
+    kl = torch.empty_like(mu)
+    slopes = [torch.empty_like(mu) if with_slopes else None for _ in range(2)]
+    launch("laplace_kl", mu, mu, logvar, previous, rate, mu.numel(), kl, *slopes)
+    return kl, *(mu.new_empty(0) if slope is None else slope for slope in slopes)
+
+
+def _kl_fake(mu: Tensor, *rest: Any) -> tuple[Tensor, ...]:
+    slopes = (mu.new_empty(mu.shape if rest[-1] else (0,)) for _ in range(2))
+    return mu.new_empty(mu.shape), *slopes
+
+
+def _context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    _, slope_mu, slope_logvar = output
+    ctx.mark_non_differentiable(slope_mu, slope_logvar)
+    ctx.set_materialize_grads(False)
+    ctx.save_for_backward(slope_mu, slope_logvar)
+
+
+def _backward(ctx: Any, g_kl: Tensor | None, *_: Any) -> tuple[Tensor | None, ...]:
+    if g_kl is None:
+        return (None,) * 5
+    slope_mu, slope_logvar = ctx.saved_tensors
+    g_mu = g_kl * slope_mu
+    return g_mu, g_kl * slope_logvar, -g_mu if ctx.needs_input_grad[2] else None, None, None
+
+
+_kl_op = define(
+    "laplace_kl(Tensor mu, Tensor logvar, Tensor previous, float rate, bool with_slopes) "
+    "-> (Tensor, Tensor, Tensor)",
+    _kl,
+    _kl_fake,
+    setup_context=_context,
+    backward=_backward,
+)
+
+
+def laplace_kl(
+    mu: Tensor,  # [B, d]
+    logvar: Tensor,  # [B, d]
+    previous: Tensor,  # [B, d]
+    rate: float,
+) -> Tensor:  # [B, d]
+    """KL of the posterior N(mu, e^logvar) to a Laplace distribution around a previous latent.
+
+    Equivalent to::
+
+        m, sigma = mu - previous, exp(logvar / 2)
+        distance = m * erf(m / (sigma * sqrt(2))) + sigma * sqrt(2 / pi) * exp(-(m / sigma)**2 / 2)
+        kl = rate * distance - log(rate / 2) - (logvar + log(2 * pi * e)) / 2
+
+    where ``distance`` is E|x - previous| for x from the posterior, in one pass with its
+    gradients, at any sigma: where it vanishes, ``distance`` is abs(m).
+
+    Parameters
+    ----------
+    mu, logvar
+        Means and log variances, [B, d], float32 or float64 (half types count in float32).
+    previous
+        Where the Laplace distribution is centred, [B, d]: SlowVAE takes the posterior mean of the
+        neighbouring frame. The gradient flows into it too.
+    rate
+        One over the Laplace scale, in units of one over the latents'.
+
+    Returns
+    -------
+    Tensor
+        [B, d], nats. NaN where an input is NaN.
+
+    Raises
+    ------
+    InputError
+        Shapes, dtypes or devices that do not fit; a rate that is not positive.
+
+    References
+    ----------
+    Klindt et al., Towards nonlinear disentanglement in natural data with temporal sparse
+    coding (SlowVAE), ICLR 2021, appendix.
+    """
+    for name, tensor in (("mu", mu), ("logvar", logvar), ("previous", previous)):
+        check(name, tensor, "B d")
+    mu, logvar, previous = widened(mu), widened(logvar), widened(previous)
+    same("logvar", logvar, "mu", mu)
+    same("previous", previous, "mu", mu)
+    if not (rate > 0 and math.isfinite(rate)):
+        raise InputError("rate", "a positive number", rate)
+    if not runs_on(mu.device):
+        return laplace_kl_reference(mu, logvar, previous, rate)
+    kl: Tensor = _kl_op(mu, logvar, previous, rate, wants_gradient(mu, logvar, previous))[0]
+    return kl

@@ -1,0 +1,203 @@
+"""How dependent the latents are: their joint density against the product of their marginals."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vaebias.errors import InputError
+from vaebias.ops._native import check, define, launch, runs_on, same, wants_gradient, widened
+
+__all__ = ["total_correlation", "total_correlation_reference"]
+
+SAMPLINGS = ("weighted", "stratified")
+
+
+def total_correlation_reference(
+    z: Tensor, mu: Tensor, logvar: Tensor, dataset_size: int, sampling: str = "weighted"
+) -> tuple[Tensor, Tensor]:
+    """Log sum_j W_ij N(z_i; mu_j, e^logvar_j), of all latents at once and of each in turn."""
+    B = len(z)
+    own, following, others = _log_weights(B, dataset_size, sampling == "stratified")
+    i = torch.arange(B, device=z.device)
+    weight = torch.full((B, B), others, dtype=z.dtype, device=z.device)
+    weight[i, (i + 1) % max(B, 1)] = others + following
+    weight[i, i] = others + own
+    difference = z[:, None] - mu  # [B, B, d]
+    density = -(difference**2 / logvar.exp() + logvar + math.log(2 * math.pi)) / 2
+    joint = (weight + density.sum(2)).logsumexp(1)
+    return joint, (weight[..., None] + density).logsumexp(1).sum(1)
+
+
+def _log_weights(B: int, N: int, stratified: bool) -> tuple[float, float, float]:
+    """Log W of others, and how far those of a row itself and of its successor lie above it.
+
+    Minibatch-weighted, all are 1/(N B). Stratified sampling of a batch of B = M + 1 without
+    replacement gives the row's own posterior its true share 1/N, M - 1 others 1/M each, and
+    the remaining (N - M)/(N M) to one more, so that a row sums to one.
+    """
+    M = B - 1
+    if not stratified:
+        return 0.0, 0.0, -math.log(N * max(B, 1))
+    if M < 1:
+        return 0.0, 0.0, -math.log(N)
+    return math.log(M / N), math.log1p(-M / N), -math.log(M)
+
+
+def _densities(
+    z: Tensor, mu: Tensor, logvar: Tensor, dataset_size: int, stratified: bool, with_slopes: bool
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    z, mu, logvar = z.contiguous(), mu.contiguous(), logvar.contiguous()
+    B, d = z.shape
+    log_qz, log_prod_qz, normalisers = z.new_empty(B), z.new_empty(B), z.new_empty(d + 1, B)
+    slopes = z.new_empty(2, B, d) if with_slopes else None
+    launch(
+        "total_correlation", z,
+        z, mu, logvar, B, d, *_log_weights(B, dataset_size, stratified),
+        log_qz, log_prod_qz, normalisers, slopes,
+    )  # fmt: skip
+    return log_qz, log_prod_qz, normalisers, z.new_empty(0) if slopes is None else slopes
+
+
+def _densities_fake(z: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    (B, d), new = z.shape, z.new_empty
+    return new(B), new(B), new(d + 1, B), new((2, B, d) if rest[-1] else (0,))
+
+
+def _gradient(
+    z: Tensor,
+    mu: Tensor,
+    logvar: Tensor,
+    normalisers: Tensor,
+    g_qz: Tensor,
+    g_prod: Tensor,
+    dataset_size: int,
+    stratified: bool,
+) -> tuple[Tensor, Tensor]:
+    z, mu, logvar, g_qz, g_prod = (x.contiguous() for x in (z, mu, logvar, g_qz, g_prod))
+    B, d = z.shape
+    own, following, _ = _log_weights(B, dataset_size, stratified)
+    g_mu, g_logvar = torch.empty_like(mu), torch.empty_like(mu)
+    launch(
+        "total_correlation_backward", z,
+        z, mu, logvar, normalisers, g_qz, g_prod, B, d, own, following, g_mu, g_logvar,
+    )  # fmt: skip
+    return g_mu, g_logvar
+
+
+def _gradient_fake(z: Tensor, *_: Any) -> tuple[Tensor, Tensor]:
+    return z.new_empty(z.shape), z.new_empty(z.shape)
+
+
+def _context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    z, mu, logvar, ctx.dataset_size, ctx.stratified, _ = inputs
+    _, _, normalisers, slopes = output
+    ctx.mark_non_differentiable(normalisers, slopes)
+    ctx.save_for_backward(z, mu, logvar, normalisers, slopes)
+
+
+def _backward(ctx: Any, g_qz: Tensor, g_prod: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
+    z, mu, logvar, normalisers, slopes = ctx.saved_tensors
+    g_z = g_mu = g_logvar = None
+    if ctx.needs_input_grad[0]:
+        g_z = g_qz[:, None] * slopes[0] + g_prod[:, None] * slopes[1]
+    if ctx.needs_input_grad[1] or ctx.needs_input_grad[2]:
+        g_mu, g_logvar = _gradient_op(
+            z, mu, logvar, normalisers, g_qz, g_prod, ctx.dataset_size, ctx.stratified
+        )
+    return g_z, g_mu, g_logvar, None, None, None
+
+
+_gradient_op = define(
+    "total_correlation_backward(Tensor z, Tensor mu, Tensor logvar, Tensor normalisers, "
+    "Tensor grad_qz, Tensor grad_prod, int dataset_size, bool stratified) -> (Tensor, Tensor)",
+    _gradient,
+    _gradient_fake,
+)
+_densities_op = define(
+    "total_correlation(Tensor z, Tensor mu, Tensor logvar, int dataset_size, bool stratified, "
+    "bool with_slopes) -> (Tensor, Tensor, Tensor, Tensor)",
+    _densities,
+    _densities_fake,
+    setup_context=_context,
+    backward=_backward,
+)
+
+
+def total_correlation(
+    z: Tensor,  # [B, d]
+    mu: Tensor,  # [B, d]
+    logvar: Tensor,  # [B, d]
+    dataset_size: int,
+    sampling: str = "weighted",
+) -> tuple[Tensor, Tensor]:  # [B], [B]
+    """Log densities of latents under the aggregate posterior and under its marginals.
+
+    Equivalent to::
+
+        density = Normal(mu, exp(logvar / 2)).log_prob(z[:, None])  # [B, B, d]
+        log_qz = (log_W + density.sum(2)).logsumexp(1)
+        log_prod_qz = (log_W[..., None] + density).logsumexp(1).sum(1)
+
+    in memory of O(B d), forward and backward. The mean of ``log_qz - log_prod_qz`` estimates
+    the total correlation of q(z), and that of log q(z|x) - log_qz the information that z
+    holds about which image it came from.
+
+    Parameters
+    ----------
+    z
+        Samples, one of each posterior, [B, d], float32 or float64 (half types count in
+        float32); d may be 0.
+    mu, logvar
+        Means and log variances of the posteriors, [B, d].
+    dataset_size
+        N, how many images the batch was drawn from.
+    sampling
+        How q(z) = sum_n q(z|x_n) / N is estimated from the batch. "weighted": each of its
+        posteriors weighs 1/(N B), the paper's lower bound. It makes the constants
+        -log(N B) in ``log_qz`` and -d log(N B) in ``log_prod_qz``: biased, but of the same
+        gradient for every N. "stratified", for a batch of B = M + 1 <= N drawn without
+        replacement: a sample's own posterior weighs 1/N, that of the next in the batch
+        (cyclically) (N - M)/(N M), all others 1/M; so q(z) is unbiased. Alone in its batch, a
+        posterior weighs 1/N. The weights enter ``log_qz`` once, ``log_prod_qz`` once for
+        each latent.
+
+    Returns
+    -------
+    log_qz, log_prod_qz
+        [B] each, nats. NaN where the row's sample is NaN, everywhere where a posterior is.
+
+    Raises
+    ------
+    InputError
+        Shapes, dtypes or devices that do not fit; a data set without images, or, stratified,
+        one smaller than the batch; an unknown sampling.
+
+    References
+    ----------
+    Chen, Li, Grosse, Duvenaud, Isolating sources of disentanglement in variational
+    autoencoders, NeurIPS 2018, appendix C.1 (weighted) and C.2 (stratified). The authors'
+    code puts the weights 1/N and (N - M)/(N M) into the first two columns instead; here they
+    stand where the paper has them.
+    """
+    if sampling not in SAMPLINGS:
+        raise InputError("sampling", " or ".join(map(repr, SAMPLINGS)), repr(sampling))
+    for name, tensor in (("z", z), ("mu", mu), ("logvar", logvar)):
+        check(name, tensor, "B d")
+    z, mu, logvar = widened(z), widened(mu), widened(logvar)
+    same("mu", mu, "z", z)
+    same("logvar", logvar, "z", z)
+    stratified = sampling == "stratified"
+    if dataset_size < 1:
+        raise InputError("dataset_size", "a positive number of images", dataset_size)
+    if stratified and dataset_size < len(z):
+        raise InputError("dataset_size", f"at least the {len(z)} images of the batch", dataset_size)
+    if not runs_on(z.device):
+        return total_correlation_reference(z, mu, logvar, dataset_size, sampling)
+    log_qz, log_prod_qz, *_ = _densities_op(
+        z, mu, logvar, dataset_size, stratified, wants_gradient(z)
+    )
+    return log_qz, log_prod_qz
