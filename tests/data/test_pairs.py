@@ -109,6 +109,19 @@ def test_forced_pairs_change_at_any_rate(rate: float) -> None:
         assert (moved.sum(1) == 1).all()
 
 
+def test_rate_drawn_for_each_pair_is_a_mixture_of_ten() -> None:
+    grid = grid_of(AXES)
+    expected = np.zeros((len(grid), len(grid)))
+    for rate in range(1, 11):
+        one = joint(grid, rate)
+        np.fill_diagonal(one, 0)
+        expected += one / one.sum(1, keepdims=True) / 10
+    now, following = laplace_pairs(grid, 400_000, np.random.default_rng(2), None, force_change=True)
+    counts = np.zeros_like(expected)
+    np.add.at(counts, (now, following), 1)
+    assert chi_square_fits(counts, expected * counts.sum(1, keepdims=True))
+
+
 def test_high_rate_stands_still_unless_forced() -> None:
     now, following = laplace_pairs(grid_of(AXES), 2000, np.random.default_rng(0), 200.0)
     np.testing.assert_array_equal(now, following)

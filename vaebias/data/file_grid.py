@@ -15,6 +15,8 @@ from vaebias.errors import InputError
 
 __all__ = ["FileGrid", "axes_of_labels"]
 
+_TOLERANCE = 1e-4  # between a label and the value it stands for
+
 
 class FileGrid(FactorGrid):
     """A grid that reads its images from mapped rows, in index order.
@@ -73,7 +75,7 @@ class FileGrid(FactorGrid):
 
 def axes_of_labels(
     name: str,
-    labels: npt.NDArray[np.float64],  # [N, k]
+    labels: npt.NDArray[Any],  # [N, k]
     known: Sequence[Factor],
 ) -> list[Factor]:
     """Return the axes of a whole or restricted set, from the factor values beside its images.
@@ -95,14 +97,18 @@ def axes_of_labels(
     """
     if labels.ndim != 2 or labels.shape[1] != len(known) or len(labels) == 0:
         raise InputError(name, f"shape [N, {len(known)}]", labels.shape)
+    if not np.issubdtype(labels.dtype, np.number):
+        raise InputError(name, "numbers", f"dtype {labels.dtype}")
+    labels = labels.astype(np.float64, copy=False)
     axes = []
     for column, factor in zip(labels.T, known, strict=True):
-        # most files hold every level, in order: then searching all labels is not needed
-        levels = np.abs(factor.values - np.unique(column)[:, None])
-        if levels.min(axis=1).max() > 1e-4:
-            found = f"{np.unique(column)[levels.min(axis=1).argmax()]:g}"
-            raise InputError(f"{factor.name} in {name}", "a value of the published set", found)
-        axes.append(factor.take(levels.argmin(axis=1)))
+        values = np.unique(column)
+        off = np.abs(factor.values - values[:, None])  # [own levels, published levels]
+        known_value = off.min(axis=1) <= _TOLERANCE  # false for NaN
+        if not known_value.all():
+            found = f"{values[~known_value][0]:g}"
+            raise InputError(f"{factor.name} in {name}", "a value of the set", found)
+        axes.append(factor.take(off.argmin(axis=1)))
     sizes = tuple(axis.size for axis in axes)
     expected = int(np.prod(sizes))
     if len(labels) != expected:
@@ -111,6 +117,6 @@ def axes_of_labels(
     for a, axis in enumerate(axes):
         repeats //= axis.size
         column = labels[:, a].reshape(-1, axis.size, repeats)
-        if np.abs(column - axis.values[:, None]).max() > 1e-4:
+        if np.abs(column - axis.values[:, None]).max() > _TOLERANCE:
             raise InputError(f"{axis.name} in {name}", "row-major order", "another order")
     return axes

@@ -52,7 +52,7 @@ def laplace_pairs(
     grid: FactorGrid,
     n: int,
     rng: np.random.Generator,
-    rate: float = 1.0,
+    rate: float | None = 1.0,
     *,
     force_change: bool = False,
 ) -> tuple[Index, Index]:
@@ -70,7 +70,7 @@ def laplace_pairs(
     rng
         Source of randomness.
     rate
-        See `laplace_transitions`.
+        See `laplace_transitions`; None draws one of 1..10 for each pair (SlowVAE's rate -1).
     force_change
         Condition on at least one factor moving. Exact at any rate, not by trial and error.
 
@@ -84,19 +84,21 @@ def laplace_pairs(
     InputError
         A rate that is not positive and finite, or a change asked for where none can happen.
     """
-    if not 0 < rate < np.inf:
+    if rate is not None and not 0 < rate < np.inf:
         raise InputError("rate", "positive and finite", rate)
+    rates = np.arange(1.0, 11.0) if rate is None else np.array([rate])
     index = grid.sample(n, rng)
+    which = rng.integers(len(rates), size=n) if rate is None else np.zeros(n, dtype=np.int64)
     levels = grid.factors(index)
-    tables = [
-        laplace_transitions(size, period, rate) if ordinal else np.eye(size)
+    tables = [  # per factor [rates, size, size]
+        np.stack([laplace_transitions(size, period, r) if ordinal else np.eye(size) for r in rates])
         for size, period, ordinal in zip(grid.sizes, grid.periods, grid.ordinal, strict=True)
     ]
-    moves = [table * (1 - np.eye(len(table))) for table in tables]
+    moves = [table * (1 - np.eye(table.shape[1])) for table in tables]
     k = len(tables)
     first = np.full(n, -1)  # the first factor that must move, -1: none
     if force_change:
-        change = np.stack([moves[a].sum(1)[levels[:, a]] for a in range(k)], axis=1)
+        change = np.stack([moves[a].sum(2)[which, levels[:, a]] for a in range(k)], axis=1)
         still_before = np.cumprod(1 - np.roll(change, 1, axis=1) * (np.arange(k) > 0), axis=1)
         weight = change * still_before
         if n and weight.sum(axis=1).min() == 0:
@@ -105,7 +107,7 @@ def laplace_pairs(
     following = np.empty_like(levels)
     for a in range(k):
         level = levels[:, a]
-        weight = np.where((first == a)[:, None], moves[a][level], tables[a][level])
+        weight = np.where((first == a)[:, None], moves[a][which, level], tables[a][which, level])
         following[:, a] = np.where(a < first, level, _draw(weight, rng))
     return index, grid.index(following)
 

@@ -26,12 +26,12 @@ from vaebias.errors import InputError
 __all__ = [
     "Progress",
     "Rows",
+    "hdf5_array",
     "hdf5_keys",
     "hdf5_rows",
     "npz_array",
     "npz_keys",
     "npz_rows",
-    "open_hdf5",
     "replacing",
     "unpack",
     "write_npy_header",
@@ -78,7 +78,8 @@ class Rows:
         out = np.empty((len(index), *self.shape[1:]), dtype=self.dtype)
         for start in range(0, len(index), _ROWS_MAPPED):
             part = slice(start, start + _ROWS_MAPPED)
-            np.take(self._array, index[part], axis=0, out=out[part])
+            # the index was checked; "raise" would copy through a buffer
+            np.take(self._array, index[part], axis=0, out=out[part], mode="clip")
             self._touched += len(out[part])
             # pages of a mapped file count as memory of the process until dropped; the system's
             # own cache of the file stays
@@ -246,7 +247,7 @@ def _read_npy_header(file: IO[bytes], name: str) -> tuple[tuple[int, ...], np.dt
 
 
 @contextmanager
-def open_hdf5(path: Path) -> Iterator[h5py.File]:
+def _open_hdf5(path: Path) -> Iterator[h5py.File]:
     """Open an HDF5 file to read it; raises InputError where it is none."""
     if not path.exists():
         raise InputError(str(path), "a file", "no such file")
@@ -263,10 +264,24 @@ def open_hdf5(path: Path) -> Iterator[h5py.File]:
 def hdf5_keys(path: Path) -> set[str]:
     """Names of the data sets at the top of an HDF5 file and one group below."""
     keys: set[str] = set()
-    with open_hdf5(path) as file:
+    with _open_hdf5(path) as file:
         for name, item in file.items():
             keys |= {name} if isinstance(item, h5py.Dataset) else {f"{name}/{k}" for k in item}
     return keys
+
+
+def _dataset(path: Path, file: h5py.File, key: str) -> h5py.Dataset:
+    found = file.get(key)
+    if not isinstance(found, h5py.Dataset):
+        keys = f"data sets {', '.join(sorted(file)) or 'none'}"
+        raise InputError(str(path), f"a data set {key!r}", keys)
+    return found
+
+
+def hdf5_array(path: Path, key: str) -> npt.NDArray[Any]:
+    """One small data set of an HDF5 file, in memory."""
+    with _open_hdf5(path) as file:
+        return np.asarray(_dataset(path, file, key)[()])
 
 
 def hdf5_rows(path: Path, key: str, progress: Progress | None = None) -> Rows:
@@ -276,11 +291,8 @@ def hdf5_rows(path: Path, key: str, progress: Progress | None = None) -> Rows:
     that one image costs the decompression of hundreds of megabytes; unpacking reads each chunk
     once, in order.
     """
-    with open_hdf5(path) as file:
-        data = file.get(key)
-        if not isinstance(data, h5py.Dataset):
-            found = f"data sets {', '.join(sorted(file)) or 'none'}"
-            raise InputError(str(path), f"a data set {key!r}", found)
+    with _open_hdf5(path) as file:
+        data = _dataset(path, file, key)
         if data.dtype.hasobject:
             raise InputError(f"{key} of {path}", "a plain array", f"dtype {data.dtype}")
         shape, dtype, chunks = data.shape, data.dtype, data.chunks
@@ -293,7 +305,7 @@ def hdf5_rows(path: Path, key: str, progress: Progress | None = None) -> Rows:
         rows = max(_RESIDENT_BYTES // row_bytes, 1)
 
     def blocks() -> Iterator[npt.NDArray[Any]]:
-        with open_hdf5(path) as file:
+        with _open_hdf5(path) as file:
             data = file[key]
             for start in range(0, shape[0], rows):
                 yield data[start : start + rows]

@@ -14,14 +14,13 @@ from vaebias.data.layouts import dsprites_axes
 from vaebias.data.record import Record, numeric
 from vaebias.data.storage import (
     Progress,
+    hdf5_array,
     hdf5_keys,
     hdf5_rows,
     npz_array,
     npz_keys,
     npz_rows,
-    open_hdf5,
 )
-from vaebias.errors import InputError
 
 __all__ = ["COLOUR", "read_hdf5", "read_npz"]
 
@@ -60,11 +59,7 @@ def read_npz(path: Path, progress: Progress | None = None) -> FileGrid:
 
 def read_hdf5(path: Path, progress: Progress | None = None) -> FileGrid:
     """Grid of the dSprites hdf5 file, unpacked once: its chunks run across all images."""
-    with open_hdf5(path) as file:
-        if "latents/values" not in file:
-            found = ", ".join(sorted(file)) or "none"
-            raise InputError(str(path), "a data set 'latents/values'", found)
-        values = np.asarray(file["latents/values"][()], dtype=np.float64)
+    values = hdf5_array(path, "latents/values")
     axes = axes_of_labels(f"latents/values of {path}", values, [COLOUR, *dsprites_axes()])[1:]
     rows = hdf5_rows(path, "imgs", progress)
     provenance = describe(path, "dsprites-hdf5")

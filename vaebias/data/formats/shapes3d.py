@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-
-import numpy as np
+from typing import Any
 
 from vaebias.data.factor import Factor
 from vaebias.data.file_grid import FileGrid, axes_of_labels
@@ -12,8 +11,7 @@ from vaebias.data.files import PublishedFile
 from vaebias.data.formats.format import FORMATS, Format, describe
 from vaebias.data.layouts import shapes3d_axes
 from vaebias.data.record import Record, numeric
-from vaebias.data.storage import Progress, hdf5_keys, hdf5_rows, open_hdf5
-from vaebias.errors import InputError
+from vaebias.data.storage import Progress, hdf5_array, hdf5_keys, hdf5_rows
 
 __all__ = ["read_h5"]
 
@@ -24,16 +22,13 @@ def read_h5(path: Path, progress: Progress | None = None) -> FileGrid:
     A file with fewer images is read as the sub-grid that its labels describe; one that vaebias
     exported, as the grid of its record.
     """
-    with open_hdf5(path) as file:
-        if "labels" not in file:
-            found = f"data sets {', '.join(sorted(file)) or 'none'}"
-            raise InputError(str(path), "a data set 'labels'", found)
-        labels = np.asarray(file["labels"][()], dtype=np.float64)
-        text = file["provenance"].asstr()[()] if "provenance" in file else None
+    labels = hdf5_array(path, "labels")
     where = f"labels of {path}"
     provenance = describe(path, "shapes3d-h5")
-    if text is not None:
-        record = Record.loads(str(text), str(path))
+    if "provenance" in hdf5_keys(path):
+        stored: Any = hdf5_array(path, "provenance")[()]
+        text = stored.decode("utf-8", "replace") if isinstance(stored, bytes) else str(stored)
+        record = Record.loads(text, str(path))
         axes_of_labels(where, labels, [Factor(a.name, numeric(a)) for a in record.axes])
         rows = hdf5_rows(path, "images", progress)
         exported = {**provenance, "exported": record.provenance}
