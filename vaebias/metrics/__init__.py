@@ -2,6 +2,7 @@
 
 from vaebias.metrics.beta_vae_score import BetaVaeScore, beta_vae_score
 from vaebias.metrics.dci import Dci, dci
+from vaebias.metrics.dci_es import DciEs, dci_es
 from vaebias.metrics.effective_rank import EffectiveRank, effective_rank
 from vaebias.metrics.evaluate import Encoder, Evaluation, Grid, Summary, evaluate
 from vaebias.metrics.explicitness import Explicitness, explicitness
@@ -22,6 +23,7 @@ __all__ = [
     "PROTOCOLS",
     "BetaVaeScore",
     "Dci",
+    "DciEs",
     "EffectiveRank",
     "Encoder",
     "Evaluation",
@@ -40,6 +42,7 @@ __all__ = [
     "Summary",
     "beta_vae_score",
     "dci",
+    "dci_es",
     "discretise",
     "effective_rank",
     "entropy",
