@@ -17,6 +17,7 @@ from vaebias.metrics.mig import Mig, mig
 from vaebias.metrics.modularity import Modularity, modularity
 from vaebias.metrics.protocol import PROTOCOLS
 from vaebias.metrics.sap import Sap, sap
+from vaebias.metrics.udr import Udr, udr
 
 __all__ = [
     "METRICS",
@@ -40,6 +41,7 @@ __all__ = [
     "Sap",
     "Score",
     "Summary",
+    "Udr",
     "beta_vae_score",
     "dci",
     "dci_es",
@@ -57,4 +59,5 @@ __all__ = [
     "modularity",
     "mutual_information",
     "sap",
+    "udr",
 ]
