@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from vaebias.errors import InputError
-from vaebias.ops._native import check, define, launch, runs_on, widened
+from vaebias.ops._native import check, define, launch, runs_on, transformed, widened
 from vaebias.ops.alignment import latents_first
 
 __all__ = ["direction_cosines", "direction_cosines_reference"]
@@ -144,7 +144,7 @@ def direction_cosines(
         raise InputError(
             "components", f"the device of jacobian, {jacobian.device}", components.device
         )
-    if not runs_on(jacobian.device):
+    if transformed() or not runs_on(jacobian.device):
         return direction_cosines_reference(
             jacobian, components, latent_axis=1 if columns_first else 2
         )

@@ -9,7 +9,16 @@ import torch
 from torch import Tensor
 
 from vaebias.errors import InputError
-from vaebias.ops._native import check, define, launch, runs_on, same, wants_gradient, widened
+from vaebias.ops._native import (
+    check,
+    define,
+    launch,
+    runs_on,
+    same,
+    transformed,
+    wants_gradient,
+    widened,
+)
 
 __all__ = ["laplace_kl", "laplace_kl_reference"]
 
@@ -111,7 +120,7 @@ def laplace_kl(
     same("previous", previous, "mu", mu)
     if not (rate > 0 and math.isfinite(rate)):
         raise InputError("rate", "a positive number", rate)
-    if not runs_on(mu.device):
+    if transformed() or not runs_on(mu.device):
         return laplace_kl_reference(mu, logvar, previous, rate)
     kl: Tensor = _kl_op(mu, logvar, previous, rate, wants_gradient(mu, logvar, previous))[0]
     return kl

@@ -9,7 +9,16 @@ import torch
 from torch import Tensor
 
 from vaebias.errors import InputError
-from vaebias.ops._native import check, define, launch, runs_on, same, wants_gradient, widened
+from vaebias.ops._native import (
+    check,
+    define,
+    launch,
+    runs_on,
+    same,
+    transformed,
+    wants_gradient,
+    widened,
+)
 
 __all__ = ["total_correlation", "total_correlation_reference"]
 
@@ -195,7 +204,7 @@ def total_correlation(
         raise InputError("dataset_size", "a positive number of images", dataset_size)
     if stratified and dataset_size < len(z):
         raise InputError("dataset_size", f"at least the {len(z)} images of the batch", dataset_size)
-    if not runs_on(z.device):
+    if transformed() or not runs_on(z.device):
         return total_correlation_reference(z, mu, logvar, dataset_size, sampling)
     log_qz, log_prod_qz, *_ = _densities_op(
         z, mu, logvar, dataset_size, stratified, wants_gradient(z)
