@@ -64,6 +64,8 @@ def summarise(measured: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
         info, median = one["extra_info"], one["stats"]["median"]
         group = groups.setdefault(one["group"], {"seconds": {}, "moved_bytes": info["moved"]})
         group["seconds"][info["contender"]] = median
+        if "peak_bytes" in info:
+            group["peak_bytes"] = info["peak_bytes"]
     for group in groups.values():
         ours = group["seconds"].get(OURS)
         if ours:
@@ -82,7 +84,8 @@ def show(groups: dict[str, dict[str, Any]]) -> None:
             continue
         ratios = ", ".join(f"{k} {v:.2f}x" for k, v in group["times_ours"].items())
         speed = f"{1e3 * ours:9.3f} ms {group['gigabytes_per_second']:7.2f} GB/s"
-        print(f"{name:{width}} {speed}  {ratios}")
+        peak = f"grew by {group['peak_bytes'] / 1e6:.1f} MB" if "peak_bytes" in group else ""
+        print(f"{name:{width}} {speed}  {ratios or peak}")
 
 
 def device_name() -> str:

@@ -176,6 +176,13 @@ def test_operator_passes_opcheck_and_compiles(device):
         torch.testing.assert_close(x, y)
 
 
+def test_vmap_and_jacrev_give_what_a_loop_gives():
+    jacobian, components = (x.reshape(3, 2, -1, 9) for x in directions(6, 9, 3, 2))
+    for function in (direction_cosines, torch.func.jacrev(direction_cosines)):
+        looped = torch.stack([function(*x) for x in zip(jacobian, components, strict=True)])
+        torch.testing.assert_close(torch.vmap(function)(jacobian, components), looped)
+
+
 def test_errors_name_the_argument():
     jacobian, components = directions(3, 9, 2, 4)
     cases = {

@@ -171,6 +171,17 @@ def test_operator_passes_opcheck_and_compiles(device):
         torch.testing.assert_close(x, y)
 
 
+def test_vmap_gives_what_a_loop_gives():
+    batches = [x.reshape(3, 4, 5) for x in batch(12, 5)]
+
+    def gradient(*inputs):
+        return torch.func.grad(lambda *x: laplace_kl(*x, RATE).sum())(*inputs)
+
+    for function in (lambda *x: laplace_kl(*x, RATE), gradient):
+        looped = torch.stack([function(*each) for each in zip(*batches, strict=True)])
+        torch.testing.assert_close(torch.vmap(function)(*batches), looped)
+
+
 def test_errors_name_the_argument():
     mu, logvar, previous = batch(4, 2)
     cases = {

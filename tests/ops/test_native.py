@@ -7,7 +7,16 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from vaebias import _core
-from vaebias.ops import bernoulli_nll, build_info, gram_alignment, local_variance, tangent_gram
+from vaebias.ops import (
+    bernoulli_nll,
+    build_info,
+    direction_cosines,
+    gram_alignment,
+    laplace_kl,
+    local_variance,
+    tangent_gram,
+    total_correlation,
+)
 from vaebias.ops._native import runs_on
 from vaebias.ops.selftest import self_test
 
@@ -61,12 +70,16 @@ def test_kernels_launch_on_the_current_stream_and_into_graphs(device, stream):
     target = torch.rand(8, 5000, device=device)
     jacobian = torch.randn(8, 300, 6, device=device)
     images = torch.rand(2, 1, 40, 40, device=device)
+    latents = torch.randn(3, 100, 6, device=device)
 
     def run():
         return (
             bernoulli_nll(logits, target),
             gram_alignment(jacobian).distance,
             local_variance(images, 5),
+            laplace_kl(*latents, 6.0),
+            *total_correlation(*latents, 1000),
+            direction_cosines(jacobian, jacobian.mT),
         )
 
     expected = run()

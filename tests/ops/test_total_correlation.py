@@ -275,6 +275,19 @@ def test_operators_pass_opcheck_and_compile(device):
             torch.testing.assert_close(x, y)
 
 
+def test_vmap_gives_what_a_loop_gives():
+    batches = [
+        torch.stack(x) for x in zip(*(posteriors(5, 3, seed=s) for s in (1, 2)), strict=True)
+    ]
+
+    def penalty(*inputs):
+        return total_correlation(*inputs, 90, "stratified")[0].sum()
+
+    for function in (penalty, torch.func.grad(penalty)):
+        looped = torch.stack([function(*each) for each in zip(*batches, strict=True)])
+        torch.testing.assert_close(torch.vmap(function)(*batches), looped)
+
+
 def test_errors_name_the_argument():
     z, mu, logvar = posteriors(4, 2)
     cases = {
