@@ -61,7 +61,7 @@ class TestEveryModel:
         with torch.no_grad():
             for h in (1e-6, -2e-6):
                 for p, v in zip(parameters, directions, strict=True):
-                    p += h * v
+                    p.add_(h * v)
                 ends.append(objective.loss(batch, step).total.item())
         assert slope == pytest.approx((ends[0] - ends[1]) / 2e-6, rel=1e-5)
 

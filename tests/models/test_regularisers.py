@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from torch.distributions import Independent, Laplace, MultivariateNormal, Normal, kl_divergence
+from torch.distributions import Laplace, MultivariateNormal, Normal, kl_divergence
 from torch.nn import functional as F
 
 from vaebias import ops
@@ -33,7 +33,7 @@ def _build(name: str, **config: Any) -> Objective:
     objective = build(name, SHAPE, D, TINY, seed=0, **config).double()
     with torch.no_grad():
         for parameter in objective.encoder.parameters():
-            parameter *= 3
+            parameter.mul_(3)
     return objective
 
 
@@ -145,7 +145,7 @@ def test_dip_vae_draws_the_covariance_to_the_identity(name: str) -> None:
     covariance = torch.cov(mu.T, correction=0)
     if name == "dip_vae_ii":
         covariance = covariance + logvar.exp().mean(0).diag()
-    penalty = 0.0
+    penalty = torch.zeros((), dtype=torch.float64)
     for i in range(D):
         for j in range(D):
             element = covariance[i, j]
@@ -165,7 +165,8 @@ def _apart(mu: Tensor, logvar: Tensor, other: Tensor, rate: float) -> Tensor:
     at = mu + (logvar / 2).exp() * grid  # the grid is in standard deviations
     density = Normal(torch.zeros((), dtype=torch.float64), 1.0).log_prob(grid).exp()
     score = -Laplace(other, 1 / rate).log_prob(at)
-    return (density * score).sum(0) * (24 / 20_000)
+    expectation: Tensor = (density * score).sum(0) * (24 / 20_000)
+    return expectation
 
 
 @pytest.mark.parametrize("official", [False, True])
@@ -240,8 +241,7 @@ def test_full_covariance_kl_is_that_of_the_normal_distributions() -> None:
     factor = below + (diagonal / 2).exp().diag_embed()
     assert below.abs().max() > 0.1
     posterior = MultivariateNormal(mu, scale_tril=factor)
-    prior = Independent(Normal(torch.zeros_like(mu), torch.ones_like(mu)), 1)
-    prior = MultivariateNormal(prior.mean, torch.eye(D, dtype=torch.float64))
+    prior = MultivariateNormal(torch.zeros_like(mu), torch.eye(D, dtype=torch.float64))
     zero = torch.zeros_like(mu)
     noise, _ = ops.sample_and_kl(zero, zero, STEP.seed, STEP.number)
     z = mu + torch.einsum("bij,bj->bi", factor, noise)
