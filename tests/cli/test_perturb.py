@@ -52,6 +52,12 @@ def test_every_method_writes_a_file(tmp_path: Path, method: str, options: tuple[
     assert (stored.perturbation.name, stored.range) == (method, "clip")
 
 
+def test_a_learned_one_says_that_it_did_not_get_there(tmp_path: Path) -> None:
+    result = _run(tmp_path / "m", "--method", "learned", "--steps", "3")
+    assert result.exit_code == 0, result.stderr
+    assert "The criterion does not hold at 90 % of the points" in result.stdout
+
+
 def test_a_picture_of_ones_own(tmp_path: Path) -> None:
     np.save(tmp_path / "p.npy", np.ones((1, 24, 24)))
     result = _run(
@@ -103,7 +109,7 @@ def test_a_failed_check_is_exit_code_1(tmp_path: Path, monkeypatch: pytest.Monke
         (("--pairs", "x+colour"), "factors among x, y, size, found 'colour'"),
         (("--pairs", "x"), "--pairs: expected pairs such as"),
         (("--pairs", "x+x"), "two different factors"),
-        (("--method", "magic"), "unknown perturbation 'magic'; known: gram"),
+        (("--method", "magic"), "unknown perturbation 'magic'; known: gram, learned"),
         (("--method", "noise", "--steps", "5"), "--steps: expected no such option"),
         (("--range", "wrap"), "--range: expected rescale or clip"),
         (("--method", "pattern", "--picture", "absent.npy"), "--picture: expected an array"),

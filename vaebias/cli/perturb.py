@@ -227,6 +227,14 @@ def _show(
 
     console = Console()
     console.print(f"{made.name}, epsilon {made.epsilon:g}: {seconds:.1f} s", highlight=False)
+    if made.to_json().get("reached") is False:
+        wanted = made.to_json()["share_wanted"]
+        console.print(
+            f"The criterion does not hold at {100 * wanted:g} % of the points: stopped after all "
+            f"steps",
+            highlight=False,
+            soft_wrap=True,
+        )
     for pair, one in shares.items():
         console.print(
             f"{pair}: mixed at {100 * one['before']:.1f} % of the points before, "

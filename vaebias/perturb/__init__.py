@@ -2,6 +2,7 @@
 
 from vaebias.perturb.defaults import DEFAULTS, Default
 from vaebias.perturb.gram import GramPerturbation, gram, mixing_loss
+from vaebias.perturb.learned import LearnedPerturbation, learned
 from vaebias.perturb.noise import NoisePerturbation, noise
 from vaebias.perturb.patterns import PatternPerturbation, pattern
 from vaebias.perturb.perturbation import PERTURBATIONS, RANGES, Perturbation, PerturbedGrid
@@ -17,6 +18,7 @@ __all__ = [
     "Check",
     "Default",
     "GramPerturbation",
+    "LearnedPerturbation",
     "NoisePerturbation",
     "PatternPerturbation",
     "Perturbation",
@@ -25,6 +27,7 @@ __all__ = [
     "Structure",
     "Verification",
     "gram",
+    "learned",
     "load",
     "mixing_loss",
     "noise",

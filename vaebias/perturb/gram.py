@@ -25,7 +25,7 @@ from vaebias.perturb.psi import (
     network,
 )
 
-__all__ = ["MARGIN", "GramPerturbation", "gram", "mixing_loss"]
+__all__ = ["MARGIN", "GramPerturbation", "gram", "mixing_loss", "psi_grams"]
 
 MARGIN = 0.15
 _POINTS = 128  # grid points a step
@@ -118,7 +118,8 @@ def gram(
         (columns.index(grid.names.index(a)), columns.index(grid.names.index(b))) for a, b in chosen
     ]
     rng = np.random.default_rng(seed)
-    psi = network(grid, frequency, torch.Generator().manual_seed(seed))
+    inputs, pixels = coordinates(grid, np.zeros(1, np.int64)).shape[1], math.prod(grid.image_shape)
+    psi = network(inputs, pixels, frequency, torch.Generator().manual_seed(seed))
     optimiser = torch.optim.Adam([tensor for layer in psi for tensor in layer], lr=2e-3)
     losses: list[float] = []
     recent: list[float] = []
@@ -126,7 +127,7 @@ def gram(
         index = inner_points(grid, columns, _POINTS, rng)
         optimiser.zero_grad(set_to_none=True)
         with torch.enable_grad():
-            grams = _grams(grid, psi, frequency, strength, index, columns)
+            grams = psi_grams(grid, psi, frequency, strength, index, columns)
             loss = mixing_loss(grams, cells, margin)
             loss.backward()
         optimiser.step()
@@ -172,7 +173,7 @@ def mixing_loss(
     return torch.stack(parts).mean()
 
 
-def _grams(
+def psi_grams(
     grid: FactorGrid,
     psi: Parameters,
     frequency: float,
