@@ -178,12 +178,21 @@ def psi_grams(
     psi: Parameters,
     frequency: float,
     epsilon: float,
-    index: Index,
+    index: Index,  # [n]
     columns: Sequence[int],
 ) -> Tensor:  # [n, columns, columns]
-    """Tangent Grams of x' over some factors, differentiable in psi."""
+    """Tangent Grams of x' over some factors, one-sided at the edges; differentiable in psi."""
     neighbours = grid.neighbours(index)[:, columns]
-    needed, position = np.unique(neighbours, return_inverse=True)
+    there = neighbours >= 0
+    needed, position = np.unique(
+        np.concatenate([index, neighbours[there]]) if not there.all() else neighbours,
+        return_inverse=True,
+    )
     x = torch.from_numpy(unit_images(grid, needed)).flatten(1)
     pattern = evaluate(psi, torch.from_numpy(coordinates(grid, needed)), frequency)
-    return tangent_gram(x + epsilon * pattern, torch.from_numpy(position.reshape(neighbours.shape)))
+    modified = x + epsilon * pattern
+    if there.all():  # the points' own images are not needed then
+        return tangent_gram(modified, torch.from_numpy(position.reshape(neighbours.shape)))
+    local = np.full(neighbours.shape, -1, np.int64)
+    local[there] = position[len(index) :]
+    return tangent_gram(modified, torch.from_numpy(local), torch.from_numpy(position[: len(index)]))

@@ -14,7 +14,7 @@ from torch import Tensor
 from vaebias.data.grid import FactorGrid, Index
 from vaebias.errors import InputError, RunFailedError
 from vaebias.perturb.gram import psi_grams
-from vaebias.perturb.pairs import Pairs, check_integer, check_pairs, check_tangents, inner_points
+from vaebias.perturb.pairs import Pairs, check_integer, check_pairs, check_tangents
 from vaebias.perturb.perturbation import KINDS, PERTURBATIONS, check_epsilon, unit_images
 from vaebias.perturb.psi import (
     Parameters,
@@ -83,7 +83,7 @@ def learned(
         Training steps at most, of 128 points.
     share
         Training stops as soon as 2 |G_ab| > |G_aa - G_bb| holds, with one sign, at this share of
-        512 inner points, for each pair; looked at every 100 steps. ``options["reached"]`` of the
+        512 points, for each pair; looked at every 100 steps. ``options["reached"]`` of the
         result says whether it did.
     noise
         Geometric mean of the posterior standard deviations, in steps between levels.
@@ -273,14 +273,14 @@ def _backward(
 def _mixed(
     grid: FactorGrid, psi: Parameters, pairs: Pairs, epsilon: float, frequency: float
 ) -> float:
-    """Least share, over the pairs, of inner points that are mixed with one sign."""
+    """Least share, over the pairs, of 512 points that are mixed with one sign."""
     columns = sorted({grid.names.index(name) for pair in pairs for name in pair})
-    rng = np.random.default_rng(0)
-    parts = []
+    index = grid.sample(_CHECKED, np.random.default_rng(0))
     with torch.no_grad():
-        for _ in range(_CHECKED // _POINTS):
-            index = inner_points(grid, columns, _POINTS, rng)
-            parts.append(psi_grams(grid, psi, frequency, epsilon, index, columns))
+        parts = [
+            psi_grams(grid, psi, frequency, epsilon, part, columns)
+            for part in np.array_split(index, _CHECKED // _POINTS)
+        ]
     grams = torch.cat(parts)
     shares = []
     for a, b in pairs:
