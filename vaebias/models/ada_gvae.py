@@ -9,10 +9,9 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from vaebias import ops
 from vaebias.errors import InputError
 from vaebias.models.objective import MODELS, Pairing, Step
-from vaebias.models.vae import VAE, Posterior, ReconstructionConfig
+from vaebias.models.vae import VAE, ReconstructionConfig
 
 __all__ = ["AdaGVAE", "AdaGVAEConfig"]
 
@@ -58,15 +57,9 @@ class AdaGVAE(VAE):
         """Return beta."""
         return self.config.beta
 
-    def posterior(self, images: Tensor, step: Step) -> Posterior:
-        """Return the posteriors of both frames after the averaging."""
-        mu, logvar = self.encode(images)
-        if logvar is None:
-            raise InputError("heads", "an encoder with mean and log-variance", self.heads)
-        mu, logvar = self._share(mu, logvar)
-        return Posterior(mu, logvar, *ops.sample_and_kl(mu, logvar, step.seed, step.number))
-
-    def _share(self, mu: Tensor, logvar: Tensor) -> tuple[Tensor, Tensor]:
+    def moments(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the moments of both frames after the averaging."""
+        mu, logvar = super().moments(images)
         pairs, of_pairs = mu.unflatten(0, (2, -1)), logvar.unflatten(0, (2, -1))  # [2, B, d]
         with torch.no_grad():  # KL(q_1 || q_2) per latent, up to a factor 1/2
             change = of_pairs[0] - of_pairs[1]

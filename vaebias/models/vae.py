@@ -78,12 +78,12 @@ class VAE(Objective):
         """Return a further scalar of the loss, differentiable in the posterior, if any."""
         return None
 
-    def posterior(self, images: Tensor, step: Step) -> Posterior:
-        """Return q(z|x) of ``images [B, C, H, W]``, drawn from with the noise of ``step``."""
+    def moments(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mean and log-variance of q(z|x) in training, each ``[B, d]``."""
         mu, logvar = self.encode(images)
         if logvar is None:
             raise InputError("heads", "an encoder with mean and log-variance", self.heads)
-        return Posterior(mu, logvar, *ops.sample_and_kl(mu, logvar, step.seed, step.number))
+        return mu, logvar
 
     def adversary_loss(self, posterior: Posterior, step: Step) -> Tensor | None:
         """Return the scalar that the objective's adversary minimises, if it has one."""
@@ -95,12 +95,13 @@ class VAE(Objective):
         The frames of pairs are scored as one batch: all first ones, then all second ones.
         """
         images = frames(batch) if self.pairs else single(batch)
-        posterior = self.posterior(images, step)
+        mu, logvar = self.moments(images)
+        posterior = Posterior(mu, logvar, *ops.sample_and_kl(mu, logvar, step.seed, step.number))
         total, reconstruction, kl = ops.elbo(
             self.decode(posterior.z),
             images,
-            posterior.mu,
-            posterior.logvar,
+            mu,
+            logvar,
             self.kl_weight(step),
             likelihood=self.config.likelihood,
             scale=self.config.scale,
