@@ -15,7 +15,7 @@ from vaebias.errors import InputError
 from vaebias.perturb import LearnedPerturbation, PerturbedGrid, learned, load, save, structure
 
 PAIR = [("x", "y")]
-OPTIONS: dict[str, Any] = {"epsilon": 0.4, "noise": 1.0, "seed": 1}
+OPTIONS: dict[str, Any] = {"epsilon": 0.4, "noise": 1.0, "frequency": 5.0, "seed": 1}
 
 
 @pytest.fixture(scope="module")

@@ -24,11 +24,16 @@ class Default:
 DEFAULTS: Mapping[str, Default] = MappingProxyType(
     {
         "blobs": Default((("x", "y"),), 0.2),
-        # epsilon as in the paper. Edges that move by a pixel a level ask for fine patterns.
+        # both epsilons as in the paper; edges that move by a pixel a level ask for fine patterns
         "dsprites": Default(
             (("posX", "posY"),),
             0.1,
             {"gram": {"frequency": 35.0, "steps": 500}, "pattern": {"turn": 6.0}},
+        ),
+        "shapes3d": Default(
+            (("scale", "orientation"),),
+            0.175,
+            {"gram": {"frequency": 10.0, "steps": 400}, "pattern": {"turn": 1.0}},
         ),
     }
 )

@@ -54,8 +54,8 @@ def learned(
     seed: int = 0,
     steps: int = 2000,
     share: float = 0.9,
-    noise: float = 2.0,
-    frequency: float = 5.0,
+    noise: float = 3.0,
+    frequency: float = 8.0,
     progress: Callable[[int, int, float], None] | None = None,
 ) -> LearnedPerturbation:
     """Train psi jointly with two decoders, as the paper does.
