@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
 import os
 import signal
@@ -236,6 +237,31 @@ def test_nan_ends_the_run_and_leaves_the_last_good_checkpoint(
     monkeypatch.undo()
     (run,) = _json(out, "--seed", "4", "--resume")["runs"]
     assert run["resumed_from"] == 20
+
+
+def test_a_full_disk_ends_the_run_and_leaves_the_last_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = os.fsync
+    calls: list[int] = []
+
+    def fsync(file: int) -> None:
+        calls.append(file)
+        if len(calls) > 1:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        original(file)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    out = tmp_path / "run"
+    code, line = _error(out)
+    assert code == 1
+    assert "checkpoint.safetensors could not be written" in line
+    assert "No space left on device" in line
+    assert line.endswith("the checkpoint of step 10 is kept")
+    monkeypatch.undo()
+    assert {path.name for path in out.iterdir()} == FILES - {"model.safetensors"}
+    (run,) = _json(out, "--resume")["runs"]
+    assert run["resumed_from"] == 10
 
 
 @pytest.mark.parametrize(
