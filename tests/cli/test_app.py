@@ -33,12 +33,13 @@ def test_every_command_has_help(command: list[str]) -> None:
     assert "Usage" in result.stdout
 
 
-def test_help_does_not_wait_for_torch() -> None:
+def test_help_does_not_wait_for_torch(tmp_path: Path) -> None:
     code = (
         "import sys; from vaebias.cli import app; from typer.testing import CliRunner;"
         "CliRunner().invoke(app, ['--help']); sys.exit('torch' in sys.modules)"
     )
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    done = subprocess.run([sys.executable, "-c", code], check=False, cwd=tmp_path)
+    assert done.returncode == 0
 
 
 @pytest.mark.parametrize(

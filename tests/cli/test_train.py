@@ -118,6 +118,7 @@ def test_killed_and_gone_on_with_it_ends_as_if_it_had_not_been(tmp_path: Path, m
         [sys.executable, "-c", program, *_arguments(killed, *extra, **options)],
         env=os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())},
         stderr=subprocess.PIPE,
+        cwd=killed.parent,  # not the checkout, whose sources have no built kernels beside them
     )
     while not (killed / "checkpoint.safetensors").exists() and process.poll() is None:
         time.sleep(0.001)
