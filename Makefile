@@ -13,7 +13,7 @@ demo: $(VENV)/installed ## the finding on this machine, in some minutes: demo/re
 
 test: $(VENV)/tools ## the test suite
 	@echo "== Testing: kernels against their references, then every layer above them"
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto
 
 lint: $(VENV)/tools ## style, types, and DESIGN's arrows between packages
 	$(BIN)/ruff check .

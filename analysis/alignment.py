@@ -19,7 +19,6 @@ __all__ = [
     "Chance",
     "MatchedCosines",
     "align",
-    "direction_cosines",
     "dto_chance",
     "matched_cosines",
     "relative_gaps",
@@ -110,21 +109,6 @@ def relative_gaps(
     return torch.where(ahead > 0, (ahead - behind) / ahead, 0)
 
 
-def direction_cosines(
-    jacobian: Tensor,  # [B, d, P]
-    components: Tensor,  # [B, k, P]
-) -> Tensor:  # [B, d, k]
-    """Cosine of each decoder direction with each component, 0 where either vanishes."""
-
-    def unit(rows: Tensor) -> Tensor:
-        # divided by the largest entry first: squares of tiny derivatives underflow
-        largest = rows.abs().amax(-1, keepdim=True)
-        scaled = rows / torch.where(largest > 0, largest, 1)
-        return torch.nn.functional.normalize(scaled, dim=-1)
-
-    return (unit(jacobian) @ unit(components).mT).clamp(-1, 1)
-
-
 def matched_cosines(
     cosines: Tensor,  # [B, d, k]
     active: Tensor,  # bool [d]
@@ -135,7 +119,7 @@ def matched_cosines(
     Parameters
     ----------
     cosines
-        From :func:`direction_cosines`.
+        From :func:`vaebias.ops.direction_cosines`.
     active
         Latents that take part.
     present

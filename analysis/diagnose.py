@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from vaebias.analysis.activity import RULES, ActiveUnits, active_units
 from vaebias.analysis.alignment import (
     align,
-    direction_cosines,
     dto_chance,
     matched_cosines,
     relative_gaps,
@@ -29,6 +28,7 @@ from vaebias.analysis.jacobian import (
 )
 from vaebias.analysis.local_pca import Grid, as_image, as_index, factor_tangents, local_pca
 from vaebias.errors import InputError, RunFailedError
+from vaebias.ops import direction_cosines
 
 __all__ = ["diagnose"]
 
@@ -296,8 +296,8 @@ def _against_data(
         expected = f"images of as many pixels as the decoder's ({j.shape[-1]})"
         raise InputError("data", expected, tangents.shape[-1])
     components, variances, _ = local_pca(tangents)
-    with_components = direction_cosines(j, components)
-    with_factors = direction_cosines(j, tangents)
+    with_components = direction_cosines(j, components, latent_axis=1)
+    with_factors = direction_cosines(j, tangents, latent_axis=1)
     to_components = matched_cosines(with_components, mask, variances > 0)
     to_factors = matched_cosines(with_factors, mask, tangents.any(-1))
     return {

@@ -28,7 +28,8 @@ QUICK = "(elbo and 64 and uint8) or (local_variance and 9 and float32) or alignm
 def main() -> int:
     parser = argparse.ArgumentParser(description="Benchmarks of the vaebias kernels.")
     parser.add_argument("--quick", action="store_true", help="the main sizes only")
-    parser.add_argument("-k", dest="select", help="as pytest's -k; nothing is written")
+    parser.add_argument("-k", dest="select", help="as pytest's -k")
+    parser.add_argument("--save", action="store_true", help="keep what -k selected as well")
     options = parser.parse_args()
     select = QUICK if options.quick else options.select
 
@@ -38,7 +39,7 @@ def main() -> int:
             *(sys.executable, "-m", "pytest", str(HERE), "-q", "--benchmark-only"),
             *("-o", "addopts=--import-mode=importlib", "-o", "filterwarnings="),
             *("-o", "python_files=bench_*.py", "-o", "python_functions=bench_*"),
-            *("--benchmark-warmup=on", "--benchmark-min-rounds=7", "--benchmark-max-time=1.0"),
+            *("--benchmark-warmup=on", "--benchmark-min-rounds=5", "--benchmark-max-time=0.5"),
             *("--benchmark-disable-gc", f"--benchmark-json={record}"),
             *(("-k", select) if select else ()),
         ]
@@ -49,10 +50,11 @@ def main() -> int:
 
     groups = summarise(measured)
     show(groups)
-    if select is None and code == 0:
+    if code == 0 and (select is None or options.save):
         target = HERE / "results" / f"{device_name()}.json"
         target.parent.mkdir(exist_ok=True)
-        target.write_text(json.dumps(machine() | {"groups": groups}, indent=1) + "\n")
+        kept = json.loads(target.read_text())["groups"] if select and target.exists() else {}
+        target.write_text(json.dumps(machine() | {"groups": kept | groups}, indent=1) + "\n")
         print(f"\nwritten: {target}")
     return code
 

@@ -35,9 +35,12 @@ VAEBIAS_CLONES Product dot(const Difference* a, const Difference* b, std::int64_
 }
 
 template <class T>
-VAEBIAS_CLONES void add_scaled(const T* x, T weight, std::int64_t n, T* out) {
+VAEBIAS_CLONES void add_difference(const T* plus, const T* minus, double weight, std::int64_t n,
+                                   double* out) {
 #pragma omp simd
-  for (std::int64_t p = 0; p < n; ++p) out[p] += weight * x[p];
+  for (std::int64_t p = 0; p < n; ++p) {
+    out[p] += weight * (static_cast<double>(plus[p]) - static_cast<double>(minus[p]));
+  }
 }
 
 bool within(std::int64_t index, std::int64_t size) { return index >= 0 && index < size; }
@@ -109,19 +112,22 @@ void tangent_gram_backward(const T* images, const std::int64_t* plus, const std:
                            std::int64_t k, std::int64_t P, T* grad_images, int threads) {
   static_cast<void>(N);
   parallel_for(M, 1, threads, [&](std::int64_t begin, std::int64_t end) {
+    std::vector<double> sum(static_cast<std::size_t>(P));  // an image may have many uses
     for (std::int64_t m = begin; m < end; ++m) {
-      T* const row = grad_images + m * P;
-      std::fill(row, row + P, T(0));
+      std::fill(sum.begin(), sum.end(), 0.0);
       for (std::int64_t use = starts[m]; use < starts[m + 1]; ++use) {
         const std::int64_t n = uses[use] / (2 * k), a = uses[use] / 2 % k;
-        const T sign = uses[use] % 2 ? T(-1) : T(1);
+        const double own = (uses[use] % 2 ? -1.0 : 1.0) * static_cast<double>(step[n * k + a]);
         for (std::int64_t b = 0; b < k; ++b) {
-          const T w = sign * step[n * k + a] * weight[(n * k + a) * k + b] * step[n * k + b];
-          if (w == T(0) || !within(plus[n * k + b], M) || !within(minus[n * k + b], M)) continue;
-          add_scaled(images + plus[n * k + b] * P, w, P, row);
-          add_scaled(images + minus[n * k + b] * P, -w, P, row);
+          const double w = own * static_cast<double>(weight[(n * k + a) * k + b]) *
+                           static_cast<double>(step[n * k + b]);
+          const std::int64_t to = plus[n * k + b], from = minus[n * k + b];
+          if (w == 0 || !within(to, M) || !within(from, M)) continue;
+          add_difference(images + to * P, images + from * P, w, P, sum.data());
         }
       }
+      std::transform(sum.begin(), sum.end(), grad_images + m * P,
+                     [](double x) { return static_cast<T>(x); });
     }
   });
 }

@@ -46,18 +46,20 @@ __global__ void backward_kernel(const T* images, const std::int64_t* plus,
   const std::int64_t m = blockIdx.x / strips;
   const std::int64_t p = blockIdx.x % strips * blockDim.x + threadIdx.x;
   if (p >= P) return;
-  T sum = 0;
+  double sum = 0;  // an image may have many uses
   for (std::int64_t use = starts[m]; use < starts[m + 1]; ++use) {
     const std::int64_t n = uses[use] / (2 * k), a = uses[use] / 2 % k;
-    const T sign = uses[use] % 2 ? T(-1) : T(1);
+    const double own = (uses[use] % 2 ? -1.0 : 1.0) * static_cast<double>(step[n * k + a]);
     for (std::int64_t b = 0; b < k; ++b) {
-      const T w = sign * step[n * k + a] * weight[(n * k + a) * k + b] * step[n * k + b];
+      const double w = own * static_cast<double>(weight[(n * k + a) * k + b]) *
+                       static_cast<double>(step[n * k + b]);
       const std::int64_t to = plus[n * k + b], from = minus[n * k + b];
-      if (w == T(0) || !within(to, M) || !within(from, M)) continue;
-      sum += w * (images[to * P + p] - images[from * P + p]);
+      if (w == 0 || !within(to, M) || !within(from, M)) continue;
+      sum +=
+          w * (static_cast<double>(images[to * P + p]) - static_cast<double>(images[from * P + p]));
     }
   }
-  grad_images[m * P + p] = sum;
+  grad_images[m * P + p] = static_cast<T>(sum);
 }
 
 }  // namespace

@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Iterable
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,12 +12,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from vaebias import training
+from vaebias import checkpoints, training
 from vaebias.data import ArrayGrid, Factor, FactorGrid, load
 from vaebias.errors import InputError, RunFailedError
-from vaebias.models import Objective, Step, build
+from vaebias.models import MODELS, Objective, Step, build
 from vaebias.models.objective import Batch, Loss
-from vaebias.training import encode_grid, fit
+from vaebias.training import TrainingState, encode_grid, fit
 
 TINY = {"name": "mlp", "hidden": [16]}
 LINEAR: dict[str, Any] = {"name": "mlp", "hidden": []}
@@ -121,7 +122,8 @@ class Recorder(Objective):
         self.bad = bad
         self.pairs = pairs  # type: ignore[misc]
 
-    def prepare(self, images: Iterable[Tensor]) -> None:
+    def prepare(self, images: Iterable[Tensor], dataset_size: int) -> None:
+        self.dataset_size = dataset_size
         self.prepared += sum(map(len, images))
 
     def loss(self, batch: Batch, step: Step) -> Loss:
@@ -203,6 +205,7 @@ def test_prepare_sees_every_image_or_a_sample_of_many(
     recorder = Recorder(grid.image_shape)
     fit(recorder, grid, 1, 2)
     assert recorder.prepared == len(grid)
+    assert recorder.dataset_size == len(grid)
     monkeypatch.setattr(training, "PREPARE_IMAGES", 10)
     fit(recorder, grid, 1, 2)
     assert recorder.prepared == len(grid) + 10
@@ -234,6 +237,8 @@ def test_one_step_is_a_run(grid: FactorGrid, schedule: str) -> None:
         ({"learning_rate": 0.0}, "learning_rate: expected a positive number"),
         ({"learning_rate": math.nan}, "learning_rate: expected a positive number"),
         ({"seed": -1}, "seed: expected a number not below 0"),
+        ({"checkpoint_every": 0}, "checkpoint_every: expected at least 1"),
+        ({"checkpoint_every": 150}, "checkpoint_every: expected a multiple of 100, found 150"),
         ({"schedule": "cosine"}, "schedule: expected constant or one-cycle, found 'cosine'"),
     ],
 )
@@ -243,6 +248,11 @@ def test_wrong_arguments_are_named(
     objective = build("vae", grid.image_shape, 2, TINY)
     with pytest.raises(InputError, match=message):
         fit(objective, grid, **{"steps": 1, **arguments})
+
+
+def test_unknown_pairing_lists_the_known(grid: FactorGrid) -> None:
+    with pytest.raises(InputError, match="pairing: expected laplace or laplace-moving or uniform"):
+        fit(build("pcl", grid.image_shape, 2, TINY), grid, 1, pairing="twins")
 
 
 def test_images_must_have_the_shape_of_the_model(grid: FactorGrid) -> None:
@@ -271,3 +281,148 @@ def test_encoding_a_grid_is_encoding_its_images(
             assert found_logvar is None
         else:
             torch.testing.assert_close(found_logvar, logvar[rows].detach())
+
+
+@pytest.mark.parametrize("schedule", training.SCHEDULES)
+@pytest.mark.parametrize("name", ["vae", "factor_vae", "pcl", "ada_gvae", "beta_tcvae"])
+def test_a_run_that_goes_on_ends_as_if_it_had_never_stopped(
+    grid: FactorGrid, tmp_path: Path, name: str, schedule: str
+) -> None:
+    path = tmp_path / "run.safetensors"
+    config = {"width": 8, "layers": 2} if name == "factor_vae" else {}
+
+    def fresh() -> Objective:
+        return build(name, grid.image_shape, 3, TINY, seed=5, **config)
+
+    whole, stopped = fresh(), fresh()
+    arguments: dict[str, Any] = {
+        "steps": 30, "batch_size": 8, "learning_rate": 1e-2, "seed": 3, "schedule": schedule,
+        "log_every": 5, "checkpoint_every": 10,
+    }  # fmt: skip
+    expected = fit(whole, grid, **arguments)
+
+    class Killed(Exception):
+        pass
+
+    def keep(state: TrainingState) -> None:
+        checkpoints.save(path, stopped, {}, state=state)
+
+    def kill(done: int, total: int, loss: float) -> None:
+        if done == 25:
+            raise Killed
+
+    with pytest.raises(Killed):
+        fit(stopped, grid, checkpoint=keep, progress=kill, **arguments)
+    resumed, _ = checkpoints.load_objective(path)
+    state = checkpoints.load_state(path)
+    assert state.step == 20
+    history = fit(resumed, grid, state=state, **arguments)
+    for key, tensor in whole.state_dict().items():
+        assert torch.equal(tensor, resumed.state_dict()[key]), key
+    assert history.steps == expected.steps
+    assert history.values == expected.values
+    assert history.seconds > state.history["seconds"]
+
+
+def test_a_run_at_its_end_has_nothing_to_do(grid: FactorGrid) -> None:
+    states: list[TrainingState] = []
+    objective = build("vae", grid.image_shape, 3, TINY, seed=0)
+    history = fit(objective, grid, 7, 4, checkpoint=states.append)
+    before = _weights(objective)
+    assert [state.step for state in states] == [7]
+    assert fit(objective, grid, 7, 4, state=states[0]).values == history.values
+    assert torch.equal(_weights(objective), before)
+    with pytest.raises(InputError, match="steps: expected at least the 7 that were taken, found 6"):
+        fit(objective, grid, 6, 4, state=states[0])
+
+
+def test_no_checkpoint_is_made_of_what_is_not_finite(grid: FactorGrid) -> None:
+    states: list[TrainingState] = []
+    recorder = Recorder(grid.image_shape, bad=6)
+    with pytest.raises(RunFailedError, match="not finite at step 7"):
+        fit(
+            recorder, grid, 100, 2,
+            log_every=2, checkpoint=states.append, checkpoint_every=2,
+        )  # fmt: skip
+    assert [state.step for state in states] == [2, 4, 6]
+
+
+def test_weights_that_are_not_finite_are_no_checkpoint(grid: FactorGrid) -> None:
+    states: list[TrainingState] = []
+    objective = build("pcl", grid.image_shape, 2, TINY, seed=0)
+
+    def spoil(done: int, total: int, loss: float) -> None:
+        with torch.no_grad():
+            objective.get_parameter("m").fill_(math.nan)
+
+    with pytest.raises(RunFailedError, match=r"the weights m are not finite after step 4"):
+        fit(objective, grid, 4, 2, progress=spoil, checkpoint=states.append)
+    assert not states
+
+
+def test_log_is_told_every_entry_of_the_history(grid: FactorGrid) -> None:
+    told: list[tuple[int, dict[str, float]]] = []
+    objective = build("vae", grid.image_shape, 3, TINY, seed=0)
+    history = fit(
+        objective, grid, 10, 8, log_every=4, log=lambda done, row: told.append((done, dict(row)))
+    )
+    assert [done for done, _ in told] == history.steps
+    for name, values in history.values.items():
+        assert [row[name] for _, row in told] == values
+
+
+def test_adversary_and_model_each_take_their_own_adam_step(grid: FactorGrid) -> None:
+    def fresh() -> Objective:
+        return build("factor_vae", grid.image_shape, 2, TINY, seed=0, width=8, layers=1)
+
+    fitted, by_hand = fresh(), fresh()
+    fit(fitted, grid, 1, 8, 1e-2, seed=4)
+    batch = torch.from_numpy(grid.images(grid.sample(8, np.random.default_rng([4, 0]))))
+    loss = by_hand.loss(batch, Step(0, 1, 4))
+    discriminator = list(by_hand.get_submodule("discriminator").parameters())
+    model = [p for p in by_hand.parameters() if all(p is not q for q in discriminator)]
+    gradients = torch.autograd.grad(loss.total, model, retain_graph=True)
+    against = torch.autograd.grad(loss.adversary, discriminator)  # type: ignore[arg-type]
+    for parameters, slopes, optimiser in (
+        (model, gradients, torch.optim.Adam(model, lr=1e-2)),
+        (discriminator, against, torch.optim.Adam(discriminator, lr=1e-4, betas=(0.5, 0.9))),
+    ):
+        for parameter, slope in zip(parameters, slopes, strict=True):
+            parameter.grad = slope
+        optimiser.step()
+    torch.testing.assert_close(_weights(fitted), _weights(by_hand))
+
+
+@pytest.mark.parametrize(
+    ("name", "pairing", "changes"),
+    [
+        ("ada_gvae", None, {1, 2}),
+        ("slow_vae", None, {1, 2, 3}),
+        ("pcl", None, {0, 1, 2, 3}),
+        ("pcl", "uniform", {1, 2}),
+    ],
+)
+def test_pairs_are_those_of_the_objective_or_those_asked_for(
+    grid: FactorGrid, name: str, pairing: str | None, changes: set[int]
+) -> None:
+    recorder = Recorder(grid.image_shape, pairs=True)
+    recorder.pairing = MODELS[name].pairing  # type: ignore[misc]
+    fit(recorder, grid, 20, 16, pairing=pairing)
+    points = {image.tobytes(): i for i, image in enumerate(grid.images(np.arange(len(grid))))}
+    seen = set()
+    for now, later in recorder.batches:
+        a, b = (
+            grid.factors(np.array([points[image.numpy().tobytes()] for image in frames]))
+            for frames in (now, later)
+        )
+        seen |= set((a != b).sum(1).tolist())
+    assert seen == changes
+
+
+def test_pairs_in_time_want_factors_with_an_order(grid: FactorGrid) -> None:
+    kinds = [Factor("kind", np.arange(len(grid)), ordinal=False)]
+    unordered = ArrayGrid("kinds", kinds, grid.images(np.arange(len(grid))), "blobs")
+    recorder = Recorder(grid.image_shape, pairs=True)
+    with pytest.raises(InputError, match="grid kinds: expected a factor whose levels have an ord"):
+        fit(recorder, unordered, 3, 2)
+    fit(recorder, unordered, 3, 2, pairing="uniform")

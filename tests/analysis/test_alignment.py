@@ -9,7 +9,6 @@ import torch
 
 from vaebias.analysis import (
     align,
-    direction_cosines,
     dto_chance,
     matched_cosines,
     relative_gaps,
@@ -71,13 +70,6 @@ def test_gaps_are_relative_to_the_larger_value() -> None:
     gaps = relative_gaps(torch.tensor([[4.0, 3, 3, 0, 0]]))
     torch.testing.assert_close(gaps, torch.tensor([[0.25, 0, 1, 0]]))
     assert relative_gaps(torch.ones(2, 1)).shape == (2, 0)
-
-
-def test_cosines_ignore_scale_and_vanish_with_either_side() -> None:
-    j = torch.tensor([[[1e-25, 0, 0], [0, 3, 3], [0, 0, 0]]])
-    components = torch.tensor([[[2.0, 0, 0], [0, 1, 0]]])
-    expected = torch.tensor([[[1, 0], [0, 0.5**0.5], [0, 0]]])
-    torch.testing.assert_close(direction_cosines(j, components), expected)
 
 
 def test_matching_takes_the_best_sum_not_the_first_best() -> None:

@@ -12,7 +12,14 @@ import torch
 from torch import Tensor
 
 from vaebias import checkpoints
-from vaebias.checkpoints import FORMATS, load, load_objective, save
+from vaebias.checkpoints import (
+    FORMATS,
+    TrainingState,
+    load,
+    load_objective,
+    load_state,
+    save,
+)
 from vaebias.errors import InputError, RunFailedError
 from vaebias.models import MODELS, Objective, build
 
@@ -236,3 +243,30 @@ def test_a_format_is_one_registry_line(tmp_path: Path, monkeypatch: pytest.Monke
     path = tmp_path / "a.constant"
     path.touch()
     assert load(path).name == "constant"
+
+
+def test_state_of_a_run_comes_back_beside_the_weights(path: Path, objective: Objective) -> None:
+    moments = {"0.0.exp_avg": torch.randn(3, 2), "0.0.step": torch.tensor(7.0)}
+    history = {"steps": [7], "values": {"loss": [1 / 3]}, "seconds": 0.1}
+    save(path, objective, {}, state=TrainingState(7, history, moments))
+    state = load_state(path)
+    assert (state.step, state.history) == (7, history)
+    assert state.optimiser.keys() == moments.keys()
+    for name, tensor in moments.items():
+        assert torch.equal(state.optimiser[name], tensor)
+    again, _ = load_objective(path)
+    for name, tensor in objective.state_dict().items():
+        assert torch.equal(again.state_dict()[name], tensor)
+    assert load(path).name == "beta_vae"
+
+
+def test_weights_alone_are_nothing_to_go_on_with(path: Path) -> None:
+    with pytest.raises(InputError, match="a checkpoint of a run that can go on, found weights al"):
+        load_state(path)
+
+
+@pytest.mark.parametrize("training", [{}, {"step": "soon", "history": {}}, 3])
+def test_state_that_is_damaged_is_named(path: Path, training: Any) -> None:
+    _rewrite(path, header=lambda header: header.update(training=training))
+    with pytest.raises(InputError, match=r"model\.safetensors: expected a header that says where"):
+        load_state(path)

@@ -13,8 +13,10 @@ import h5py
 import numpy as np
 import pytest
 
-from vaebias.data import Factor, FactorGrid, load
+from vaebias.data import Factor, FactorGrid, export, load
+from vaebias.data.fetch import published_files, verify
 from vaebias.data.formats import FORMATS, cars3d, mpi3d, smallnorb
+from vaebias.data.layouts import LAYOUTS
 from vaebias.errors import InputError, UnknownNameError
 
 Write = Callable[..., Path]
@@ -88,7 +90,43 @@ def test_shapes3d_h5_is_read_in_any_storage(
     np.testing.assert_allclose(values, labels[index])
 
 
-def test_published_name_is_found_in_the_data_folder(dsprites_npz: Write, data_folder: Path) -> None:
+@pytest.fixture
+def small_sets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Published sets have only the images of the small files here."""
+    monkeypatch.setitem(LAYOUTS, "dsprites", lambda: [Factor("all", np.arange(24))])
+    monkeypatch.setitem(LAYOUTS, "shapes3d", lambda: [Factor("all", np.arange(64))])
+    monkeypatch.setitem(LAYOUTS, "mpi3d", lambda: [Factor("all", np.arange(6))])
+
+
+def test_part_or_export_under_the_published_name_is_not_the_set(
+    dsprites_npz: Write, data_folder: Path
+) -> None:
+    path = data_folder / f"{DSPRITES_NAME}.npz"
+    dsprites_npz().rename(path)
+    with pytest.raises(InputError, match="expected the published file, 737280 images, found 24"):
+        load("dsprites")
+    export(load("blobs", levels=(2, 2, 2)), path)
+    with pytest.raises(InputError, match="published file, 737280 images, found an export of vae"):
+        load("dsprites")
+
+
+def test_republished_mpi3d_is_found_and_cannot_be_fetched(
+    data_folder: Path, small_sets: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with h5py.File(data_folder / "mpi3d_real.h5", "w") as file:
+        file["images"] = np.zeros((6, 4, 4, 3), np.uint8)
+    monkeypatch.setattr(mpi3d, "mpi3d_axes", lambda: [Factor("all", np.arange(6))])
+    assert load("mpi3d", variant="real").provenance["file"] == "mpi3d_real.h5"
+    with pytest.raises(InputError, match=r"mpi3d: expected mpi3d_toy.npz in"):
+        load("mpi3d")
+    with pytest.raises(UnknownNameError):
+        published_files("mpi3d_real.h5")
+    assert verify(data_folder / "mpi3d_real.h5").published is None
+
+
+def test_published_name_is_found_in_the_data_folder(
+    dsprites_npz: Write, data_folder: Path, small_sets: None
+) -> None:
     assert load("dsprites").source == "rendered"
     with pytest.raises(InputError, match=f"dsprites: expected {DSPRITES_NAME}.*https://github"):
         load("dsprites", source="real")
@@ -103,7 +141,7 @@ def test_published_name_is_found_in_the_data_folder(dsprites_npz: Write, data_fo
 
 
 def test_published_name_is_found_in_the_home_cache(
-    shapes3d_h5: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    shapes3d_h5: Write, tmp_path: Path, small_sets: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("VAEBIAS_DATA")
     folder = tmp_path / "home" / ".cache" / "vaebias"

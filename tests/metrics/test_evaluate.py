@@ -178,6 +178,16 @@ def test_things_that_do_not_fit_are_named(arguments: tuple, message: str) -> Non
         evaluate(*arguments, metrics=["mig"], n_repeats=1, jobs=1)
 
 
+def test_factors_that_no_metric_takes_are_refused_before_processes_start() -> None:
+    codes, factors = np.ones((60, 2)), np.arange(60)[:, None]
+    with pytest.raises(InputError, match="factor id: expected fewer classes than samples"):
+        evaluate(codes, factors, metrics=["sap", "mcc"], names=["id"], jobs=2)
+    with pytest.raises(InputError, match="at least one factor that varies"):
+        evaluate(codes, 0 * factors, metrics=["sap"], jobs=2)
+    found = evaluate(codes, 0 * factors, metrics=["effective_rank"], n_repeats=1, jobs=1)
+    assert found.scores["effective_rank"].mean == 0
+
+
 @pytest.mark.parametrize(
     "options",
     [{"n_repeats": 0}, {"seed": -1}, {"max_images": 0}, {"jobs": 0}, {"metrics": []}],

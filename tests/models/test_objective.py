@@ -42,6 +42,29 @@ class TestEveryModel:
             assert parameter.grad is not None, parameter_name
             assert parameter.grad.abs().sum() > 0, parameter_name
 
+    def test_gradient_is_the_slope_of_the_loss(self, name: str) -> None:
+        objective = build(name, SHAPE, 3, TINY, seed=0).double()
+        batch, step = _batch(objective, torch.float64), Step(10, 100, 0)
+        # FactorVAE's discriminator is not in the direction: it minimises another loss
+        against = objective.adversary()
+        apart = set() if against is None else set(map(id, against.network.parameters()))
+        parameters = [p for p in objective.parameters() if id(p) not in apart]
+        torch.autograd.backward(objective.loss(batch, step).total, inputs=parameters)
+        generator = torch.Generator().manual_seed(1)
+        directions = [torch.randn(p.shape, generator=generator).double() for p in parameters]
+        slope = sum(
+            (p.grad * v).sum().item()
+            for p, v in zip(parameters, directions, strict=True)
+            if p.grad is not None
+        )
+        ends = []
+        with torch.no_grad():
+            for h in (1e-6, -2e-6):
+                for p, v in zip(parameters, directions, strict=True):
+                    p.add_(h * v)
+                ends.append(objective.loss(batch, step).total.item())
+        assert slope == pytest.approx((ends[0] - ends[1]) / 2e-6, rel=1e-5)
+
     def test_logged_parts_are_detached_scalars(self, name: str) -> None:
         objective = build(name, SHAPE, 3, TINY)
         parts = objective.loss(_batch(objective), Step(0, 1, 0)).parts
@@ -94,7 +117,7 @@ def test_without_a_seed_weights_come_from_the_global_generator() -> None:
 
 def test_unknown_model_lists_the_known() -> None:
     with pytest.raises(
-        UnknownNameError, match=r"unknown model 'gan'; known: autoencoder, beta_vae"
+        UnknownNameError, match=r"unknown model 'gan'; known: .*autoencoder, beta_tcvae, beta_vae"
     ):
         build("gan", SHAPE, 3)
 

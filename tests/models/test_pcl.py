@@ -43,14 +43,14 @@ def test_loss_is_the_logistic_loss_of_true_and_shuffled_pairs(pcl: PCL) -> None:
     h_next, _ = pcl.encode(later)
     logits = torch.cat([pcl.logit(h, h_next), pcl.logit(h, h_next[[2, 0, 1]])])
     labels = torch.tensor([1.0] * 3 + [0.0] * 3)
-    total, parts = pcl.loss((now, later), Step(0, 1, 0))
+    total, parts, _ = pcl.loss((now, later), Step(0, 1, 0))
     torch.testing.assert_close(total, F.binary_cross_entropy_with_logits(logits, labels))
     assert parts["accuracy"].item() == pytest.approx(((logits > 0) == labels.bool()).float().mean())
 
 
 def test_mean_image_is_taken_off(pcl: PCL) -> None:
     images = _images(10)
-    pcl.prepare([images[:7], images[7:]])
+    pcl.prepare([images[:7], images[7:]], len(images))
     torch.testing.assert_close(pcl.mean, images.mean(0))
     codes, _ = pcl.encode(images.mean(0, keepdim=True))
     torch.testing.assert_close(codes, pcl.encoder(torch.zeros(1, *SHAPE)), rtol=1e-4, atol=1e-6)
@@ -60,7 +60,7 @@ def test_mean_of_bytes_is_exact_however_they_are_batched(pcl: PCL) -> None:
     images = (_images(50) * 255).to(torch.uint8)
     means = []
     for size in (1, 7, 50):
-        pcl.prepare(images[start : start + size] for start in range(0, 50, size))
+        pcl.prepare((images[start : start + size] for start in range(0, 50, size)), 50)
         means.append(pcl.mean.clone())
     assert torch.equal(means[0], means[1])
     assert torch.equal(means[0], means[2])
@@ -68,7 +68,7 @@ def test_mean_of_bytes_is_exact_however_they_are_batched(pcl: PCL) -> None:
 
 
 def test_mean_image_is_part_of_the_state(pcl: PCL) -> None:
-    pcl.prepare([_images(4)])
+    pcl.prepare([_images(4)], 4)
     other = build("pcl", SHAPE, 3, {"name": "mlp", "hidden": [16]})
     other.load_state_dict(pcl.state_dict())
     torch.testing.assert_close(other.encode(_images(2))[0], pcl.encode(_images(2))[0])

@@ -28,7 +28,7 @@ def test_loss_is_the_negative_elbo(images: Tensor) -> None:
     z, _ = ops.sample_and_kl(mu, logvar, 7, 2)
     pixels = F.binary_cross_entropy_with_logits(vae.decode(z), images, reduction="none")
     kl = (mu**2 + logvar.exp() - logvar - 1).sum(1) / 2
-    total, parts = vae.loss(images, Step(2, 10, 7))
+    total, parts, _ = vae.loss(images, Step(2, 10, 7))
     torch.testing.assert_close(total, (pixels.flatten(1).sum(1) + kl).mean())
     torch.testing.assert_close(parts["kl"], kl.mean().detach())
     torch.testing.assert_close(parts["reconstruction"] + parts["kl"], total.detach())
@@ -66,7 +66,7 @@ def test_beta_weighs_the_kl_and_one_is_the_vae(images: Tensor) -> None:
 @pytest.mark.parametrize(("number", "reached"), [(0, 0.0), (1, 2.0), (3, 6.0), (4, 8.0), (99, 8.0)])
 def test_warm_up_is_linear_and_then_over(images: Tensor, number: int, reached: float) -> None:
     warm = build("beta_vae", SHAPE, 3, TINY, seed=0, beta=8, warmup=4)
-    total, parts = warm.loss(images, Step(number, 100, 0))
+    total, parts, _ = warm.loss(images, Step(number, 100, 0))
     torch.testing.assert_close(
         total.detach(), parts["reconstruction"] + reached * parts["kl"], rtol=1e-5, atol=1e-5
     )
@@ -79,7 +79,7 @@ def test_regulariser_is_all_that_a_new_objective_writes(images: Tensor) -> None:
 
     arguments = ("shrunk", SHAPE, 3, TINY, VAE.settings())
     shrunk = Shrunk(*arguments)
-    total, parts = shrunk.loss(images, Step(0, 1, 0))
+    total, parts, _ = shrunk.loss(images, Step(0, 1, 0))
     mu, _ = shrunk.encode(images)
     torch.testing.assert_close(parts["regulariser"], mu.square().sum(1).mean().detach())
     torch.testing.assert_close(total.detach(), sum(parts.values()))

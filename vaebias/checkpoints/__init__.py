@@ -1,6 +1,16 @@
 """Checkpoints: one safetensors file of our own, and adapters for those of others."""
 
-from vaebias.checkpoints.format import load_objective, save
+from vaebias.checkpoints.format import load_objective, load_state, save
 from vaebias.checkpoints.model import FORMATS, Format, Model, load
+from vaebias.checkpoints.state import TrainingState
 
-__all__ = ["FORMATS", "Format", "Model", "load", "load_objective", "save"]
+__all__ = [
+    "FORMATS",
+    "Format",
+    "Model",
+    "TrainingState",
+    "load",
+    "load_objective",
+    "load_state",
+    "save",
+]

@@ -17,14 +17,16 @@ from torch import Tensor
 
 import vaebias
 from vaebias.checkpoints.model import FORMATS, Model
+from vaebias.checkpoints.state import TrainingState
 from vaebias.errors import InputError, RunFailedError, VaebiasError
 from vaebias.models import Objective, build
 
-__all__ = ["SUFFIX", "VERSION", "load_objective", "save"]
+__all__ = ["SUFFIX", "VERSION", "load_objective", "load_state", "save"]
 
 SUFFIX = ".safetensors"
 VERSION = 1
 KEY = "vaebias"
+OPTIMISER = "optimiser/"  # a slash: no name in a state dict has one
 
 
 def save(
@@ -33,6 +35,7 @@ def save(
     provenance: Mapping[str, Any],
     *,
     seed: int | None = None,
+    state: TrainingState | None = None,
 ) -> None:
     """Write ``objective`` to one file; an older file is replaced only by a complete new one.
 
@@ -46,6 +49,8 @@ def save(
         What it was trained on and how; JSON-able.
     seed
         Seed of the run.
+    state
+        Of a run that is to go on from this file (``load_state``).
 
     Raises
     ------
@@ -69,14 +74,17 @@ def save(
             "python": platform.python_version(),
         },
     }
+    if state is not None:
+        header["training"] = {"step": state.step, "history": state.history}
     try:
         text = json.dumps(header, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise InputError("provenance", "JSON-able data", error) from error
-    state = {
-        name: tensor.detach().cpu().contiguous() for name, tensor in objective.state_dict().items()
-    }
-    _write(path, safetensors.torch.save(state, metadata={KEY: text}))
+    tensors = dict(objective.state_dict())
+    if state is not None:
+        tensors |= {OPTIMISER + name: tensor for name, tensor in state.optimiser.items()}
+    stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    _write(path, safetensors.torch.save(stored, metadata={KEY: text}))
 
 
 def load_objective(path: str | Path) -> tuple[Objective, dict[str, Any]]:
@@ -93,7 +101,8 @@ def load_objective(path: str | Path) -> tuple[Objective, dict[str, Any]]:
         The file is damaged or not a native checkpoint; the message names it and says why.
     """
     path = Path(path)
-    header, state = _read(path)
+    header, tensors = _read(path)
+    state = {name: t for name, t in tensors.items() if not name.startswith(OPTIMISER)}
     try:
         model = header["model"]
         objective = build(
@@ -108,6 +117,32 @@ def load_objective(path: str | Path) -> tuple[Objective, dict[str, Any]]:
     _check_state(path, objective.state_dict(), state)
     objective.load_state_dict(state)
     return objective.eval(), header
+
+
+def load_state(path: str | Path) -> TrainingState:
+    """Read where the run of a native checkpoint stands, to go on with it.
+
+    Raises
+    ------
+    InputError
+        The file is damaged, or was saved without its ``state``.
+    """
+    path = Path(path)
+    header, tensors = _read(path)
+    if "training" not in header:
+        raise InputError(str(path), "a checkpoint of a run that can go on", "weights alone")
+    try:
+        return TrainingState(
+            int(header["training"]["step"]),
+            dict(header["training"]["history"]),
+            {
+                name.removeprefix(OPTIMISER): tensor
+                for name, tensor in tensors.items()
+                if name.startswith(OPTIMISER)
+            },
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(str(path), "a header that says where its run stands", error) from error
 
 
 class Native:

@@ -56,25 +56,26 @@ def _entry(name: str) -> dict[str, Any]:
     from math import prod
 
     from vaebias.data import load
-    from vaebias.data.files import find
-    from vaebias.data.formats.format import formats_of
+    from vaebias.data.formats.format import formats_of, locate
     from vaebias.data.layouts import LAYOUTS
 
-    published = [file for form in formats_of(name) for file in form.files]
-    here = [path for file in published if (path := find(file.name)) is not None]
-    url = published[0].url if published else None
-    entry: dict[str, Any] = {"name": name, "source": None, "file": None, "url": url}
-    if here:
-        entry |= {"source": "real", "file": str(here[0])}
-    if here or name not in LAYOUTS or name in ("dsprites", "shapes3d"):
-        grid = None if here else load(name)
-        axes = LAYOUTS[name]() if grid is None else grid.axes
-        entry["source"] = "real" if grid is None else grid.source
-    else:
+    urls = [file.url for form in formats_of(name) for file in form.files if file.url is not None]
+    found = locate(name)
+    source, path = (None, None) if found is None else ("real", str(found[1]))
+    if found is not None or (name in LAYOUTS and name not in ("dsprites", "shapes3d")):
         axes = LAYOUTS[name]()
-    entry["factors"] = {axis.name: axis.size for axis in axes}
-    entry["images"] = prod(entry["factors"].values())
-    return entry
+    else:  # drawn on demand: loading costs nothing
+        grid = load(name)
+        source, axes = grid.source, list(grid.axes)
+    factors = {axis.name: axis.size for axis in axes}
+    return {
+        "name": name,
+        "images": prod(factors.values()),
+        "factors": factors,
+        "source": source,
+        "file": path,
+        "url": urls[0] if urls else None,
+    }
 
 
 @data.command()

@@ -34,10 +34,10 @@ def published_files(name: str) -> list[PublishedFile]:
     every = [FORMATS[each] for each in FORMATS.names()]
     for form in every:
         for file in form.files:
-            if file.name == name:
+            if file.name == name and file.url is not None:
                 return [file]
     # the npz file of dSprites comes after its hdf5 one by name, and is the one that most read
-    forms = [form for form in reversed(formats_of(name)) if form.files]
+    forms = [form for form in reversed(formats_of(name)) if form.files[0].url is not None]
     if not forms:
         raise UnknownNameError("published data set", name, {form.dataset for form in every})
     if forms[0].alternatives:
@@ -78,6 +78,8 @@ def fetch(
     RunFailedError
         The address cannot be reached, or stopped half way: run again to go on.
     """
+    if file.url is None:
+        raise InputError(file.name, "a file with a published address", "none")
     folder = folder or data_folder()
     target = folder / file.name
     if target.exists() and not force:
@@ -85,7 +87,7 @@ def fetch(
     folder.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f"{file.name}.part")
     try:
-        _download(file, part, progress)
+        _download(file, file.url, part, progress)
     except HTTPError as error:
         error.close()
         raise _unreachable(file, folder, f"HTTP {error.code} {error.reason}") from None
@@ -106,13 +108,13 @@ def _unreachable(file: PublishedFile, folder: Path, reason: object) -> RunFailed
     )
 
 
-def _download(file: PublishedFile, part: Path, progress: Progress | None) -> None:
+def _download(file: PublishedFile, url: str, part: Path, progress: Progress | None) -> None:
     have = part.stat().st_size if part.exists() else 0
     if file.size is not None and have >= file.size:
         if have == file.size:
             return  # all there: the checksum decides
         have = 0
-    request = Request(file.url, headers={"User-Agent": "vaebias"})
+    request = Request(url, headers={"User-Agent": "vaebias"})
     if have:
         request.add_header("Range", f"bytes={have}-")
     try:
@@ -176,7 +178,7 @@ def verify(path: Path, *, progress: Progress | None = None) -> Verdict:
         raise InputError(str(path), "a file", "no such file")
     for name in FORMATS.names():
         for file in FORMATS[name].files:
-            if file.name == path.name:
+            if file.name == path.name and file.digests:
                 return _compare(path, file, progress)
     grid = format_of(path).read(path, progress)
     grid.images([0, len(grid) - 1])

@@ -22,7 +22,7 @@ class PublishedFile:
     name
         Of the file; it is looked for by this name.
     url
-        The published address.
+        The published address; None for a file that others made, found but never fetched.
     digests
         Known checksums by algorithm: ``sha256``, ``sha1``, ``md5``, or ``git-blob`` (what
         ``git hash-object`` prints).
@@ -31,7 +31,7 @@ class PublishedFile:
     """
 
     name: str
-    url: str
+    url: str | None
     digests: Mapping[str, str] = field(default_factory=dict)
     size: int | None = None
 

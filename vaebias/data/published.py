@@ -64,7 +64,7 @@ def mpi3d(*, variant: str = "toy", progress: Progress | None = None) -> FileGrid
     if variant not in VARIANTS:
         raise InputError("variant", f"one of {', '.join(VARIANTS)}", repr(variant))
     names = (f"mpi3d_{variant}.npz", f"mpi3d_{variant}.h5")
-    grid = open_published("mpi3d", names=names, progress=progress)
+    grid = open_published("mpi3d", names, progress=progress)
     if grid is None:
         raise missing("mpi3d", names[0])
     return grid
@@ -72,7 +72,8 @@ def mpi3d(*, variant: str = "toy", progress: Progress | None = None) -> FileGrid
 
 def missing(dataset: str, name: str | None = None) -> InputError:
     """Return the error for a data set whose file is not here: what to do about it."""
-    files = [f for each in formats_of(dataset) for f in each.files if name in (None, f.name)]
+    every = [file for form in formats_of(dataset) for file in form.files if file.url is not None]
+    files = [file for file in every if name in (None, file.name)]
     looked = " and ".join(map(str, folders()))
     how = f"from {files[0].url}, or: vaebias data fetch {files[0].name}"
     expected = f"{files[0].name} in {looked} ({how})"

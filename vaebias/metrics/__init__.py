@@ -2,6 +2,7 @@
 
 from vaebias.metrics.beta_vae_score import BetaVaeScore, beta_vae_score
 from vaebias.metrics.dci import Dci, dci
+from vaebias.metrics.dci_es import DciEs, dci_es
 from vaebias.metrics.effective_rank import EffectiveRank, effective_rank
 from vaebias.metrics.evaluate import Encoder, Evaluation, Grid, Summary, evaluate
 from vaebias.metrics.explicitness import Explicitness, explicitness
@@ -16,12 +17,14 @@ from vaebias.metrics.mig import Mig, mig
 from vaebias.metrics.modularity import Modularity, modularity
 from vaebias.metrics.protocol import PROTOCOLS
 from vaebias.metrics.sap import Sap, sap
+from vaebias.metrics.udr import Udr, udr
 
 __all__ = [
     "METRICS",
     "PROTOCOLS",
     "BetaVaeScore",
     "Dci",
+    "DciEs",
     "EffectiveRank",
     "Encoder",
     "Evaluation",
@@ -38,8 +41,10 @@ __all__ = [
     "Sap",
     "Score",
     "Summary",
+    "Udr",
     "beta_vae_score",
     "dci",
+    "dci_es",
     "discretise",
     "effective_rank",
     "entropy",
@@ -54,4 +59,5 @@ __all__ = [
     "modularity",
     "mutual_information",
     "sap",
+    "udr",
 ]

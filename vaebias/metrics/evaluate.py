@@ -17,7 +17,15 @@ from sklearn.utils.parallel import Parallel, delayed
 from torch import Tensor
 
 from vaebias.errors import InputError, UnknownNameError
-from vaebias.metrics.metric import METRICS, Score, as_codes, as_factors, positive, to_json
+from vaebias.metrics.metric import (
+    METRICS,
+    Score,
+    as_codes,
+    as_factors,
+    as_sample,
+    positive,
+    to_json,
+)
 from vaebias.metrics.protocol import PROTOCOLS, Entry, Protocol, entries
 
 __all__ = ["Encoder", "Evaluation", "Grid", "Summary", "evaluate"]
@@ -183,6 +191,9 @@ def evaluate(
     watch.total += n_repeats * len(chosen)
     samples = _samples(codes_or_encoder, grid, plan, n_repeats, seed, max_images, chosen)
     codes, factors, names = _rows(codes_or_encoder, grid, samples.rows, names, device, watch)
+    if any("names" in _parameters(entry) for entry in chosen.values()):
+        for draw in samples.draws:  # here rather than in another process, before long work
+            as_sample(codes[draw.train], factors[draw.train], names)
     calls = [
         (label, entry, _arguments(entry, codes, factors, draw, repeat, seed))
         for repeat, draw in enumerate(samples.draws)
@@ -317,9 +328,14 @@ def _encode(
     return np.concatenate(parts)
 
 
+def _parameters(entry: Entry) -> Mapping[str, inspect.Parameter]:
+    """What a metric takes: by this it is called, so that a new one needs no entry here."""
+    return inspect.signature(METRICS[entry.metric]).parameters
+
+
 def _votes(entry: Entry) -> bool:
     """Whether a metric draws batches of its own, and so wants all rows there are."""
-    return "votes" in inspect.signature(METRICS[entry.metric]).parameters
+    return "votes" in _parameters(entry)
 
 
 def _arguments(
@@ -330,7 +346,7 @@ def _arguments(
     repeat: int,
     seed: int,
 ) -> dict[str, Any]:
-    parameters = inspect.signature(METRICS[entry.metric]).parameters
+    parameters = _parameters(entry)
     if "votes" in parameters:
         given: dict[str, Any] = {"codes": codes, "factors": factors}
     else:
@@ -343,10 +359,8 @@ def _arguments(
 
 
 def _call(entry: Entry, arguments: Mapping[str, Any], names: Sequence[str]) -> Score:
-    metric = METRICS[entry.metric]
-    if "names" in inspect.signature(metric).parameters:
-        return metric(**arguments, **entry.options, names=names)
-    return metric(**arguments, **entry.options)
+    named = {"names": names} if "names" in _parameters(entry) else {}
+    return METRICS[entry.metric](**arguments, **entry.options, **named)
 
 
 def _summaries(label: str, results: Sequence[Score]) -> list[tuple[str, Summary]]:

@@ -1,11 +1,12 @@
 """Objectives by name, one file each, and the networks they train."""
 
 from vaebias.models.networks import NETWORKS, Networks, build_networks
-from vaebias.models.objective import MODELS, Config, Loss, Objective, Step, build
+from vaebias.models.objective import MODELS, Adversary, Config, Loss, Objective, Step, build
 
 __all__ = [
     "MODELS",
     "NETWORKS",
+    "Adversary",
     "Config",
     "Loss",
     "Networks",

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from torch import Tensor
-
 from vaebias import ops
-from vaebias.errors import InputError
-from vaebias.models.objective import MODELS, Batch, Loss, Objective, Step
+from vaebias.models.objective import MODELS, Batch, Loss, Objective, Step, single
 from vaebias.models.vae import ReconstructionConfig
 
 __all__ = ["Autoencoder"]
@@ -28,8 +25,7 @@ class Autoencoder(Objective):
 
     def loss(self, batch: Batch, step: Step) -> Loss:
         """Return the mean reconstruction loss of the batch, in nats."""
-        if not isinstance(batch, Tensor):
-            raise InputError("batch", "one tensor of images", type(batch).__name__)
+        batch = single(batch)
         decoded = self.decode(self.encode(batch)[0])
         if self.config.likelihood == "bernoulli":
             total = ops.bernoulli_nll(decoded, batch).mean()

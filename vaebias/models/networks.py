@@ -8,12 +8,23 @@ from itertools import pairwise
 from math import prod
 from typing import Any, NamedTuple, TypeAlias
 
+import torch
 from torch import nn
 
 from vaebias.errors import InputError
 from vaebias.registry import Registry
 
-__all__ = ["NETWORKS", "ImageShape", "NetworkSpec", "Networks", "build_networks", "burgess", "mlp"]
+__all__ = [
+    "NETWORKS",
+    "ImageShape",
+    "NetworkSpec",
+    "Networks",
+    "build_networks",
+    "burgess",
+    "conv",
+    "conv_small",
+    "mlp",
+]
 
 ImageShape: TypeAlias = tuple[int, int, int]
 NetworkSpec: TypeAlias = "str | Mapping[str, Any]"
@@ -97,13 +108,72 @@ def burgess(image_shape: ImageShape, latents: int, heads: int) -> Networks:
     encoder: list[nn.Module] = []
     for a, b in pairwise(down):
         encoder += [nn.Conv2d(a, b, 4, stride=2, padding=1), nn.ReLU()]
-    decoder: list[nn.Module] = [nn.ReLU(), nn.Unflatten(1, (32, 4, 4))]
-    for a, b in pairwise(down[::-1]):
-        decoder += [nn.ConvTranspose2d(a, b, 4, stride=2, padding=1), nn.ReLU()]
+    decoder = [nn.ReLU(), nn.Unflatten(1, (32, 4, 4)), *_grow(down[::-1])]
     return Networks(
         nn.Sequential(*encoder, nn.Flatten(), *_dense([flat, 256, 256, heads * latents])),
-        nn.Sequential(*_dense([latents, 256, 256, flat]), *decoder[:-1]),
+        nn.Sequential(*_dense([latents, 256, 256, flat]), *decoder),
     )
+
+
+@NETWORKS.register("conv")
+def conv(image_shape: ImageShape, latents: int, heads: int) -> Networks:
+    """The convolutions of disentanglement_lib, for images of 64x64 (Locatello et al. 2019).
+
+    Strides of 2: 32, 32 channels by 4x4 kernels, 64, 64 by 2x2, then dense 256; back by dense
+    256 and 1024, and 4x4 kernels to 64, 32, 32 and the image's channels. ReLU; weights are
+    Glorot-uniform, each head on its own, biases 0, as in TensorFlow. At these sizes TensorFlow's
+    "same" padding is one pixel on every side for 4x4 kernels and none for 2x2.
+    """
+    channels, height, width = image_shape
+    if (height, width) != (64, 64):
+        raise InputError("network conv", "images of 64x64 pixels", f"{height}x{width}")
+    encoder: list[nn.Module] = []
+    for a, b, kernel in ((channels, 32, 4), (32, 32, 4), (32, 64, 2), (64, 64, 2)):
+        encoder += [nn.Conv2d(a, b, kernel, stride=2, padding=kernel // 2 - 1), nn.ReLU()]
+    encoder += [nn.Flatten(), *_dense([1024, 256, heads * latents])]
+    decoder = [*_dense([latents, 256, 1024]), nn.ReLU(), nn.Unflatten(1, (64, 4, 4))]
+    decoder += _grow([64, 64, 32, 32, channels])
+    for layer in encoder + decoder:
+        if isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
+            with torch.no_grad():
+                for part in layer.weight.chunk(heads if layer is encoder[-1] else 1):
+                    nn.init.xavier_uniform_(part)
+            nn.init.zeros_(layer.get_parameter("bias"))
+    return Networks(nn.Sequential(*encoder), nn.Sequential(*decoder))
+
+
+@NETWORKS.register("conv_small")
+def conv_small(
+    image_shape: ImageShape, latents: int, heads: int, width: int = 32, hidden: int = 128
+) -> Networks:
+    """Two convolutions of stride 2 and a dense layer, for small images: 24 to 32 pixels a side.
+
+    4x4 kernels, ``width`` and twice as many channels, then ``hidden`` units; the decoder
+    mirrors it. Sides are multiples of 4.
+    """
+    channels, *sides = image_shape
+    for name, value in {"width": width, "hidden": hidden}.items():
+        if value < 1:
+            raise InputError(f"network conv_small, {name}", "at least 1", value)
+    if any(side % 4 for side in sides):
+        found = "x".join(map(str, sides))
+        raise InputError("network conv_small", "images whose sides are multiples of 4", found)
+    small = (2 * width, sides[0] // 4, sides[1] // 4)
+    encoder: list[nn.Module] = []
+    for a, b in ((channels, width), (width, 2 * width)):
+        encoder += [nn.Conv2d(a, b, 4, stride=2, padding=1), nn.ReLU()]
+    decoder = [*_dense([latents, hidden, prod(small)]), nn.ReLU(), nn.Unflatten(1, small)]
+    return Networks(
+        nn.Sequential(*encoder, nn.Flatten(), *_dense([prod(small), hidden, heads * latents])),
+        nn.Sequential(*decoder, *_grow([2 * width, width, channels])),
+    )
+
+
+def _grow(channels: Sequence[int]) -> list[nn.Module]:
+    layers: list[nn.Module] = []
+    for a, b in pairwise(channels):
+        layers += [nn.ConvTranspose2d(a, b, 4, stride=2, padding=1), nn.ReLU()]
+    return layers[:-1]
 
 
 def _dense(widths: Sequence[int]) -> list[nn.Module]:

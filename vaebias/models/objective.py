@@ -15,10 +15,25 @@ from vaebias.errors import InputError
 from vaebias.models.networks import ImageShape, NetworkSpec, build_networks
 from vaebias.registry import Registry
 
-__all__ = ["MODELS", "Batch", "Config", "Loss", "Objective", "Output", "Step", "build", "pixels"]
+__all__ = [
+    "MODELS",
+    "Adversary",
+    "Batch",
+    "Config",
+    "Loss",
+    "Objective",
+    "Output",
+    "Pairing",
+    "Step",
+    "build",
+    "frames",
+    "pixels",
+    "single",
+]
 
 Batch: TypeAlias = "Tensor | tuple[Tensor, Tensor]"
 Output: TypeAlias = Literal["logits", "image"]
+Pairing: TypeAlias = Literal["laplace", "laplace-moving", "uniform"]
 
 
 @dataclass(frozen=True)
@@ -41,10 +56,29 @@ class Step:
 
 
 class Loss(NamedTuple):
-    """The scalar to minimise, and detached scalars worth logging under their names."""
+    """What a step minimises, and what it logs.
+
+    Attributes
+    ----------
+    total
+        The scalar that the model's own parameters minimise.
+    parts
+        Detached scalars worth logging, by name.
+    adversary
+        The scalar that the parameters of the objective's adversary minimise, if it has one.
+    """
 
     total: Tensor
     parts: dict[str, Tensor]
+    adversary: Tensor | None = None
+
+
+class Adversary(NamedTuple):
+    """A submodule trained against the model: by a loss of its own, with an Adam of its own."""
+
+    network: nn.Module
+    learning_rate: float
+    betas: tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -78,6 +112,9 @@ class Objective(nn.Module, ABC):
     """Vectors of d numbers that the encoder puts out: 2 for mean and log-variance."""
     pairs: ClassVar[bool] = False
     """Whether a batch is a pair of neighbouring frames rather than single images."""
+    pairing: ClassVar[Pairing] = "laplace"
+    """How pairs are drawn: by ``data.laplace_pairs``, the same with at least one factor moving,
+    or by ``data.uniform_pairs``."""
     output: Output = "logits"
     """What ``decode`` returns: Bernoulli logits, or pixel values."""
 
@@ -99,13 +136,22 @@ class Objective(nn.Module, ABC):
         self.latents = latents
         self.network = network
         self.config = config
-        self.encoder, self.decoder = build_networks(network, image_shape, latents, self.heads)
+        self.encoder, self.decoder = build_networks(network, image_shape, latents, self.outputs())
 
-    def prepare(self, images: Iterable[Tensor]) -> None:
-        """Take constants from the data before the first step.
+    def outputs(self) -> int:
+        """Return how many vectors of d numbers the encoder puts out: ``heads``."""
+        return self.heads
 
-        ``images`` are batches, for one pass, of all images or of a large sample of them.
+    def prepare(self, images: Iterable[Tensor], dataset_size: int) -> None:
+        """Take constants from the data before the first step, and again where a run goes on.
+
+        ``images`` are batches, for one pass, of all ``dataset_size`` images or of a large sample
+        of them.
         """
+
+    def adversary(self) -> Adversary | None:
+        """Return what minimises ``Loss.adversary`` rather than ``Loss.total``, if anything."""
+        return None
 
     def encode(
         self,
@@ -196,6 +242,20 @@ def pixels(
 ) -> Tensor:
     """Return images as floats in [0, 1]; bytes are divided by 255, floats left alone."""
     return x / 255 if x.dtype == torch.uint8 else x
+
+
+def single(batch: Batch) -> Tensor:
+    """Return a batch of single images as it is."""
+    if not isinstance(batch, Tensor):
+        raise InputError("batch", "one tensor of images", type(batch).__name__)
+    return batch
+
+
+def frames(batch: Batch) -> Tensor:
+    """Return the images of pairs as one batch ``[2B, C, H, W]``: the first frames come first."""
+    if isinstance(batch, Tensor) or len(batch) != 2:
+        raise InputError("batch", "a pair of image batches", type(batch).__name__)
+    return torch.cat(batch)
 
 
 def _configure(model: str, settings: type[Config], given: Mapping[str, Any]) -> Config:

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from vaebias.errors import InputError
 from vaebias.models.networks import ImageShape, NetworkSpec
-from vaebias.models.objective import MODELS, Batch, Config, Loss, Objective, Step, pixels
+from vaebias.models.objective import MODELS, Batch, Config, Loss, Objective, Step, frames, pixels
 
 __all__ = ["PCL", "PCLConfig"]
 
@@ -63,7 +63,7 @@ class PCL(Objective):
         self.a = nn.Parameter(torch.full((latents,), config.square))
         self.m = nn.Parameter(torch.zeros(()))
 
-    def prepare(self, images: Iterable[Tensor]) -> None:
+    def prepare(self, images: Iterable[Tensor], dataset_size: int) -> None:
         """Store the mean of all images."""
         count = 0
         total = torch.zeros(self.image_shape, dtype=torch.float64)
@@ -95,12 +95,11 @@ class PCL(Objective):
 
     def loss(self, batch: Batch, step: Step) -> Loss:
         """Return the mean logistic loss over true and shuffled pairs, in nats."""
-        if isinstance(batch, Tensor) or len(batch) != 2:
-            raise InputError("batch", "a pair of image batches", type(batch).__name__)
-        size = len(batch[0])
+        images = frames(batch)
+        size = len(images) // 2
         if size < 2:
             raise InputError("batch size", "at least 2, or no pair can be shuffled", size)
-        h, h_next = self.encode(torch.cat(batch))[0].chunk(2)
+        h, h_next = self.encode(images)[0].chunk(2)
         true = self.logit(h, h_next)
         # pairs of a batch are independent draws: the neighbour's second frame is a fair
         # shuffle, and unlike a random permutation it never returns a true pair

@@ -9,7 +9,16 @@ from torch import Tensor
 
 from vaebias import ops
 from vaebias.errors import InputError
-from vaebias.models.objective import MODELS, Batch, Config, Loss, Objective, Step
+from vaebias.models.objective import (
+    MODELS,
+    Batch,
+    Config,
+    Loss,
+    Objective,
+    Step,
+    frames,
+    single,
+)
 
 __all__ = ["VAE", "Posterior", "ReconstructionConfig"]
 
@@ -69,21 +78,31 @@ class VAE(Objective):
         """Return a further scalar of the loss, differentiable in the posterior, if any."""
         return None
 
-    def loss(self, batch: Batch, step: Step) -> Loss:
-        """Return the negative ELBO with its KL weighted, plus the regulariser."""
-        if not isinstance(batch, Tensor):
-            raise InputError("batch", "one tensor of images", type(batch).__name__)
-        mu, logvar = self.encode(batch)
+    def moments(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return mean and log-variance of q(z|x) in training, each ``[B, d]``."""
+        mu, logvar = self.encode(images)
         if logvar is None:
             raise InputError("heads", "an encoder with mean and log-variance", self.heads)
+        return mu, logvar
+
+    def adversary_loss(self, posterior: Posterior, step: Step) -> Tensor | None:
+        """Return the scalar that the objective's adversary minimises, if it has one."""
+        return None
+
+    def loss(self, batch: Batch, step: Step) -> Loss:
+        """Return the negative ELBO with its KL weighted, plus the regulariser.
+
+        The frames of pairs are scored as one batch: all first ones, then all second ones.
+        """
+        images = frames(batch) if self.pairs else single(batch)
+        mu, logvar = self.moments(images)
         posterior = Posterior(mu, logvar, *ops.sample_and_kl(mu, logvar, step.seed, step.number))
-        weight = self.kl_weight(step)
         total, reconstruction, kl = ops.elbo(
             self.decode(posterior.z),
-            batch,
+            images,
             mu,
             logvar,
-            weight,
+            self.kl_weight(step),
             likelihood=self.config.likelihood,
             scale=self.config.scale,
         )
@@ -95,4 +114,7 @@ class VAE(Objective):
         if extra is not None:
             total = total + extra
             parts["regulariser"] = extra.detach()
-        return Loss(total, parts)
+        against = self.adversary_loss(posterior, step)
+        if against is not None:
+            parts["adversary"] = against.detach()
+        return Loss(total, parts, against)

@@ -1,23 +1,39 @@
 """Change a grid's local variance structure, and nothing else of it."""
 
+from vaebias.perturb.defaults import DEFAULTS, Default
 from vaebias.perturb.gram import GramPerturbation, gram, mixing_loss
+from vaebias.perturb.learned import LearnedPerturbation, learned
 from vaebias.perturb.noise import NoisePerturbation, noise
-from vaebias.perturb.perturbation import PERTURBATIONS, Perturbation, PerturbedGrid
+from vaebias.perturb.patterns import PatternPerturbation, pattern
+from vaebias.perturb.perturbation import PERTURBATIONS, RANGES, Perturbation, PerturbedGrid
+from vaebias.perturb.readout import readout_accuracy
 from vaebias.perturb.storage import Stored, load, save
 from vaebias.perturb.structure import Structure, structure
+from vaebias.perturb.verify import Check, Verification, verify
 
 __all__ = [
+    "DEFAULTS",
     "PERTURBATIONS",
+    "RANGES",
+    "Check",
+    "Default",
     "GramPerturbation",
+    "LearnedPerturbation",
     "NoisePerturbation",
+    "PatternPerturbation",
     "Perturbation",
     "PerturbedGrid",
     "Stored",
     "Structure",
+    "Verification",
     "gram",
+    "learned",
     "load",
     "mixing_loss",
     "noise",
+    "pattern",
+    "readout_accuracy",
     "save",
     "structure",
+    "verify",
 ]

@@ -25,7 +25,7 @@ from vaebias.perturb.psi import (
     network,
 )
 
-__all__ = ["MARGIN", "GramPerturbation", "gram", "mixing_loss"]
+__all__ = ["MARGIN", "GramPerturbation", "gram", "mixing_loss", "psi_grams"]
 
 MARGIN = 0.15
 _POINTS = 128  # grid points a step
@@ -118,7 +118,8 @@ def gram(
         (columns.index(grid.names.index(a)), columns.index(grid.names.index(b))) for a, b in chosen
     ]
     rng = np.random.default_rng(seed)
-    psi = network(grid, frequency, torch.Generator().manual_seed(seed))
+    inputs, pixels = coordinates(grid, np.zeros(1, np.int64)).shape[1], math.prod(grid.image_shape)
+    psi = network(inputs, pixels, frequency, torch.Generator().manual_seed(seed))
     optimiser = torch.optim.Adam([tensor for layer in psi for tensor in layer], lr=2e-3)
     losses: list[float] = []
     recent: list[float] = []
@@ -126,7 +127,7 @@ def gram(
         index = inner_points(grid, columns, _POINTS, rng)
         optimiser.zero_grad(set_to_none=True)
         with torch.enable_grad():
-            grams = _grams(grid, psi, frequency, strength, index, columns)
+            grams = psi_grams(grid, psi, frequency, strength, index, columns)
             loss = mixing_loss(grams, cells, margin)
             loss.backward()
         optimiser.step()
@@ -172,17 +173,26 @@ def mixing_loss(
     return torch.stack(parts).mean()
 
 
-def _grams(
+def psi_grams(
     grid: FactorGrid,
     psi: Parameters,
     frequency: float,
     epsilon: float,
-    index: Index,
+    index: Index,  # [n]
     columns: Sequence[int],
 ) -> Tensor:  # [n, columns, columns]
-    """Tangent Grams of x' over some factors, differentiable in psi."""
+    """Tangent Grams of x' over some factors, one-sided at the edges; differentiable in psi."""
     neighbours = grid.neighbours(index)[:, columns]
-    needed, position = np.unique(neighbours, return_inverse=True)
+    there = neighbours >= 0
+    needed, position = np.unique(
+        np.concatenate([index, neighbours[there]]) if not there.all() else neighbours,
+        return_inverse=True,
+    )
     x = torch.from_numpy(unit_images(grid, needed)).flatten(1)
     pattern = evaluate(psi, torch.from_numpy(coordinates(grid, needed)), frequency)
-    return tangent_gram(x + epsilon * pattern, torch.from_numpy(position.reshape(neighbours.shape)))
+    modified = x + epsilon * pattern
+    if there.all():  # the points' own images are not needed then
+        return tangent_gram(modified, torch.from_numpy(position.reshape(neighbours.shape)))
+    local = np.full(neighbours.shape, -1, np.int64)
+    local[there] = position[len(index) :]
+    return tangent_gram(modified, torch.from_numpy(local), torch.from_numpy(position[: len(index)]))

@@ -119,7 +119,7 @@ class PerturbedGrid(FactorGrid):
         self.epsilon = check_epsilon(epsilon)
         self.perturbation = perturbation
         self._base = base
-        self._rescale = range == "rescale"
+        self.range = range
         name = "original" if perturbation is None else perturbation.name
         record = {
             "perturbation": None if perturbation is None else perturbation.to_json(),
@@ -145,7 +145,7 @@ class PerturbedGrid(FactorGrid):
                 found = f"{list(m.shape)}, sup-norm {np.abs(m).max(initial=0):.3g}"
                 raise InputError("pattern", f"{list(x.shape)} of sup-norm 1 at most", found)
             x += np.float32(self.epsilon) * m
-        if self._rescale:
+        if self.range == "rescale":
             x = (x + np.float32(self.epsilon)) / np.float32(1 + 2 * self.epsilon)
         # after rescaling, only rounding is left to clip
         return np.clip(x, 0, 1, out=x)

@@ -157,16 +157,15 @@ def coordinates(grid: FactorGrid, index: Index) -> Floats:  # [n, q]
     return np.stack(columns, 1).astype(np.float32)
 
 
-def network(grid: FactorGrid, frequency: float, generator: torch.Generator) -> Parameters:
-    """Weights and biases of psi for a grid, to be trained.
+def network(inputs: int, pixels: int, frequency: float, generator: torch.Generator) -> Parameters:
+    """Weights and biases of a network of psi's form, to be trained.
 
     Uniform in +-1/sqrt(inputs) as torch's own linear layers begin; with a frequency, the first
     layer's times that (Sitzmann et al., NeurIPS 2020: a sine layer's weights set the fineness
     of what a network can follow).
     """
-    inputs = coordinates(grid, np.zeros(1, np.int64)).shape[1]
     psi: Parameters = []
-    for fan_in, fan_out in pairwise((inputs, HIDDEN, HIDDEN, math.prod(grid.image_shape))):
+    for fan_in, fan_out in pairwise((inputs, HIDDEN, HIDDEN, pixels)):
         bound = 1 / math.sqrt(fan_in)
         first = not psi and frequency > 0
         weight = _uniform((fan_out, fan_in), bound * (frequency if first else 1), generator)
@@ -175,12 +174,21 @@ def network(grid: FactorGrid, frequency: float, generator: torch.Generator) -> P
     return psi
 
 
-def evaluate(psi: Parameters, w: Tensor, frequency: float) -> Tensor:  # [n, q] -> [n, P]
-    """Psi at these coordinates, differentiable in its weights."""
+def evaluate(
+    psi: Parameters,
+    w: Tensor,  # [n, q]
+    frequency: float,
+    *,
+    bounded: bool = True,
+) -> Tensor:  # [n, P]
+    """Psi at these coordinates, differentiable in its weights; in (-1, 1) where bounded."""
     hidden = w
     for number, (weight, bias) in enumerate(psi):
         hidden = torch.nn.functional.linear(hidden, weight, bias)
-        hidden = hidden.sin() if number == 0 and frequency > 0 else hidden.tanh()
+        if number == 0 and frequency > 0:
+            hidden = hidden.sin()
+        elif bounded or number < len(psi) - 1:
+            hidden = hidden.tanh()
     return hidden
 
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
 from vaebias.data.file_grid import FileGrid
 from vaebias.data.files import PublishedFile, find
+from vaebias.data.layouts import LAYOUTS
 from vaebias.errors import InputError
 from vaebias.registry import Registry
 
-__all__ = ["FORMATS", "Format", "describe", "format_of", "formats_of", "open_published"]
+__all__ = ["FORMATS", "Format", "describe", "format_of", "formats_of", "locate", "open_published"]
 
 
 @dataclass(frozen=True)
@@ -64,28 +66,49 @@ def format_of(path: Path) -> Format:
     raise InputError(str(path), expected, "something else")
 
 
-def open_published(dataset: str, *, names: tuple[str, ...] = (), **options: Any) -> FileGrid | None:
-    """Read a published data set where its file is on this machine, else return None.
+def locate(dataset: str, names: tuple[str, ...] = ()) -> tuple[Format, Path] | None:
+    """Find a published data set on this machine: its format and (first) file.
 
     Parameters
     ----------
     dataset
         Registered name.
     names
-        Only files of these names, where some are sets of their own.
+        Only files of these names, where each is a set of its own.
+    """
+    for form in formats_of(dataset):
+        paths = [find(file.name) for file in form.files if not names or file.name in names]
+        here = [path for path in paths if path is not None]
+        if here and (form.alternatives or len(here) == len(paths)):
+            return form, here[0]
+    return None
+
+
+def open_published(dataset: str, names: tuple[str, ...] = (), **options: Any) -> FileGrid | None:
+    """Read a published data set where its file is on this machine, else return None.
+
+    Parameters
+    ----------
+    dataset, names
+        See `locate`.
     **options
         Of the format's ``read``.
+
+    Raises
+    ------
+    InputError
+        The file is damaged, or has the published name and is a part or an export of the set.
     """
-    for each in formats_of(dataset):
-        wanted = [file for file in each.files if not names or file.name in names]
-        paths = [find(file.name) for file in wanted]
-        if each.alternatives:
-            for path in paths:
-                if path is not None:
-                    return each.read(path, **options)
-        elif paths and paths[0] is not None and None not in paths:
-            return each.read(paths[0], **options)
-    return None
+    found = locate(dataset, names)
+    if found is None:
+        return None
+    form, path = found
+    grid = form.read(path, **options)
+    images = prod(axis.size for axis in LAYOUTS[dataset]())
+    if len(grid) != images or "exported" in grid.provenance:
+        what = "an export of vaebias" if "exported" in grid.provenance else f"{len(grid)}"
+        raise InputError(str(path), f"the published file, {images} images", what)
+    return grid
 
 
 def describe(path: Path, format_name: str) -> dict[str, Any]:

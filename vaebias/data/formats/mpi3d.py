@@ -57,4 +57,12 @@ FORMATS.register("mpi3d-npz")(
         alternatives=True,
     )
 )
-FORMATS.register("mpi3d-h5")(Format("mpi3d", (), _matches_h5, read, alternatives=True))
+FORMATS.register("mpi3d-h5")(
+    Format(
+        "mpi3d",
+        tuple(PublishedFile(f"mpi3d_{variant}.h5", None) for variant in VARIANTS),
+        _matches_h5,
+        read,
+        alternatives=True,
+    )
+)

@@ -1,0 +1,104 @@
+"""Metrics against the way they are usually computed: a pair at a time, an encoding a vote.
+
+The usual way encodes the images of every vote anew, 64 at a time. A tenth of the study's votes
+is taken here, and the whole grid is encoded all the same: of all votes the factor is larger.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import mutual_info_score
+
+from vaebias import data, metrics, models
+from vaebias.training import encode_grid
+
+VOTES, TEST_VOTES, BATCH = 1_000, 500, 64
+OPTIONS = {"votes": VOTES, "test_votes": TEST_VOTES, "batch": BATCH}
+
+
+@pytest.mark.parametrize("contender", ["vaebias", "scikit-learn, pair by pair"])
+@pytest.mark.parametrize(("N", "d", "k"), [(10_000, 10, 5), (100_000, 10, 6)])
+def bench_mutual_information(compete, N, d, k, contender):
+    rng = np.random.default_rng(0)
+    factors = rng.integers(0, 32, (N, k))
+    labels = metrics.discretise(factors @ rng.normal(size=(k, d)) + rng.normal(size=(N, d)))
+
+    def ours():
+        return torch.from_numpy(metrics.mutual_information(labels, factors))
+
+    def pairs():
+        table = [[mutual_info_score(code, factor) for factor in factors.T] for code in labels.T]
+        return torch.tensor(table)
+
+    function = ours if contender == "vaebias" else pairs
+    moved = labels.nbytes + factors.nbytes
+    group = f"mutual_information {N} x {d} x {k}"
+    compete(group, contender, function, (pairs(),), moved=moved)
+
+
+@pytest.mark.parametrize("contender", ["vaebias", "an encoding a vote"])
+@pytest.mark.parametrize("metric", ["factor_vae_score", "beta_vae_score"])
+def bench_votes(benchmark, metric, contender):
+    grid = data.load("blobs", width=64)
+    objective = models.build("beta_vae", grid.image_shape, 10, "burgess", seed=0).eval()
+    everything = np.arange(len(grid))
+    grid.images(everything)  # drawn once before, for both
+
+    def ours():
+        codes, _ = encode_grid(objective, grid)
+        options = OPTIONS | ({"threshold": 0} if metric == "factor_vae_score" else {})
+        return getattr(metrics, metric)(codes, grid.factors(everything), **options).score
+
+    @torch.no_grad()
+    def encode(factors):
+        return objective.encode(torch.from_numpy(grid.images(grid.index(factors))))[0].numpy()
+
+    def theirs():
+        slow = {"factor_vae_score": factor_vae_score, "beta_vae_score": beta_vae_score}[metric]
+        return slow(encode, grid.sizes, np.random.default_rng(0))
+
+    benchmark.group = f"{metric} {VOTES + TEST_VOTES} votes of {BATCH}, burgess"
+    benchmark.extra_info |= {"contender": contender, "moved": 0}
+    # one round: the slow way takes a minute
+    score = benchmark.pedantic(ours if contender == "vaebias" else theirs, rounds=1)
+    assert 0 < score <= 1
+
+
+def factor_vae_score(encode, sizes, rng):
+    """Votes one by one, each with an encoding of its own; all codes count as active."""
+    general = encode(_draw(sizes, 10_000, rng)).var(0, ddof=1)
+
+    def vote():
+        k = rng.integers(len(sizes))
+        factors = _draw(sizes, BATCH, rng)
+        factors[:, k] = factors[0, k]
+        return (encode(factors).var(0, ddof=1) / general).argmin(), k
+
+    table = np.zeros((len(general), len(sizes)), int)
+    for _ in range(VOTES):
+        table[vote()] += 1
+    told = table.argmax(1)
+    return np.mean([told[i] == k for i, k in (vote() for _ in range(TEST_VOTES))])
+
+
+def beta_vae_score(encode, sizes, rng):
+    """Votes one by one, each with two encodings of its own."""
+
+    def votes(count):
+        labels = rng.integers(len(sizes), size=count)
+        features = []
+        for k in labels:
+            one, other = _draw(sizes, BATCH, rng), _draw(sizes, BATCH, rng)
+            other[:, k] = one[:, k]
+            features.append(np.abs(encode(one) - encode(other)).mean(0))
+        return np.array(features), labels
+
+    model = LogisticRegression(max_iter=1000).fit(*votes(VOTES))
+    return model.score(*votes(TEST_VOTES))
+
+
+def _draw(sizes, n, rng):
+    return np.stack([rng.integers(0, size, n) for size in sizes], 1)

@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner, Result
+
+from vaebias import data, perturb
+from vaebias.cli import app
+from vaebias.cli.perturb import parse_pairs
+from vaebias.errors import InputError
+
+RUN = CliRunner()
+
+
+def _run(out: Path, *arguments: str, source: str = "blobs") -> Result:
+    return RUN.invoke(app, ["perturb", source, "--out", str(out), *arguments])
+
+
+def test_json_is_one_document_and_the_file_does_what_it_says(tmp_path: Path) -> None:
+    out = tmp_path / "m.safetensors"
+    result = _run(out, "--steps", "60", "--seed", "3", "--pairs", "x+y", "--json")
+    assert result.exit_code == 0, result.stderr
+    found = json.loads(result.stdout)
+    assert found["perturbation"]["name"] == "gram"
+    assert (found["perturbation"]["epsilon"], found["perturbation"]["seed"]) == (0.2, 3)
+    assert found["mixed_share"]["x+y"]["before"] == 0
+    assert found["mixed_share"]["x+y"]["after"] > 0.9
+    assert found["mixed_share"]["x+y"]["signed_coupling_after"] > 0.2
+    assert found["verification"] is None
+    stored = perturb.load(out)
+    assert stored.perturbation.to_json() == found["perturbation"]
+    assert stored.on(data.load("blobs")).name == "blobs-gram"
+
+
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [
+        ("noise", ("--epsilon", "0.1", "--pairs", "x+y")),
+        ("pattern", ("--form", "checkerboard", "--epsilon", "0.5")),
+        ("gram", ("--pairs", "y+size", "--epsilon", "0.3", "--steps", "5", "--margin", "0.5")),
+    ],
+)
+def test_every_method_writes_a_file(tmp_path: Path, method: str, options: tuple[str, ...]) -> None:
+    out = tmp_path / "m"
+    result = _run(out, "--method", method, *options, "--range", "clip")
+    assert result.exit_code == 0, result.stderr
+    assert f"File: {out}" in result.stdout
+    stored = perturb.load(out)
+    assert (stored.perturbation.name, stored.range) == (method, "clip")
+
+
+def test_a_learned_one_says_that_it_did_not_get_there(tmp_path: Path) -> None:
+    result = _run(tmp_path / "m", "--method", "learned", "--steps", "3")
+    assert result.exit_code == 0, result.stderr
+    assert "The criterion does not hold at 90 % of the points" in result.stdout
+
+
+def test_a_picture_of_ones_own(tmp_path: Path) -> None:
+    np.save(tmp_path / "p.npy", np.ones((1, 24, 24)))
+    result = _run(
+        tmp_path / "m", "--method", "pattern", "--picture", str(tmp_path / "p.npy"), "--json"
+    )
+    assert json.loads(result.stdout)["perturbation"]["form"] == "picture"
+
+
+def test_verification_passes_and_makes_a_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = perturb.verify  # with a shorter read-out, on fewer points
+    fast = {"steps": 700, "sample": 500}
+    monkeypatch.setattr(perturb, "verify", lambda a, b, **k: whole(a, b, **k, **fast))
+    page = tmp_path / "p.html"
+    arguments = ("--method", "pattern", "--verify", "--html", str(page))
+    result = _run(tmp_path / "m", *arguments, "--json")
+    assert result.exit_code == 0, result.stderr
+    verification = json.loads(result.stdout)["verification"]
+    assert verification["passed"] is True
+    assert [check["name"] for check in verification["checks"]] == [
+        "sup-norm",
+        "labels",
+        "structure",
+        "read-out",
+    ]
+    text = page.read_text()
+    assert "supervised read-out" in text
+    assert "x and y" in text
+
+
+def test_a_failed_check_is_exit_code_1(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = perturb.verify
+    monkeypatch.setattr(perturb, "verify", lambda a, b, **k: whole(a, b, steps=1, **k))
+    out = tmp_path / "m"
+    result = _run(out, "--method", "pattern", "--epsilon", "0.01", "--verify")
+    assert result.exit_code == 1
+    assert "FAILED" in result.stdout
+    assert "does not pass: structure: mixed with one sign: x+y at 0.0 %" in result.stderr
+    assert out.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--epsilon", "0"), r"epsilon: expected a number in (0, 1]"),
+        (("--epsilon", "1.5"), r"epsilon: expected a number in (0, 1]"),
+        (("--epsilon", "nan"), r"epsilon: expected a number in (0, 1]"),
+        (("--pairs", "x+colour"), "factors among x, y, size, found 'colour'"),
+        (("--pairs", "x"), "--pairs: expected pairs such as"),
+        (("--pairs", "x+x"), "two different factors"),
+        (("--method", "magic"), "unknown perturbation 'magic'; known: gram, learned"),
+        (("--method", "noise", "--steps", "5"), "--steps: expected no such option"),
+        (("--range", "wrap"), "--range: expected rescale or clip"),
+        (("--method", "pattern", "--picture", "absent.npy"), "--picture: expected an array"),
+        (("--margin", "3"), "margin: expected a number in [0, 2)"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(
+    tmp_path: Path, arguments: tuple[str, ...], message: str
+) -> None:
+    result = _run(tmp_path / "m", *arguments)
+    assert result.exit_code == 2
+    assert result.stdout == ""
+    (line,) = result.stderr.strip().splitlines()
+    assert message in line
+    assert not list(tmp_path.iterdir())
+
+
+def test_pairs_without_an_order_are_refused(tmp_path: Path) -> None:
+    result = _run(tmp_path / "m", "--pairs", "shape+posX", source="dsprites")
+    assert result.exit_code == 2
+    assert "factors with an order, found 'shape'" in result.stderr
+
+
+def test_existing_files_are_kept_without_force(tmp_path: Path) -> None:
+    out = tmp_path / "m"
+    out.write_text("mine")
+    assert _run(out, "--method", "noise").exit_code == 2
+    assert out.read_text() == "mine"
+    assert _run(out, "--method", "noise", "--force").exit_code == 0
+    assert perturb.load(out).perturbation.name == "noise"
+    assert _run(tmp_path / "no" / "m", "--method", "noise").exit_code == 2
+    assert _run(tmp_path / "n", "--method", "noise", "--html", str(tmp_path / "n")).exit_code == 2
+
+
+def test_pairs_are_read() -> None:
+    assert parse_pairs("posX+posY") == (("posX", "posY"),)
+    assert parse_pairs("a+b, c+d") == (("a", "b"), ("c", "d"))
+    for text in ("", "a", "a+b+c", "a+,b"):
+        with pytest.raises(InputError, match="--pairs"):
+            parse_pairs(text)

@@ -1,0 +1,302 @@
+from __future__ import annotations
+
+import csv
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from typer.testing import CliRunner
+
+from vaebias import checkpoints, data, models, training
+from vaebias.cli import app
+from vaebias.data import ArrayGrid, FactorGrid
+
+RUN = CliRunner()
+FILES = {"checkpoint.safetensors", "log.csv", "model.safetensors", "run.json"}
+NETWORK = json.dumps({"name": "mlp", "hidden": [8]})
+SMALL = (
+    "--data", "blobs", "--latents", "3", "--network", NETWORK, "--batch-size", "8",
+    "--learning-rate", "1e-2", "--log-every", "5", "--checkpoint-every", "10",
+)  # fmt: skip
+
+
+def _arguments(
+    out: Path, *arguments: object, model: str = "beta_vae", steps: int = 30
+) -> list[str]:
+    own = ["--model", model, "--steps", steps, "--out", out]
+    return ["train", *map(str, [*SMALL, *own, *arguments])]
+
+
+def _json(out: Path, *arguments: object, **options: Any) -> dict[str, Any]:
+    result = RUN.invoke(app, [*_arguments(out, *arguments, **options), "--json"])
+    assert result.exit_code == 0, result.stderr
+    document: dict[str, Any] = json.loads(result.stdout)
+    return document
+
+
+def _error(out: Path, *arguments: object, **options: Any) -> tuple[int, str]:
+    result = RUN.invoke(app, _arguments(out, *arguments, **options))
+    assert result.stdout == ""
+    lines = result.stderr.strip().splitlines()
+    assert len(lines) == 1, result.stderr
+    return result.exit_code, lines[0]
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def _same(one: Path, other: Path) -> bool:
+    a, b = load_file(one), load_file(other)
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_a_run_is_its_weights_its_log_and_what_it_was(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    said = _json(out, "--set", "beta=8", "--seed", "3")
+    assert {path.name for path in out.iterdir()} == FILES
+    assert said["config"]["settings"] == {"beta": 8}
+    assert said["data"]["name"] == "blobs"
+    (run,) = said["runs"]
+    assert (run["seed"], run["steps"], run["resumed_from"]) == (3, 30, 0)
+    model = checkpoints.load(run["model"])
+    assert (model.name, model.latents) == ("beta_vae", 3)
+    assert model.details["provenance"]["run"] == said["config"] | {"seed": 3}
+    rows = _rows(out / "log.csv")
+    assert [int(row["step"]) for row in rows] == [5, 10, 15, 20, 25, 30]
+    assert list(rows[0]) == ["step", "loss", "reconstruction", "kl"]
+    assert float(rows[-1]["loss"]) == run["loss"]["loss"]
+
+
+def test_it_is_the_fit_of_python(tmp_path: Path) -> None:
+    _json(tmp_path / "run", "--seed", "3", "--schedule", "one-cycle")
+    network = {"name": "mlp", "hidden": [8]}
+    objective = models.build("beta_vae", (1, 24, 24), 3, network, seed=3)
+    training.fit(objective, data.load("blobs"), 30, 8, 1e-2, 3, "one-cycle")
+    stored = load_file(tmp_path / "run" / "model.safetensors")
+    for name, tensor in objective.state_dict().items():
+        assert torch.equal(tensor, stored[name]), name
+
+
+def test_seeds_have_a_folder_each(tmp_path: Path) -> None:
+    out = tmp_path / "runs"
+    said = _json(out, "--seed", "0..1", steps=10)
+    assert [run["seed"] for run in said["runs"]] == [0, 1]
+    assert {path.name for path in out.iterdir()} == {"seed-0", "seed-1"}
+    one, other = (out / f"seed-{seed}" / "model.safetensors" for seed in (0, 1))
+    assert not _same(one, other)
+    _json(tmp_path / "alone", "--seed", "1", steps=10)
+    assert _same(other, tmp_path / "alone" / "model.safetensors")
+    longer = _json(out, "--seed", "0..2", "--resume", steps=10)
+    assert [run["resumed_from"] for run in longer["runs"]] == [10, 10, 0]
+
+
+def test_without_json_it_says_where_the_weights_are(tmp_path: Path) -> None:
+    result = RUN.invoke(app, _arguments(tmp_path / "run", steps=5))
+    assert result.exit_code == 0
+    assert result.stdout.startswith(f"{tmp_path / 'run' / 'model.safetensors'}: loss ")
+
+
+@pytest.mark.parametrize("model", ["beta_vae", "factor_vae"])
+def test_killed_and_gone_on_with_it_ends_as_if_it_had_not_been(tmp_path: Path, model: str) -> None:
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    extra = ("--set", "width=8", "--set", "layers=2") if model == "factor_vae" else ()
+    options: dict[str, Any] = {"model": model, "steps": 1000}
+    program = "from vaebias.cli.app import main; main()"
+    process = subprocess.Popen(
+        [sys.executable, "-c", program, *_arguments(killed, *extra, **options)],
+        env=os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())},
+        stderr=subprocess.PIPE,
+    )
+    while not (killed / "checkpoint.safetensors").exists() and process.poll() is None:
+        time.sleep(0.001)
+    process.send_signal(signal.SIGKILL)
+    _, said = process.communicate()
+    assert process.returncode == -signal.SIGKILL, said
+    assert not (killed / "model.safetensors").exists()
+    (killed / ".checkpoint.safetensors.0.tmp").write_text("what a kill while writing leaves")
+    (run,) = _json(killed, *extra, "--resume", **options)["runs"]
+    assert {path.name for path in killed.iterdir()} == FILES
+    assert 0 < run["resumed_from"] < 1000
+    _json(whole, *extra, **options)
+    for name in ("model.safetensors", "checkpoint.safetensors"):
+        assert _same(whole / name, killed / name)
+    assert (whole / "log.csv").read_bytes() == (killed / "log.csv").read_bytes()
+
+
+def test_rows_beyond_the_checkpoint_are_written_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = checkpoints.save
+
+    def save(path: Path, *arguments: Any, **options: Any) -> None:
+        if options.get("state") is not None and options["state"].step == 20:
+            raise KeyboardInterrupt
+        original(path, *arguments, **options)
+
+    monkeypatch.setattr(checkpoints, "save", save)
+    out = tmp_path / "run"
+    assert RUN.invoke(app, _arguments(out)).exit_code == 130
+    assert [int(row["step"]) for row in _rows(out / "log.csv")] == [5, 10, 15, 20]
+    monkeypatch.undo()
+    (run,) = _json(out, "--resume")["runs"]
+    assert run["resumed_from"] == 10
+    assert [int(row["step"]) for row in _rows(out / "log.csv")] == [5, 10, 15, 20, 25, 30]
+
+
+def test_what_is_finished_stays_as_it_is(tmp_path: Path) -> None:
+    first = _json(tmp_path / "run")
+    before = (tmp_path / "run" / "model.safetensors").read_bytes()
+    again = _json(tmp_path / "run", "--resume")
+    assert again["runs"][0]["loss"] == first["runs"][0]["loss"]
+    assert again["runs"][0]["resumed_from"] == 30
+    assert (tmp_path / "run" / "model.safetensors").read_bytes() == before
+
+
+def test_there_need_be_nothing_to_go_on_with(tmp_path: Path) -> None:
+    (run,) = _json(tmp_path / "run", "--resume", steps=5)["runs"]
+    assert run["resumed_from"] == 0
+
+
+def test_a_folder_with_something_in_it_is_refused(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    _json(out, steps=5)
+    code, line = _error(out, steps=5)
+    assert code == 2
+    assert line.startswith("error: --out: expected a new or empty folder (or --resume, to go on")
+    (run,) = _json(out, "--force", "--seed", "1", steps=5)["runs"]
+    assert (run["seed"], run["resumed_from"]) == (1, 0)
+
+
+def test_force_leaves_what_is_not_its_own(tmp_path: Path) -> None:
+    note = tmp_path / "note.txt"
+    note.write_text("keep me")
+    assert _error(tmp_path, "--resume", steps=5) == (
+        2, f"error: --resume: expected the folder of a run, found {tmp_path}, which holds other "
+        "things",
+    )  # fmt: skip
+    _json(tmp_path, "--force", steps=5)
+    assert note.read_text() == "keep me"
+    assert {path.name for path in tmp_path.iterdir()} == FILES | {"note.txt"}
+
+
+def test_a_run_goes_on_only_with_its_own_settings(tmp_path: Path) -> None:
+    _json(tmp_path / "run", steps=10)
+    code, line = _error(tmp_path / "run", "--resume", "--set", "beta=2", steps=20)
+    assert code == 2
+    assert line == (
+        f"error: --resume: expected the settings of the run in {tmp_path / 'run'}: steps 10,"
+        ' settings {}, found steps 20, settings {"beta": 2}'
+    )
+    (tmp_path / "run" / "run.json").write_text("[]")
+    code, line = _error(tmp_path / "run", "--resume", steps=10)
+    assert code == 2
+    assert "run.json: expected the settings of a run, in JSON" in line
+
+
+def _poisoned(grid: FactorGrid, good: int) -> FactorGrid:
+    """A grid that gives NaN after so many batches."""
+    images = grid.images(np.arange(len(grid)))
+    left = [good]
+
+    class Poisoned(ArrayGrid):
+        def images(self, index: Any) -> Any:
+            if len(index) == 8:  # a batch, not all images
+                left[0] -= 1
+            return super().images(index) * (np.nan if left[0] < 0 else 1)
+
+    return Poisoned(grid.name, grid.axes, images, "blobs")
+
+
+def test_nan_ends_the_run_and_leaves_the_last_good_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grid = data.load("blobs")
+    monkeypatch.setattr(data, "load", lambda name: _poisoned(grid, 23))
+    monkeypatch.setattr(training, "IN_MEMORY", 0)
+    out = tmp_path / "run"
+    code, line = _error(out, "--seed", "4")
+    assert code == 1
+    assert line.startswith("error: seed 4: the loss is not finite at step 24: loss nan")
+    assert line.endswith("the checkpoint of step 20 is kept")
+    assert checkpoints.load_state(out / "checkpoint.safetensors").step == 20
+    weights = load_file(out / "checkpoint.safetensors")
+    assert all(tensor.isfinite().all() for tensor in weights.values())
+    assert not (out / "model.safetensors").exists()
+    monkeypatch.undo()
+    (run,) = _json(out, "--seed", "4", "--resume")["runs"]
+    assert run["resumed_from"] == 20
+
+
+def test_a_full_disk_ends_the_run_and_leaves_the_last_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = os.fsync
+    calls: list[int] = []
+
+    def fsync(file: int) -> None:
+        calls.append(file)
+        if len(calls) > 1:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        original(file)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    out = tmp_path / "run"
+    code, line = _error(out)
+    assert code == 1
+    assert "checkpoint.safetensors could not be written" in line
+    assert "No space left on device" in line
+    assert line.endswith("the checkpoint of step 10 is kept")
+    monkeypatch.undo()
+    assert {path.name for path in out.iterdir()} == FILES - {"model.safetensors"}
+    (run,) = _json(out, "--resume")["runs"]
+    assert run["resumed_from"] == 10
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--seed", "1,1"), "--seed: expected seeds such as"),
+        (("--set", "beta"), "--set: expected FIELD=VALUE"),
+        (("--set", "bta=1"), "beta_vae: expected a configuration field"),
+        (("--set", "likelihood=poisson"), "likelihood: expected bernoulli or gaussian"),
+        (("--network", "vgg"), "unknown network 'vgg'"),
+        (("--network", "{mlp"), "--network: expected a name, or JSON"),
+        (("--device", "toaster"), "--device: expected a device"),
+        (("--checkpoint-every", "7"), "checkpoint_every: expected a multiple of 5"),
+        (("--schedule", "cosine"), "schedule: expected constant or one-cycle"),
+        (("--data", "nope"), "unknown data set 'nope'"),
+        (("--resume", "--force"), "--resume, --force: expected one of the two"),
+    ],
+)
+def test_wrong_arguments_are_named_and_leave_nothing(
+    tmp_path: Path, arguments: tuple[str, ...], message: str
+) -> None:
+    code, line = _error(tmp_path / "run", *arguments)
+    assert code == 2
+    assert line.startswith(f"error: {message}")
+    assert not (tmp_path / "run").exists()
+
+
+def test_unknown_model_lists_the_known(tmp_path: Path) -> None:
+    code, line = _error(tmp_path / "run", model="gan")
+    assert code == 2
+    assert line.startswith("error: unknown model 'gan'; known: ada_gvae, annealed_vae, ")
+
+
+def test_out_is_no_file(tmp_path: Path) -> None:
+    (tmp_path / "run").write_text("")
+    code, line = _error(tmp_path / "run", "--force")
+    assert code == 2
+    assert "--out: expected a folder" in line

@@ -1,0 +1,97 @@
+"""The perturbation trained against two decoders."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from vaebias.data import ArrayGrid, Factor, FactorGrid
+from vaebias.errors import InputError
+from vaebias.perturb import LearnedPerturbation, PerturbedGrid, learned, load, save, structure
+
+PAIR = [("x", "y")]
+OPTIONS: dict[str, Any] = {"epsilon": 0.4, "noise": 1.0, "frequency": 5.0, "seed": 1}
+
+
+@pytest.fixture(scope="module")
+def trained(small_blobs: FactorGrid) -> LearnedPerturbation:
+    return learned(small_blobs, PAIR, share=0.6, steps=400, **OPTIONS)
+
+
+def test_it_stops_when_the_pair_is_mixed_at_the_share(
+    small_blobs: FactorGrid, trained: LearnedPerturbation
+) -> None:
+    record = json.loads(json.dumps(trained.to_json(), allow_nan=False))
+    assert record["reached"] is True
+    assert record["share_found"] >= 0.6
+    assert record["steps"] < record["steps_allowed"] == 400
+    assert record["steps"] % 100 == 0
+    after = structure(PerturbedGrid(small_blobs, trained))
+    assert structure(small_blobs).mixed_share[0, 1] == 0
+    assert after.mixed_share[0, 1] >= 0.5
+    assert abs(after.signed_coupling[0, 1]) > 0.2
+
+
+def test_the_entangled_encoding_becomes_the_cheaper_one(trained: LearnedPerturbation) -> None:
+    # relative difference of the losses, entangled minus aligned
+    assert trained.losses[-1] < -0.05
+    assert len(trained.losses) == trained.steps // 20
+
+
+def test_it_says_when_the_share_is_not_reached(small_blobs: FactorGrid) -> None:
+    seen: list[int] = []
+    made = learned(
+        small_blobs, PAIR, share=1.0, steps=30, progress=lambda step, *_: seen.append(step)
+    )
+    record = made.to_json()
+    assert record["reached"] is False
+    assert (record["steps"], record["steps_allowed"]) == (30, 30)
+    assert seen == [20, 30]
+
+
+def test_seeds_files_and_global_generators(tmp_path: Path, small_blobs: FactorGrid) -> None:
+    torch.manual_seed(5)
+    state = torch.get_rng_state()
+    first, again, other = (learned(small_blobs, PAIR, steps=3, seed=s) for s in (1, 1, 2))
+    assert torch.equal(torch.get_rng_state(), state)
+    index = np.arange(192)
+    np.testing.assert_array_equal(
+        first.pattern(small_blobs, index), again.pattern(small_blobs, index)
+    )
+    assert not np.array_equal(first.pattern(small_blobs, index), other.pattern(small_blobs, index))
+    assert np.abs(first.pattern(small_blobs, index)).max() <= 1
+    save(tmp_path / "m", first, small_blobs)
+    read = load(tmp_path / "m").perturbation
+    assert read.to_json() == first.to_json()
+    np.testing.assert_array_equal(
+        read.pattern(small_blobs, index), first.pattern(small_blobs, index)
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"pairs": [("x", "nope")]}, "factors among shape, x, y, found 'nope'"),
+        ({"pairs": [("x", "y"), ("y", "x")]}, "each factor in one pair, found 'x' in several"),
+        ({"epsilon": 1.5}, "epsilon: expected a number in"),
+        ({"share": 0}, "share: expected a number in"),
+        ({"noise": 0}, "noise: expected a finite number"),
+        ({"frequency": float("inf")}, "frequency: expected a finite number"),
+        ({"steps": 0}, "steps: expected an integer >= 1"),
+    ],
+)
+def test_bad_input_is_named(plane: Any, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        learned(plane([0.1, 0], [0, 0.1]), **({"pairs": PAIR} | options))
+
+
+def test_a_cyclic_factor_is_refused() -> None:
+    axes = [Factor("hue", np.arange(5), period=5), Factor("x", np.arange(5))]
+    grid = ArrayGrid("ring", axes, np.zeros((25, 1, 4, 4), np.uint8), "rendered")
+    with pytest.raises(InputError, match="factors that are not cyclic, found 'hue'"):
+        learned(grid, [("x", "hue")])

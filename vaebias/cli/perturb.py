@@ -1,0 +1,262 @@
+"""``vaebias perturb``: make the version of a data set whose local components are mixtures."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from vaebias.errors import InputError, RunFailedError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from vaebias.perturb import Perturbation, PerturbedGrid, Verification
+
+POINTS = 4096
+
+
+def perturb(
+    data: Annotated[str, typer.Argument(metavar="DATA", help="Data set, such as dsprites.")],
+    out: Annotated[Path, typer.Option(metavar="F", help="The file to write.")],
+    method: Annotated[str, typer.Option(help="learned, gram, pattern or noise.")] = "gram",
+    epsilon: Annotated[
+        float | None, typer.Option(help="Strength in (0, 1]; the data set's own by default.")
+    ] = None,
+    pairs: Annotated[
+        str | None,
+        typer.Option(metavar="a+b[,c+d]", help="Factors to mix; the data set's own by default."),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of what is drawn; 0 by default.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Training steps of psi.")] = None,
+    margin: Annotated[
+        float | None, typer.Option(help="How far beyond the criterion to go, below 2 (gram).")
+    ] = None,
+    frequency: Annotated[
+        float | None, typer.Option(help="Fineness in the factors, 0 is smooth (learned, gram).")
+    ] = None,
+    form: Annotated[
+        str | None, typer.Option(help="grating, checkerboard, or picture (pattern).")
+    ] = None,
+    turn: Annotated[float | None, typer.Option(help="Turns of the grating (pattern).")] = None,
+    picture: Annotated[
+        Path | None, typer.Option(metavar="F.npy", help="Array [C, H, W] in [-1, 1] (pattern).")
+    ] = None,
+    range_: Annotated[
+        str, typer.Option("--range", help="How images come back into [0, 1]: rescale or clip.")
+    ] = "rescale",
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Check the result; exit with 1 if a check fails.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    html: Annotated[Path | None, typer.Option(metavar="F", help="Write a page to F.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace existing files.")] = False,
+) -> None:
+    """Make a perturbation under which pairs of factors are mixed in the local components.
+
+    Writes a small file; images are changed as they are asked for, factors and order stay.
+    Says at how many points the pairs are mixed, before and after.
+    """
+    from vaebias import data as datasets
+    from vaebias import perturb as perturbations
+    from vaebias.cli.progress import watch_points
+    from vaebias.experiments.files import refuse_to_overwrite
+
+    refuse_to_overwrite(out, force=force, option="--out")
+    if html is not None:
+        refuse_to_overwrite(html, force=force, option="--html")
+        if html.resolve() == out.resolve():
+            raise InputError("--html", "another file than --out", html)
+    if not out.parent.is_dir():
+        raise InputError("--out", "a file in an existing folder", f"{out}, no such folder")
+    if range_ not in perturbations.RANGES:
+        raise InputError("--range", " or ".join(perturbations.RANGES), repr(range_))
+    make = perturbations.PERTURBATIONS[method]
+    grid = datasets.load(data)
+    options = _options(
+        data,
+        method,
+        inspect.signature(make).parameters,
+        {
+            "epsilon": epsilon,
+            "pairs": None if pairs is None else parse_pairs(pairs),
+            "seed": seed,
+            "steps": steps,
+            "margin": margin,
+            "frequency": frequency,
+            "form": form if picture is None else form or "picture",
+            "turn": turn,
+            "picture": None if picture is None else _read(picture),
+        },
+    )
+    started = time.monotonic()
+    with watch_points(f"{method} perturbation", options.get("steps", 1)) as progress:
+        if "progress" in inspect.signature(make).parameters:
+            options["progress"] = lambda done, total, *_: progress(done, total)
+        made = make(grid, **options)
+    seconds = time.monotonic() - started
+    modified = perturbations.PerturbedGrid(grid, made, range=range_)
+    original = perturbations.PerturbedGrid(grid, None, made.epsilon, range=range_)
+    found = _verify(original, modified) if verify else None
+    shares = _shares(original, modified, found)
+    perturbations.save(out, made, grid, range=range_)
+    if html is not None:
+        from vaebias.report import page
+        from vaebias.report.perturb import perturb_page
+
+        page.write(html, perturb_page(original, modified, found), force=force, option="--html")
+    if as_json:
+        document = {
+            "data": {"name": grid.name, "source": grid.source, "provenance": grid.provenance},
+            "perturbation": made.to_json(),
+            "range": range_,
+            "out": str(out),
+            "seconds": seconds,
+            "mixed_share": shares,
+            "verification": None if found is None else found.to_json(),
+        }
+        typer.echo(json.dumps(document, allow_nan=False))
+    else:
+        _show(made, shares, found, out, html, seconds)
+    if found is not None and not found.passed:
+        failed = "; ".join(f"{check.name}: {check.found}" for check in found.failed)
+        raise RunFailedError(f"{out} was written, but does not pass: {failed}")
+
+
+def parse_pairs(text: str) -> tuple[tuple[str, str], ...]:
+    """Read ``a+b`` or ``a+b,c+d``.
+
+    Raises
+    ------
+    InputError
+        Anything else.
+    """
+    pairs = [tuple(name.strip() for name in pair.split("+")) for pair in text.split(",")]
+    if any(len(pair) != 2 or not all(pair) for pair in pairs):
+        raise InputError("--pairs", "pairs such as posX+posY or a+b,c+d", repr(text))
+    return tuple((pair[0], pair[1]) for pair in pairs)
+
+
+def _options(data: str, method: str, known: Any, given: dict[str, Any]) -> dict[str, Any]:
+    """Return what was given, over what the data set has by default for this method."""
+    from vaebias.perturb import DEFAULTS
+
+    options = {name: value for name, value in given.items() if value is not None}
+    for name in options:
+        # a control made like the others may be told of the same pairs
+        if name not in known and name != "pairs":
+            raise InputError(f"--{name}", f"no such option for the method {method!r}", "one")
+    default = DEFAULTS.get(data)
+    if default is not None:
+        own = {
+            "epsilon": default.epsilon,
+            "pairs": default.pairs,
+            **default.options.get(method, {}),
+        }
+        options = own | options
+    options = {name: value for name, value in options.items() if name in known}
+    if "pairs" in known and "pairs" not in options:
+        raise InputError("--pairs", f"pairs of factors: {data} has none by default", "none")
+    if "epsilon" not in options:
+        raise InputError("--epsilon", f"a strength: {data} has none by default", "none")
+    return options
+
+
+def _read(path: Path) -> NDArray[np.generic]:
+    import numpy as np
+
+    try:
+        array = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError("--picture", "an array saved by numpy.save", f"{path}: {error}") from error
+    if not isinstance(array, np.ndarray):
+        raise InputError("--picture", "one array", f"{path}, which holds several")
+    return array
+
+
+def _verify(original: PerturbedGrid, modified: PerturbedGrid) -> Verification:
+    from vaebias.cli.progress import watch_points
+    from vaebias.perturb import verify
+
+    with watch_points("verification", 1) as progress:
+        return verify(original, modified, progress=lambda what, done, total: progress(done, total))
+
+
+def _shares(
+    original: PerturbedGrid, modified: PerturbedGrid, found: Verification | None
+) -> dict[str, dict[str, float]]:
+    """Share of points at which each pair is mixed, and the coupling with its sign."""
+    from vaebias.perturb import structure
+
+    pairs = getattr(modified.perturbation, "pairs", ())
+    if not pairs:
+        return {}
+    if found is None:
+        before, after = (structure(grid, POINTS) for grid in (original, modified))
+    else:
+        before, after = found.before, found.after
+    shares = {}
+    for a, b in pairs:
+        at = before.names.index(a), before.names.index(b)
+        shares[f"{a}+{b}"] = {
+            "before": float(before.mixed_share[at]),
+            "after": float(after.mixed_share[at]),
+            "signed_coupling_before": float(before.signed_coupling[at]),
+            "signed_coupling_after": float(after.signed_coupling[at]),
+        }
+    return shares
+
+
+def _show(
+    made: Perturbation,
+    shares: dict[str, dict[str, float]],
+    found: Verification | None,
+    out: Path,
+    html: Path | None,
+    seconds: float,
+) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from vaebias.experiments.tables import number
+
+    console = Console()
+    console.print(f"{made.name}, epsilon {made.epsilon:g}: {seconds:.1f} s", highlight=False)
+    if made.to_json().get("reached") is False:
+        wanted = made.to_json()["share_wanted"]
+        console.print(
+            f"The criterion does not hold at {100 * wanted:g} % of the points: stopped after all "
+            f"steps",
+            highlight=False,
+            soft_wrap=True,
+        )
+    for pair, one in shares.items():
+        console.print(
+            f"{pair}: mixed at {100 * one['before']:.1f} % of the points before, "
+            f"{100 * one['after']:.1f} % after; coupling with its sign "
+            f"{number(one['signed_coupling_after'])}",
+            highlight=False,
+            soft_wrap=True,
+        )
+    if found is not None:
+        table = Table("check", "", "found")
+        for check in found.checks:
+            mark = "[green]ok[/]" if check.passed else "[bold red]FAILED[/]"
+            table.add_row(check.name, mark, check.found)
+        console.print(table)
+        before, after = found.pixel_variance
+        ratio = f"{after / before:.2f}" if before > 0 else "–"
+        ssim = "not computed (no scikit-image)" if found.ssim is None else number(found.ssim)
+        console.print(
+            f"PSNR {found.psnr:.1f} dB, SSIM {ssim}, pixel variance times {ratio}",
+            highlight=False,
+            soft_wrap=True,
+        )
+    console.print(f"File: {out}", highlight=False, soft_wrap=True)
+    if html is not None:
+        console.print(f"Page: {html}", highlight=False, soft_wrap=True)

@@ -1,0 +1,80 @@
+"""Ada-GVAE: pairs that share all latents but those that changed."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from vaebias.errors import InputError
+from vaebias.models.objective import MODELS, Pairing, Step
+from vaebias.models.vae import VAE, ReconstructionConfig
+
+__all__ = ["AdaGVAE", "AdaGVAEConfig"]
+
+
+@dataclass(frozen=True)
+class AdaGVAEConfig(ReconstructionConfig):
+    """Settings of the Ada-GVAE.
+
+    Attributes
+    ----------
+    beta
+        Weight of the KL.
+    average
+        Of shared latents: ``"gvae"`` averages means and variances, ``"mlvae"`` multiplies the
+        densities (the adaptive ML-VAE).
+    """
+
+    beta: float = 1.0
+    average: Literal["gvae", "mlvae"] = "gvae"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.beta >= 0:
+            raise InputError("beta", "a number not below 0", self.beta)
+        if self.average not in ("gvae", "mlvae"):
+            raise InputError("average", "gvae or mlvae", repr(self.average))
+
+
+@MODELS.register("ada_gvae")
+class AdaGVAE(VAE):
+    """Ada-GVAE (Locatello et al. 2020): the beta-VAE of pairs, shared latents averaged.
+
+    Latents whose KL between the two posteriors of a pair lies below the middle of the pair's
+    range are shared. Encoding an image alone averages nothing.
+    """
+
+    settings: ClassVar[type[AdaGVAEConfig]] = AdaGVAEConfig
+    config: AdaGVAEConfig
+    pairs = True
+    pairing: ClassVar[Pairing] = "uniform"
+
+    def kl_weight(self, step: Step) -> float:
+        """Return beta."""
+        return self.config.beta
+
+    def moments(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the moments of both frames after the averaging."""
+        mu, logvar = super().moments(images)
+        pairs, of_pairs = mu.unflatten(0, (2, -1)), logvar.unflatten(0, (2, -1))  # [2, B, d]
+        with torch.no_grad():  # KL(q_1 || q_2) per latent, up to a factor 1/2
+            change = of_pairs[0] - of_pairs[1]
+            distance = (pairs[0] - pairs[1]).square() * (-of_pairs[1]).exp()
+            divergence = distance + change.expm1() - change
+            low, high = divergence.aminmax(dim=1, keepdim=True)
+            shared = divergence < (low + high) / 2  # [B, d]
+        if self.config.average == "gvae":
+            mean = pairs.mean(0)
+            log_variance = of_pairs.logsumexp(0) - math.log(2)
+        else:
+            weight = (-of_pairs).softmax(0)
+            mean = (weight * pairs).sum(0)
+            log_variance = -(-of_pairs).logsumexp(0)
+        return (
+            torch.where(shared, mean, pairs).flatten(0, 1),
+            torch.where(shared, log_variance, of_pairs).flatten(0, 1),
+        )

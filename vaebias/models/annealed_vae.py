@@ -1,0 +1,61 @@
+"""AnnealedVAE: the KL held at a capacity that grows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from vaebias.errors import InputError
+from vaebias.models.objective import MODELS, Step
+from vaebias.models.vae import VAE, Posterior, ReconstructionConfig
+
+__all__ = ["AnnealedVAE", "AnnealedVAEConfig"]
+
+
+@dataclass(frozen=True)
+class AnnealedVAEConfig(ReconstructionConfig):
+    """Settings of the AnnealedVAE; the defaults are those of Locatello et al. 2019.
+
+    Attributes
+    ----------
+    gamma
+        Weight of the distance between KL and capacity.
+    capacity
+        Capacity at which the growth ends, in nats.
+    threshold
+        Steps over which it grows linearly from 0.
+    """
+
+    gamma: float = 1000.0
+    capacity: float = 25.0
+    threshold: int = 100_000
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, value in {"gamma": self.gamma, "capacity": self.capacity}.items():
+            if not value >= 0:
+                raise InputError(name, "a number not below 0", value)
+        if self.threshold < 0:
+            raise InputError("threshold", "a number of steps, not below 0", self.threshold)
+
+
+@MODELS.register("annealed_vae")
+class AnnealedVAE(VAE):
+    """AnnealedVAE (Burgess et al. 2018): reconstruction + gamma abs(KL - C)."""
+
+    settings: ClassVar[type[AnnealedVAEConfig]] = AnnealedVAEConfig
+    config: AnnealedVAEConfig
+
+    def kl_weight(self, step: Step) -> float:
+        """Return 0: the KL enters only by its distance from the capacity."""
+        return 0.0
+
+    def regulariser(self, posterior: Posterior, step: Step) -> Tensor:
+        """Return the weighted distance of the mean KL of the batch from the capacity."""
+        reached = 1.0
+        if step.number < self.config.threshold:
+            reached = step.number / self.config.threshold
+        kl = posterior.kl.sum(1).mean()
+        return self.config.gamma * (kl - self.config.capacity * reached).abs()

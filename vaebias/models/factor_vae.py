@@ -1,0 +1,92 @@
+"""FactorVAE: the total correlation as a discriminator sees it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from vaebias.errors import InputError
+from vaebias.models.objective import MODELS, Adversary, Step
+from vaebias.models.vae import VAE, Posterior, ReconstructionConfig
+
+__all__ = ["FactorVAE", "FactorVAEConfig"]
+
+SLOPE = 0.2
+PERMUTATION = 1
+"""Keeps the permutations apart from the batches, which are drawn from seed and number alone."""
+
+
+@dataclass(frozen=True)
+class FactorVAEConfig(ReconstructionConfig):
+    """Settings of the FactorVAE.
+
+    Attributes
+    ----------
+    gamma
+        Weight of the total correlation.
+    layers, width
+        Hidden layers of the discriminator and units of each.
+    adversary_rate
+        Learning rate of the discriminator.
+    """
+
+    gamma: float = 10.0
+    layers: int = 6
+    width: int = 1000
+    adversary_rate: float = 1e-4
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.gamma >= 0:
+            raise InputError("gamma", "a number not below 0", self.gamma)
+        for name, value in {"layers": self.layers, "width": self.width}.items():
+            if value < 1:
+                raise InputError(name, "at least 1", value)
+        if not 0 < self.adversary_rate < math.inf:
+            raise InputError("adversary_rate", "a positive number", self.adversary_rate)
+
+
+@MODELS.register("factor_vae")
+class FactorVAE(VAE):
+    """FactorVAE (Kim & Mnih 2018): reconstruction + KL + gamma mean(D_0(z) - D_1(z)).
+
+    The discriminator's logits D tell samples of the posteriors (0) from the same samples with
+    each latent permuted over the batch (1); it is trained beside, on the same batch, as in
+    disentanglement_lib (the paper permutes a second one).
+    """
+
+    settings: ClassVar[type[FactorVAEConfig]] = FactorVAEConfig
+    config: FactorVAEConfig
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        layers: list[nn.Module] = []
+        for a, b in pairwise([self.latents] + [self.config.width] * self.config.layers):
+            layers += [nn.Linear(a, b), nn.LeakyReLU(SLOPE)]
+        self.discriminator = nn.Sequential(*layers, nn.Linear(self.config.width, 2))
+
+    def adversary(self) -> Adversary:
+        """Return the discriminator, and the Adam of the paper."""
+        return Adversary(self.discriminator, self.config.adversary_rate, (0.5, 0.9))
+
+    def regulariser(self, posterior: Posterior, step: Step) -> Tensor:
+        """Return gamma times the discriminator's estimate of the total correlation."""
+        joint, product = self.discriminator(posterior.z).unbind(1)
+        estimate: Tensor = (joint - product).mean()
+        return self.config.gamma * estimate
+
+    def adversary_loss(self, posterior: Posterior, step: Step) -> Tensor:
+        """Return the discriminator's cross entropy, in nats, the mean of both halves."""
+        z = posterior.z.detach()
+        rng = np.random.default_rng([step.seed, step.number, PERMUTATION])
+        order = torch.from_numpy(rng.random(z.shape).argsort(0)).to(z.device)
+        real, permuted = self.discriminator(torch.cat([z, z.gather(0, order)])).chunk(2)
+        log_joint, log_product = real.log_softmax(1)[:, 0], permuted.log_softmax(1)[:, 1]
+        likelihood: Tensor = log_joint.mean() + log_product.mean()
+        return -likelihood / 2

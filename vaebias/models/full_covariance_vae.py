@@ -1,0 +1,96 @@
+"""The VAE whose posteriors may be correlated: the control without a preferred basis."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from vaebias import ops
+from vaebias.errors import InputError
+from vaebias.models.objective import MODELS, Batch, Loss, Step, pixels, single
+from vaebias.models.vae import VAE, ReconstructionConfig
+
+__all__ = ["FullCovarianceVAE", "FullCovarianceVAEConfig"]
+
+
+@dataclass(frozen=True)
+class FullCovarianceVAEConfig(ReconstructionConfig):
+    """Settings of the full-covariance VAE.
+
+    Attributes
+    ----------
+    beta
+        Weight of the KL.
+    """
+
+    beta: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.beta >= 0:
+            raise InputError("beta", "a number not below 0", self.beta)
+
+
+@MODELS.register("full_covariance_vae")
+class FullCovarianceVAE(VAE):
+    """VAE with q(z|x) = N(mu, L L^T), L lower triangular: reconstruction + beta KL.
+
+    The KL, ``(|L|^2 + |mu|^2 - d)/2 - sum_i log L_ii``, does not change where latent space is
+    rotated; what makes VAEs disentangle, that posteriors lie along the axes (Rolinek et al.
+    2019), is gone. The encoder puts out mu, then d x d numbers: L below the diagonal, log L_ii^2
+    on it, nothing above. ``encode`` returns the logarithms of the marginal variances.
+    """
+
+    settings: ClassVar[type[FullCovarianceVAEConfig]] = FullCovarianceVAEConfig
+    config: FullCovarianceVAEConfig
+
+    def outputs(self) -> int:
+        """Return 1 + d: the mean and the rows of L."""
+        return 1 + self.latents
+
+    def cholesky(
+        self,
+        x: Tensor,  # [B, C, H, W] float in [0, 1] or uint8
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return ``mu [B, d]``, ``log L_ii^2 [B, d]``, and L less its diagonal ``[B, d, d]``."""
+        heads = self.encoder(pixels(x)).unflatten(1, (1 + self.latents, self.latents))
+        return heads[:, 0], heads[:, 1:].diagonal(dim1=1, dim2=2), heads[:, 1:].tril(-1)
+
+    def encode(
+        self,
+        x: Tensor,  # [B, C, H, W] float in [0, 1] or uint8
+    ) -> tuple[Tensor, Tensor]:
+        """Return means and logarithms of marginal variances, each ``[B, d]``."""
+        mu, diagonal, below = self.cholesky(x)
+        return mu, (diagonal.exp() + below.square().sum(2)).log()
+
+    def kl_weight(self, step: Step) -> float:
+        """Return beta."""
+        return self.config.beta
+
+    def loss(self, batch: Batch, step: Step) -> Loss:
+        """Return reconstruction + beta KL, with the KL in closed form."""
+        images = single(batch)
+        mu, diagonal, below = self.cholesky(images)
+        zero = torch.zeros_like(mu)
+        noise, _ = ops.sample_and_kl(zero, zero, step.seed, step.number)
+        z = mu + (diagonal / 2).exp() * noise + (below @ noise[..., None]).squeeze(2)
+        # the KL of independent latents of variances L_ii^2, and what the rest of L adds to it
+        total, reconstruction, kl = ops.elbo(
+            self.decode(z),
+            images,
+            mu,
+            diagonal,
+            self.kl_weight(step),
+            likelihood=self.config.likelihood,
+            scale=self.config.scale,
+        )
+        rest = below.square().sum((1, 2)).mean() / 2
+        parts = {
+            "reconstruction": reconstruction.detach().mean(),
+            "kl": kl.detach().sum(1).mean() + rest.detach(),
+        }
+        return Loss(total + self.kl_weight(step) * rest, parts)

@@ -1,0 +1,221 @@
+"""Perturbations in closed form: a fixed picture, or a moving one, that follows sums of factors."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vaebias.data.grid import FactorGrid, Index
+from vaebias.errors import InputError
+from vaebias.perturb.pairs import Pairs, check_pairs, check_tangents
+from vaebias.perturb.perturbation import KINDS, PERTURBATIONS, Perturbation, check_epsilon
+
+__all__ = ["FORMS", "PatternPerturbation", "pattern"]
+
+Floats = NDArray[np.float32]
+
+FORMS = ("checkerboard", "grating", "picture")
+
+
+@KINDS.register("pattern")
+@dataclass(frozen=True, eq=False)
+class PatternPerturbation(Perturbation):
+    """A pattern of a fixed form, driven by u = (a + b) / 2 for each pair, a and b in [-1, 1].
+
+    Attributes
+    ----------
+    epsilon, pairs, form, turn, cycles
+        As given to :func:`pattern`.
+    sizes
+        Numbers of levels of the two factors of each pair.
+    picture
+        [C, H, W] in [-1, 1], for the form "picture".
+    """
+
+    name: ClassVar[str] = "pattern"
+    epsilon: float
+    pairs: Pairs
+    form: str
+    turn: float
+    cycles: float
+    sizes: tuple[tuple[int, int], ...]
+    picture: Floats | None
+
+    def pattern(
+        self,
+        grid: FactorGrid,
+        index: Index,  # [n]
+    ) -> Floats:  # [n, C, H, W]
+        """Mean of the pairs' patterns at these points.
+
+        Raises
+        ------
+        InputError
+            Where the grid lacks a factor of the pairs, or has it with another size.
+        """
+        levels = grid.factors(index)
+        m = np.zeros((len(index), *grid.image_shape))
+        for number, (pair, sizes) in enumerate(zip(self.pairs, self.sizes, strict=True)):
+            u = np.zeros(len(index))
+            for name, size in zip(pair, sizes, strict=True):
+                if name not in grid.names or grid.sizes[grid.names.index(name)] != size:
+                    found = f"{grid.names} of sizes {grid.sizes}"
+                    raise InputError("grid", f"a factor {name!r} of {size} levels", found)
+                u += (2 * levels[:, grid.names.index(name)] / (size - 1) - 1) / 2
+            m += self._driven(u[:, None, None, None], number, grid.image_shape)
+        return (m / len(self.pairs)).astype(np.float32)
+
+    def _driven(
+        self, u: NDArray[np.float64], number: int, image_shape: tuple[int, int, int]
+    ) -> NDArray[np.float64]:
+        if self.form == "picture":
+            return u * np.asarray(self.picture, np.float64)
+        if self.form == "checkerboard":
+            return u * _checkerboard(image_shape, 2**number)
+        return _grating(u * self.turn * 2 * math.pi, image_shape, self.cycles, number)
+
+    def to_json(self) -> dict[str, Any]:
+        """Arguments, and the sizes of the factors that drive it."""
+        return {
+            "name": self.name,
+            "epsilon": self.epsilon,
+            "pairs": [list(pair) for pair in self.pairs],
+            "form": self.form,
+            "turn": self.turn,
+            "cycles": self.cycles,
+            "sizes": [list(sizes) for sizes in self.sizes],
+        }
+
+    def tensors(self) -> dict[str, NDArray[Any]]:
+        """The picture, where there is one."""
+        return {} if self.picture is None else {"picture": self.picture}
+
+    @classmethod
+    def restore(
+        cls,
+        record: Mapping[str, Any],
+        tensors: Mapping[str, NDArray[Any]],
+        names: Sequence[str],
+    ) -> PatternPerturbation:
+        """Undo :meth:`to_json` and :meth:`tensors`."""
+        form = str(record["form"])
+        if form not in FORMS or (form == "picture") != ("picture" in tensors):
+            raise ValueError(f"form {form!r} with {sorted(tensors)}")
+        return cls(
+            epsilon=check_epsilon(record["epsilon"]),
+            pairs=tuple((str(a), str(b)) for a, b in record["pairs"]),
+            form=form,
+            turn=float(record["turn"]),
+            cycles=float(record["cycles"]),
+            sizes=tuple((int(a), int(b)) for a, b in record["sizes"]),
+            picture=tensors.get("picture"),
+        )
+
+
+@PERTURBATIONS.register("pattern")
+def pattern(
+    grid: FactorGrid,
+    pairs: Sequence[tuple[str, str]],
+    epsilon: float = 0.2,
+    form: str = "grating",
+    turn: float = 0.5,
+    cycles: float = 6,
+    picture: NDArray[Any] | None = None,
+) -> PatternPerturbation:
+    """Make a pattern that follows the sum of each pair's factors, without any training.
+
+    For each pair, u = (a + b) / 2 with both factors scaled to [-1, 1]; several pairs share
+    the strength evenly.
+
+    Parameters
+    ----------
+    grid
+        The grid to perturb.
+    pairs
+        Names of factors to mix two by two. Cyclic ones are refused: u would jump at the seam.
+    epsilon
+        Strength in (0, 1].
+    form
+        ``"grating"``: sin(2 pi (cycles x + turn u)), x from 0 to 1 across the image, down it for
+        every second pair: it moves as u grows. ``"checkerboard"``: u times squares of one pixel,
+        of 2, 4, ... for further pairs. ``"picture"``: u times ``picture``.
+    turn
+        Turns of the grating's phase from u = 0 to u = 1, half as many as over the whole grid.
+        More turns, more variance a level; beyond a quarter of a turn a level it falls again.
+    cycles
+        Of the grating across the image.
+    picture
+        [C, H, W] in [-1, 1].
+
+    Returns
+    -------
+    PatternPerturbation
+        Give it to ``PerturbedGrid``.
+
+    Raises
+    ------
+    InputError
+        Before any work: what :func:`gram` refuses of epsilon and pairs, a cyclic factor,
+        an unknown form, turns or cycles that are not positive, a picture of another shape or
+        beyond [-1, 1], or one given to another form.
+    """
+    strength = check_epsilon(epsilon)
+    chosen = check_pairs(grid, pairs)
+    for name in (name for pair in chosen for name in pair):
+        if grid.cyclic[grid.names.index(name)]:
+            raise InputError("pairs", "factors that are not cyclic", f"{name!r}, which is")
+    if form not in FORMS:
+        raise InputError("form", f"one of {', '.join(FORMS)}", repr(form))
+    for label, value in (("turn", turn), ("cycles", cycles)):
+        if not 0 < value < math.inf:
+            raise InputError(label, "a number > 0", value)
+    check_tangents(grid, chosen)
+    size = dict(zip(grid.names, grid.sizes, strict=True))
+    return PatternPerturbation(
+        strength,
+        chosen,
+        form,
+        float(turn),
+        float(cycles),
+        tuple((size[a], size[b]) for a, b in chosen),
+        _check_picture(picture, form, grid.image_shape),
+    )
+
+
+def _check_picture(
+    picture: NDArray[Any] | None, form: str, image_shape: tuple[int, int, int]
+) -> Floats | None:
+    if (picture is not None) != (form == "picture"):
+        raise InputError("picture", "a picture for the form 'picture', and only for it", form)
+    if picture is None:
+        return None
+    given = np.asarray(picture)
+    if given.shape != image_shape or not np.issubdtype(given.dtype, np.floating):
+        found = f"{given.dtype} of shape {given.shape}"
+        raise InputError("picture", f"floating numbers of shape {image_shape}", found)
+    if not np.abs(given).max() <= 1:  # true for NaN
+        raise InputError("picture", "numbers in [-1, 1]", f"up to {np.abs(given).max():.3g}")
+    return given.astype(np.float32)
+
+
+def _checkerboard(image_shape: tuple[int, int, int], side: int) -> NDArray[np.float64]:
+    down, across = np.indices(image_shape[1:])
+    return np.asarray(1.0 - 2 * ((down // side + across // side) % 2))
+
+
+def _grating(
+    phase: NDArray[np.float64],  # [n, 1, 1, 1]
+    image_shape: tuple[int, int, int],
+    cycles: float,
+    number: int,
+) -> NDArray[np.float64]:
+    height, width = image_shape[1:]
+    down, across = np.indices((height, width))
+    x = (across + 0.5) / width if number % 2 == 0 else (down + 0.5) / height
+    # further pairs along the same direction get their own number of cycles
+    return np.asarray(np.sin(2 * math.pi * cycles * 2 ** (number // 2) * x + phase))

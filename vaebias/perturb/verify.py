@@ -1,0 +1,275 @@
+"""Whether a perturbed grid is what it should be: mild, the same factors, another structure."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vaebias.data.grid import FactorGrid, Index
+from vaebias.errors import InputError
+from vaebias.perturb.pairs import check_integer
+from vaebias.perturb.perturbation import PerturbedGrid
+from vaebias.perturb.readout import readout_accuracy
+from vaebias.perturb.structure import Structure, structure
+
+__all__ = ["Check", "Verification", "verify"]
+
+LOST = 0.05
+"""So much accuracy of the read-out may be lost: three standard errors of 1,000 test images."""
+TESTED = 1024
+_ROWS = 256
+_SSIM_IMAGES = 256
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that has to hold, whether it does, and the numbers behind it."""
+
+    name: str
+    passed: bool
+    found: str
+
+
+@dataclass(frozen=True, eq=False)
+class Verification:
+    """What :func:`verify` found.
+
+    Attributes
+    ----------
+    checks
+        What has to hold.
+    epsilon, sup_norm
+        The bound on the change, and the largest change found, in units of the pixel range.
+    images
+        Number of images that were compared.
+    pixel_variance
+        Mean over pixels of the variance over images, before and after.
+    psnr
+        Peak signal-to-noise ratio of the change, in dB; infinite where nothing changed.
+    ssim
+        Mean structural similarity; None without scikit-image.
+    accuracy
+        Of the supervised read-out, for each factor: before and after.
+    before, after
+        The structures.
+    """
+
+    checks: tuple[Check, ...]
+    epsilon: float
+    sup_norm: float
+    images: int
+    pixel_variance: tuple[float, float]
+    psnr: float
+    ssim: float | None
+    accuracy: dict[str, tuple[float, float]]
+    before: Structure
+    after: Structure
+
+    @property
+    def passed(self) -> bool:
+        """Whether every check holds."""
+        return all(check.passed for check in self.checks)
+
+    @property
+    def failed(self) -> tuple[Check, ...]:
+        """The checks that do not hold."""
+        return tuple(check for check in self.checks if not check.passed)
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything as JSON types; an infinite PSNR and a missing SSIM are null."""
+        before, after = self.pixel_variance
+        return {
+            "passed": self.passed,
+            "checks": [asdict(check) for check in self.checks],
+            "epsilon": self.epsilon,
+            "sup_norm": self.sup_norm,
+            "images": self.images,
+            "pixel_variance": {
+                "before": before,
+                "after": after,
+                "ratio": after / before if before > 0 else None,
+            },
+            "psnr": self.psnr if math.isfinite(self.psnr) else None,
+            "ssim": self.ssim,
+            "accuracy": {
+                name: {"before": before, "after": after}
+                for name, (before, after) in self.accuracy.items()
+            },
+            "structure": {"before": self.before.to_json(), "after": self.after.to_json()},
+        }
+
+
+def verify(
+    original: FactorGrid,
+    modified: PerturbedGrid,
+    *,
+    share: float = 0.9,
+    sample: int = 4096,
+    steps: int = 2500,
+    seed: int = 0,
+    progress: Callable[[str, int, int], None] | None = None,
+) -> Verification:
+    """Check a perturbed grid against its original.
+
+    1. ``sup-norm``: no pixel changes by more than epsilon;
+    2. ``labels``: the factors, their values and the factors of each index are the same;
+    3. ``structure``, for a perturbation of pairs: each is mixed, with one sign of G_ab, at no
+       less than ``share`` of the points;
+    4. ``read-out``: from each factor's levels a supervised network loses no more than .05
+       accuracy; see `readout_accuracy`.
+
+    Parameters
+    ----------
+    original
+        As it came, or as a `PerturbedGrid` without perturbation.
+    modified
+        The same with a perturbation.
+    share
+        Of the points, in (0, 1].
+    sample
+        Images compared and points of the structure; all where the grid has fewer.
+    steps, seed
+        Of the read-out, which learns from all points but 1,024 (a quarter of small grids); the
+        seed is that of the sample too.
+    progress
+        Called as ``progress(what, done, total)``.
+
+    Raises
+    ------
+    InputError
+        Images of different shapes, a share outside (0, 1], a sample below 8.
+    """
+    if original.image_shape != modified.image_shape:
+        raise InputError("modified", f"images of {original.image_shape}", modified.image_shape)
+    if not 0 < share <= 1:
+        raise InputError("share", "a number in (0, 1]", share)
+    sample = check_integer("sample", sample, 8)
+    seed = check_integer("seed", seed, 0)
+    if isinstance(original, PerturbedGrid):
+        treated = original
+    else:
+        treated = PerturbedGrid(original, None, modified.epsilon, range=modified.range)
+    labels = _labels(treated, modified)
+    if not labels.passed:  # then there is nothing to compare index by index
+        raise InputError("modified", "the factors of the original", labels.found)
+
+    def tell(what: str) -> Callable[[int, int], None]:
+        return lambda done, total: None if progress is None else progress(what, done, total)
+
+    rng = np.random.default_rng(seed)
+    everything = rng.permutation(len(treated)).astype(np.int64)
+    index = everything[:sample]
+    change = _compare(treated, modified, np.sort(index), tell("images"))
+    before = structure(treated, sample, seed, progress=tell("structure before"))
+    after = structure(modified, sample, seed, progress=tell("structure after"))
+    test, train = np.split(everything, [min(TESTED, len(everything) // 4)])
+    accuracy = [
+        readout_accuracy(grid, train, test, steps=steps, seed=seed, progress=tell(what))
+        for grid, what in ((treated, "read-out before"), (modified, "read-out after"))
+    ]
+    both = {name: (accuracy[0][name], accuracy[1][name]) for name in treated.names}
+    pairs = getattr(modified.perturbation, "pairs", ())
+    checks = [_sup_norm(change.sup_norm, modified.epsilon), labels]
+    if pairs:
+        checks.append(_structure(after, pairs, share))
+    checks.append(_readout(both))
+    return Verification(
+        checks=tuple(checks),
+        epsilon=modified.epsilon,
+        sup_norm=change.sup_norm,
+        images=len(index),
+        pixel_variance=change.pixel_variance,
+        psnr=-10 * math.log10(change.error) if change.error > 0 else math.inf,
+        ssim=_ssim(treated, modified, index[:_SSIM_IMAGES]),
+        accuracy=both,
+        before=before,
+        after=after,
+    )
+
+
+@dataclass(frozen=True)
+class _Change:
+    sup_norm: float
+    error: float  # mean square
+    pixel_variance: tuple[float, float]
+
+
+def _compare(
+    treated: PerturbedGrid, modified: PerturbedGrid, index: Index, tell: Callable[[int, int], None]
+) -> _Change:
+    # rescaling has divided differences by so much
+    scale = 1 + 2 * modified.epsilon if modified.range == "rescale" else 1.0
+    largest, squares = 0.0, 0.0
+    moments = np.zeros((2, 2, *treated.image_shape))  # before, after; sum, sum of squares
+    for start in range(0, len(index), _ROWS):
+        part = index[start : start + _ROWS]
+        x, y = treated.images(part).astype(np.float64), modified.images(part).astype(np.float64)
+        change = scale * (y - x)
+        largest = max(largest, float(np.abs(change).max()))
+        squares += float(np.square(change).sum())
+        for row, images in enumerate((x, y)):
+            moments[row, 0] += images.sum(0)
+            moments[row, 1] += np.square(images).sum(0)
+        tell(min(start + _ROWS, len(index)), len(index))
+    mean = moments / len(index)
+    variance = (mean[:, 1] - mean[:, 0] ** 2).clip(0).mean((1, 2, 3))
+    error = squares / (len(index) * math.prod(treated.image_shape))
+    return _Change(largest, error, (float(variance[0]), float(variance[1])))
+
+
+def _sup_norm(found: float, epsilon: float) -> Check:
+    # float32 images: each of three steps rounds in the last bit
+    said = f"{found:.4f} at most, epsilon {epsilon:g}"
+    return Check("sup-norm", found <= epsilon + 2e-6, said)
+
+
+def _labels(before: FactorGrid, after: FactorGrid) -> Check:
+    for name in ("names", "sizes", "periods", "ordinal"):
+        first, second = getattr(before, name), getattr(after, name)
+        if first != second:
+            return Check("labels", False, f"{name} {second} instead of {first}")
+    for name, x, y in zip(before.names, before.values, after.values, strict=True):
+        if not np.array_equal(x, y):
+            return Check("labels", False, f"other values of {name!r}")
+    index = np.arange(0, len(before), max(1, len(before) // 4096))
+    same = np.array_equal(before.factors(index), after.factors(index))
+    return Check("labels", same, "the same factors, values and order" if same else "another order")
+
+
+def _structure(after: Structure, pairs: Sequence[tuple[str, str]], share: float) -> Check:
+    found = {}
+    for a, b in pairs:
+        i, j = after.names.index(a), after.names.index(b)
+        cross = after.grams[:, i, j]
+        gap: NDArray[Any] = np.abs(after.grams[:, i, i] - after.grams[:, j, j])
+        found[f"{a}+{b}"] = max(float((2 * sign * cross > gap).mean()) for sign in (1, -1))
+    said = ", ".join(f"{pair} at {100 * value:.1f} %" for pair, value in found.items())
+    return Check(
+        "structure",
+        all(value >= share for value in found.values()),
+        f"mixed with one sign: {said} of the points, {100 * share:g} % wanted",
+    )
+
+
+def _readout(accuracy: dict[str, tuple[float, float]]) -> Check:
+    lost = [name for name, (before, after) in accuracy.items() if after < before - LOST]
+    said = ", ".join(f"{name} {b:.3f} → {a:.3f}" for name, (b, a) in accuracy.items())
+    return Check("read-out", not lost, said)
+
+
+def _ssim(before: FactorGrid, after: FactorGrid, index: Index) -> float | None:
+    if importlib.util.find_spec("skimage") is None or min(before.image_shape[1:]) < 7:
+        return None
+    similarity = importlib.import_module("skimage.metrics").structural_similarity
+    values = [
+        similarity(x, y, data_range=1.0, channel_axis=0)
+        for x, y in zip(before.images(index), after.images(index), strict=True)
+    ]
+    return float(np.mean(values))
