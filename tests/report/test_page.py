@@ -91,6 +91,17 @@ def test_same_name_twice_is_told_apart_by_path(
     assert "elsewhere/&lt;b&gt;model" in html
 
 
+def test_long_paths_leave_the_charts_their_axes(
+    diagnosed: tuple[Diagnosed, data.FactorGrid],
+) -> None:
+    one, grid = diagnosed
+    deep = Path("/".join(["a-folder-with-a-long-name"] * 12))
+    found = [one._replace(path=deep / place / "model.safetensors") for place in ("one", "two")]
+    html = align_page(found, grid, 8, 0)
+    for each in found:
+        assert str(each.path) in html
+
+
 def test_text_is_escaped_and_pictures_stand_as_they_are() -> None:
     table = HtmlTable((HOSTILE,), ((HOSTILE,),))
     html = render(

@@ -73,14 +73,26 @@ def align_page(found: Sequence[Diagnosed], grid: FactorGrid, samples: int, seed:
     )
 
 
+LABEL = 28
+"""Characters of a name that leave a chart room for its axes."""
+
+
 def _names(found: Sequence[Diagnosed]) -> list[str]:
     """What to call each: the folder or file name where these differ, else the whole path."""
     short = [one.path.name if one.path.is_dir() else one.path.stem for one in found]
     return short if len(set(short)) == len(short) else [str(one.path) for one in found]
 
 
+def _labels(names: Sequence[str]) -> list[str]:
+    """The names as a chart's margin holds them: the ends of long ones, numbered where alike."""
+    short = [name if len(name) <= LABEL else "…" + name[1 - LABEL :] for name in names]
+    if len(set(short)) == len(short):
+        return short
+    return [f"{number}: {name}" for number, name in enumerate(short, 1)]
+
+
 def _overview(names: Sequence[str], found: Sequence[Diagnosed]) -> dict[str, Picture]:
-    diagnoses = dict(zip(names, (one.diagnosis for one in found), strict=True))
+    diagnoses = dict(zip(_labels(names), (one.diagnosis for one in found), strict=True))
     cosines: dict[str, dict[str, list[float]]] = {"local components": {}, "factors": {}}
     for name, d in diagnoses.items():
         if d.data is not None:
