@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
-import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
 import safetensors.torch
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 import vaebias
+from vaebias import tensorfile
 from vaebias.checkpoints.model import FORMATS, Model
 from vaebias.checkpoints.state import TrainingState
-from vaebias.errors import InputError, RunFailedError, VaebiasError
+from vaebias.errors import InputError, VaebiasError
 from vaebias.models import Objective, build
 
 __all__ = ["SUFFIX", "VERSION", "load_objective", "load_state", "save"]
@@ -84,7 +82,7 @@ def save(
     if state is not None:
         tensors |= {OPTIMISER + name: tensor for name, tensor in state.optimiser.items()}
     stored = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    _write(path, safetensors.torch.save(stored, metadata={KEY: text}))
+    tensorfile.write(path, safetensors.torch.save(stored, metadata={KEY: text}))
 
 
 def load_objective(path: str | Path) -> tuple[Objective, dict[str, Any]]:
@@ -179,22 +177,7 @@ FORMATS.register(Native.name)(Native())
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    try:
-        with safe_open(path, "pt") as file:
-            metadata = file.metadata() or {}
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise InputError(str(path), "a complete safetensors file", error) from error
-    if KEY not in metadata:
-        raise InputError(str(path), f"the header {KEY!r} in its metadata", sorted(metadata))
-    try:
-        header = json.loads(metadata[KEY])
-        version = header["version"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(str(path), "a JSON header with its version", repr(error)) from error
-    if version != VERSION:
-        raise InputError(str(path), f"checkpoint version {VERSION}", version)
-    return header, state
+    return tensorfile.read(path, "pt", key=KEY, version=VERSION, kind="checkpoint")
 
 
 def _check_state(path: Path, expected: Mapping[str, Tensor], found: Mapping[str, Tensor]) -> None:
@@ -214,17 +197,3 @@ def _check_state(path: Path, expected: Mapping[str, Tensor], found: Mapping[str,
                 f"{tensor.dtype} of shape {tuple(tensor.shape)}",
                 f"{found[name].dtype} of shape {tuple(found[name].shape)}",
             )
-
-
-def _write(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())  # or a power cut may leave the new name with no content
-        os.replace(temporary, path)
-    except OSError as error:
-        raise RunFailedError(f"{path} could not be written: {error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)

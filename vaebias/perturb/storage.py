@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
-import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,12 +11,11 @@ from typing import Any
 import numpy as np
 import safetensors.numpy
 import torch
-from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
 
 import vaebias
+from vaebias import tensorfile
 from vaebias.data.grid import FactorGrid
-from vaebias.errors import InputError, RunFailedError, VaebiasError
+from vaebias.errors import InputError, VaebiasError
 from vaebias.perturb.perturbation import KINDS, RANGES, Perturbation, PerturbedGrid
 
 __all__ = ["Stored", "load", "save"]
@@ -111,18 +108,7 @@ def save(
     }
     tensors = {name: np.ascontiguousarray(a) for name, a in perturbation.tensors().items()}
     text = json.dumps(header, allow_nan=False)
-    content = safetensors.numpy.save(tensors, metadata={KEY: text})
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())  # or a power cut may leave the new name with no content
-        os.replace(temporary, path)
-    except OSError as error:
-        raise RunFailedError(f"{path} could not be written: {error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    tensorfile.write(path, safetensors.numpy.save(tensors, metadata={KEY: text}))
 
 
 def load(path: str | Path) -> Stored:
@@ -136,7 +122,7 @@ def load(path: str | Path) -> Stored:
     path = Path(path)
     if not path.is_file():
         raise InputError(str(path), "a saved perturbation", "no such file")
-    header, tensors = _read(path)
+    header, tensors = tensorfile.read(path, "np", key=KEY, version=VERSION, kind="perturbation")
     try:
         record, grid = header["perturbation"], header["grid"]
         for name in ("names", "sizes", "image_shape", "name"):
@@ -148,25 +134,6 @@ def load(path: str | Path) -> Stored:
         expected = "a header and tensors that describe a known perturbation"
         raise InputError(str(path), expected, f"{type(error).__name__}: {error}") from error
     return Stored(path, made, header["range"], header)
-
-
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-    try:
-        with safe_open(path, "np") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise InputError(str(path), "a complete safetensors file", error) from error
-    if KEY not in metadata:
-        raise InputError(str(path), f"the header {KEY!r} in its metadata", sorted(metadata))
-    try:
-        header = json.loads(metadata[KEY])
-        version = header["version"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(str(path), "a JSON header with its version", repr(error)) from error
-    if version != VERSION:
-        raise InputError(str(path), f"perturbation version {VERSION}", version)
-    return header, tensors
 
 
 def _grid_record(grid: FactorGrid) -> dict[str, Any]:
