@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vaebias.cli.options import parse_device
 from vaebias.errors import InputError
 
 if TYPE_CHECKING:
-    import torch
     from numpy.typing import NDArray
     from rich.table import Table
 
@@ -122,20 +122,8 @@ def _read(what: Path, grid: FactorGrid | None, device: str) -> tuple[Any, Any, A
     encoder: Encoder = model.encoder
     if device != "cpu":  # models of any format are on the CPU; our own can be moved
         objective, _ = checkpoints.load_objective(path)
-        encoder = objective.to(_device(device)).eval().encode
+        encoder = objective.to(parse_device(device)).eval().encode
     return encoder, grid, None, said | {"model": model.name, "format": model.format}
-
-
-def _device(name: str) -> torch.device:
-    import torch
-
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise InputError("--device", "a device such as cpu or cuda", repr(name)) from None
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise InputError("--device", "a device of this machine", f"{name}, without a GPU")
-    return device
 
 
 def _tables(path: Path) -> dict[str, NDArray[Any]]:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
 from vaebias.errors import InputError
 
-__all__ = ["parse_seeds"]
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["parse_device", "parse_seeds"]
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:
@@ -27,3 +31,22 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     if not seeds or len(set(seeds)) < len(seeds):
         raise InputError("--seeds", "at least one seed, none twice", repr(text))
     return tuple(seeds)
+
+
+def parse_device(name: str) -> torch.device:
+    """Read a device of this machine, such as ``cpu`` or ``cuda``.
+
+    Raises
+    ------
+    InputError
+        No device's name, or a GPU where there is none.
+    """
+    import torch
+
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise InputError("--device", "a device such as cpu or cuda", repr(name)) from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise InputError("--device", "a device of this machine", f"{name}, without a GPU")
+    return device

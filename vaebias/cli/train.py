@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vaebias.cli.options import parse_seeds
+from vaebias.cli.options import parse_device, parse_seeds
 from vaebias.errors import InputError, RunFailedError
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def train(
     folders = [out if len(seeds) == 1 else out / f"seed-{s}" for s in seeds]
     runs = [_Run(folder, config | {"seed": s}) for folder, s in zip(folders, seeds, strict=True)]
     _check_folder(out, runs, resume=resume, force=force)
-    place = _device(device)
+    place = parse_device(device)
     found = []
     for run in runs:
         with _watch(f"{model}, seed {run.config['seed']}") as progress:
@@ -271,18 +271,6 @@ def _settings(given: list[str]) -> dict[str, Any]:
         except ValueError:  # a word
             settings[name] = value
     return settings
-
-
-def _device(name: str) -> torch.device:
-    import torch
-
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise InputError("--device", "a device such as cpu or cuda", repr(name)) from None
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise InputError("--device", "a device of this machine", f"{name}, without a GPU")
-    return device
 
 
 @contextmanager
