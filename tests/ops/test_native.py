@@ -7,13 +7,17 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from vaebias import _core
+from vaebias.errors import InputError
 from vaebias.ops import (
     bernoulli_nll,
     build_info,
     direction_cosines,
+    elbo,
+    gaussian_nll,
     gram_alignment,
     laplace_kl,
     local_variance,
+    sample_and_kl,
     tangent_gram,
     total_correlation,
 )
@@ -119,3 +123,81 @@ def test_torch_func_transforms_give_what_a_loop_gives():
     ):
         looped = torch.stack([function(*each) for each in zip(*inputs, strict=True)])
         torch.testing.assert_close(torch.vmap(function)(*inputs), looped)
+
+
+def _random(*shape):
+    return torch.randn(shape, dtype=torch.float64)
+
+
+NEIGHBOURS = torch.tensor([[[0, 1], [2, 3]], [[3, 0], [-1, 1]]])
+
+# Each with the floating inputs of three slices.
+UNDER_VMAP = {
+    "bernoulli_nll": (lambda x: bernoulli_nll(x, x.detach().cos() ** 2), [_random(3, 4, 1, 7, 7)]),
+    "gaussian_nll": (lambda x, y: gaussian_nll(x, y, 0.1), [_random(3, 4, 9), _random(3, 4, 9)]),
+    "elbo": (
+        lambda x, mu, logvar: elbo(x, x.detach().cos() ** 2, mu, logvar, 4.0),
+        [_random(3, 4, 9), _random(3, 4, 5), _random(3, 4, 5)],
+    ),
+    "sample_and_kl": (lambda *x: sample_and_kl(*x, 1, 3), [_random(3, 4, 5)] * 2),
+    "laplace_kl": (lambda *x: laplace_kl(*x, 2.0), [_random(3, 4, 5)] * 3),
+    "total_correlation": (lambda *x: total_correlation(*x, 100), [_random(3, 4, 5)] * 3),
+    "local_variance": (lambda x: local_variance(x, 3), [_random(3, 2, 1, 6, 6)]),
+    "tangent_gram": (lambda x: tangent_gram(x, NEIGHBOURS), [_random(3, 4, 6)]),
+    "gram_alignment": (
+        lambda x: [y for y in gram_alignment(x) if y.is_floating_point()],
+        [_random(3, 4, 9, 5)],
+    ),
+    "direction_cosines": (direction_cosines, [_random(3, 4, 9, 5), _random(3, 4, 2, 9)]),
+}
+
+
+def _outputs(function, inputs):
+    found = function(*inputs)
+    return [found] if isinstance(found, torch.Tensor) else list(found)
+
+
+def _one_by_one(function, inputs):
+    slices = [_outputs(function, each) for each in zip(*inputs, strict=True)]
+    return [torch.stack(column) for column in zip(*slices, strict=True)]
+
+
+@pytest.mark.parametrize("name", UNDER_VMAP)
+def test_kernels_under_vmap_and_their_gradients_are_those_of_a_loop(name, same_gradients):
+    function, inputs = UNDER_VMAP[name]
+
+    def differentiable(outputs):
+        return [y for y in outputs if y.requires_grad]
+
+    for axis in (0, -1):
+        moved = [x.movedim(0, axis) for x in inputs]
+        together = _outputs(torch.vmap(function, in_dims=axis), moved)
+        for found, expected in zip(together, _one_by_one(function, inputs), strict=True):
+            torch.testing.assert_close(found, expected)
+    same_gradients(
+        lambda *x: differentiable(_outputs(torch.vmap(function), x)),
+        lambda *x: differentiable(_one_by_one(function, x)),
+        *inputs,
+    )
+
+
+def test_each_slice_draws_from_the_stream_of_its_own_seed():
+    mu, logvar = _random(3, 4, 5), _random(3, 4, 5).requires_grad_()
+    seeds = torch.tensor([7, 0, 2**40])
+    z, kl = torch.vmap(lambda *x: sample_and_kl(*x, 3))(mu, logvar, seeds)
+    alone = [sample_and_kl(mu[i], logvar[i], int(seeds[i]), 3) for i in range(3)]
+    torch.testing.assert_close(z, torch.stack([each[0] for each in alone]))
+    torch.testing.assert_close(kl, torch.stack([each[1] for each in alone]))
+    (found,) = torch.autograd.grad(z.square().sum(), logvar, retain_graph=True)
+    (expected,) = torch.autograd.grad(sum(each[0].square().sum() for each in alone), logvar)
+    torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize(
+    "seed",
+    [torch.tensor(-1), torch.tensor([1, 2]), torch.tensor(0.5)],
+    ids=["below", "two", "half"],
+)
+def test_a_seed_that_is_no_number_of_a_stream_is_refused(seed):
+    with pytest.raises(InputError, match="seed"):
+        sample_and_kl(torch.zeros(2, 3), torch.zeros(2, 3), seed)

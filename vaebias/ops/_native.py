@@ -14,6 +14,8 @@ from vaebias.errors import InputError
 
 __all__ = [
     "build_info",
+    "by_rows",
+    "by_slices",
     "check",
     "define",
     "eager",
@@ -21,6 +23,8 @@ __all__ = [
     "launch",
     "runs_on",
     "same",
+    "transformed",
+    "vmapped",
     "wants_gradient",
     "widened",
 ]
@@ -50,9 +54,20 @@ def runs_on(device: torch.device) -> bool:
     return device.type == "cpu" or (device.type == "cuda" and hasattr(_core, "cuda"))
 
 
-def transformed() -> bool:
-    """Whether a torch.func transform (vmap, grad, jacrev) is at work; references know them all."""
+def vmapped() -> bool:
+    """Whether a torch.func transform is at work: vmap, or one that ``transformed`` tells of."""
     return torch._C._functorch.maybe_current_level() is not None
+
+
+def transformed() -> bool:
+    """Whether torch.func transforms are at work that only the references know.
+
+    Of all of them the kernels know one: a single vmap, with autograd outside of it.
+    """
+    if not vmapped():
+        return False
+    stack = torch._C._functorch.get_interpreter_stack()
+    return len(stack) > 1 or stack[0].key() != torch._C._functorch.TransformType.Vmap
 
 
 def define(
@@ -62,8 +77,11 @@ def define(
     *,
     setup_context: Callable[..., None] | None = None,
     backward: Callable[..., Any] | None = None,
+    vmap: Callable[..., Any] | None = None,
 ) -> Callable[..., Any]:
     """Register ``vaebias::<schema>`` for every device that has kernels and return the operator.
+
+    ``vmap`` is ``by_rows`` or ``by_slices``: how the operator answers to torch.vmap.
 
     A plain Library, with the autograd formula at its own dispatch key, costs about half as much
     a call as torch.library.custom_op and register_autograd, which walk the schema each time.
@@ -77,7 +95,49 @@ def define(
     operator: Callable[..., Any] = getattr(torch.ops.vaebias, name).default
     if setup_context is not None and backward is not None:
         _LIBRARY.impl(name, _differentiable(operator, setup_context, backward), "Autograd")
+    if vmap is not None:
+        torch.library.register_vmap(f"vaebias::{name}", vmap(operator), lib=_LIBRARY)
     return operator
+
+
+def by_rows(operator: Callable[..., Any]) -> Callable[..., Any]:
+    """The vmap rule of an operator that treats each row of its tensors alone: one long batch."""
+
+    def rule(info: Any, in_dims: Any, *inputs: Any) -> Any:
+        size = info.batch_size
+        long = [
+            _slices_first(x, dim, size).flatten(0, 1) if isinstance(x, Tensor) else x
+            for x, dim in zip(inputs, in_dims, strict=True)
+        ]
+        outputs = operator(*long)
+        if isinstance(outputs, Tensor):
+            return outputs.unflatten(0, (size, -1)), 0
+        return tuple(y.unflatten(0, (size, -1)) for y in outputs), (0,) * len(outputs)
+
+    return rule
+
+
+def by_slices(operator: Callable[..., Any]) -> Callable[..., Any]:
+    """The vmap rule of an operator whose rows look at each other: one call a slice."""
+
+    def rule(info: Any, in_dims: Any, *inputs: Any) -> Any:
+        slices = [
+            _slices_first(x, dim, info.batch_size).unbind()
+            if isinstance(x, Tensor)
+            else [x] * info.batch_size
+            for x, dim in zip(inputs, in_dims, strict=True)
+        ]
+        outputs = [operator(*each) for each in zip(*slices, strict=True)]
+        if isinstance(outputs[0], Tensor):
+            return torch.stack(outputs), 0
+        stacked = tuple(torch.stack(column) for column in zip(*outputs, strict=True))
+        return stacked, (0,) * len(stacked)
+
+    return rule
+
+
+def _slices_first(x: Tensor, dim: int | None, size: int) -> Tensor:
+    return x.expand(size, *x.shape) if dim is None else x.movedim(dim, 0)
 
 
 def _differentiable(
@@ -152,7 +212,15 @@ def float_target(target: Tensor, like: Tensor) -> Tensor:
 
 def wants_gradient(*tensors: Tensor) -> bool:
     """Whether a forward pass should leave behind what a backward pass of these would need."""
+    if vmapped():  # a slice does not say
+        tensors = tuple(map(_whole, tensors))
     return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+
+
+def _whole(tensor: Tensor) -> Tensor:
+    while torch._C._functorch.is_batchedtensor(tensor):
+        tensor = torch._C._functorch.get_unwrapped(tensor)
+    return tensor
 
 
 def check(

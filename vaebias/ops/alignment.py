@@ -10,7 +10,7 @@ from torch import Tensor
 
 from vaebias import _core
 from vaebias.errors import InputError
-from vaebias.ops._native import check, define, launch, runs_on, widened
+from vaebias.ops._native import by_rows, check, define, launch, runs_on, widened
 
 __all__ = ["GramAlignment", "gram_alignment", "gram_alignment_reference"]
 
@@ -140,6 +140,7 @@ _align_op = define(
     _align_fake,
     setup_context=_context,
     backward=_backward,
+    vmap=by_rows,
 )
 
 

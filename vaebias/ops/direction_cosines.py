@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from vaebias.errors import InputError
-from vaebias.ops._native import check, define, launch, runs_on, transformed, widened
+from vaebias.ops._native import by_rows, check, define, launch, runs_on, transformed, widened
 from vaebias.ops.alignment import latents_first
 
 __all__ = ["direction_cosines", "direction_cosines_reference"]
@@ -90,6 +90,7 @@ _cosines_op = define(
     _cosines_fake,
     setup_context=_context,
     backward=_backward,
+    vmap=by_rows,
 )
 
 

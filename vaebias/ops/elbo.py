@@ -12,6 +12,8 @@ from torch.nn import functional as F
 from vaebias import _core
 from vaebias.errors import InputError
 from vaebias.ops._native import (
+    by_rows,
+    by_slices,
     check,
     define,
     eager,
@@ -20,6 +22,7 @@ from vaebias.ops._native import (
     runs_on,
     same,
     transformed,
+    vmapped,
     wants_gradient,
     widened,
 )
@@ -68,7 +71,7 @@ def gaussian_nll_reference(prediction: Tensor, target: Tensor, scale: float = 1.
 
 
 def philox_normal_reference(
-    shape: tuple[int, ...], seed: int, offset: int, dtype: torch.dtype
+    shape: tuple[int, ...], seed: int | Tensor, offset: int, dtype: torch.dtype
 ) -> Tensor:
     """Philox4x32-10 (Salmon et al. 2011) with Box-Muller, as csrc/philox.h draws them."""
     size, mask = math.prod(shape), 0xFFFFFFFF
@@ -106,7 +109,12 @@ def _multiply(m: int, x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def sample_and_kl_reference(
-    mu: Tensor, logvar: Tensor, seed: int = 0, offset: int = 0, *, noise: Tensor | None = None
+    mu: Tensor,
+    logvar: Tensor,
+    seed: int | Tensor = 0,
+    offset: int = 0,
+    *,
+    noise: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Return mu + exp(logvar/2) n and (mu^2 + e^logvar - logvar - 1)/2."""
     if noise is None:
@@ -200,13 +208,38 @@ _sample_op = define(
     _sample_fake,
     setup_context=_sample_context,
     backward=_sample_backward,
+    vmap=by_rows,
+)
+
+
+def _check_number(name: str, number: int) -> None:
+    if number < 0:
+        raise InputError(name, "a number from 0 to 2**63 - 1", number)
+
+
+def _normal(like: Tensor, seed: Tensor, offset: int) -> Tensor:
+    _check_number("seed", int(seed))
+    zero, noise, kl = torch.zeros_like(like), torch.empty_like(like), torch.empty_like(like)
+    launch("sample_and_kl", like, zero, zero, None, int(seed), offset, like.numel(), noise, kl)
+    return noise
+
+
+def _normal_fake(like: Tensor, seed: Tensor, offset: int) -> Tensor:
+    return like.new_empty(like.shape)
+
+
+_normal_op = define(
+    "philox_normal(Tensor like, Tensor seed, SymInt offset) -> Tensor",
+    _normal,
+    _normal_fake,
+    vmap=by_slices,
 )
 
 
 def sample_and_kl(
     mu: Tensor,  # [B, d]
     logvar: Tensor,  # [B, d]
-    seed: int = 0,
+    seed: int | Tensor = 0,
     offset: int = 0,
     *,
     noise: Tensor | None = None,  # [B, d]
@@ -226,7 +259,8 @@ def sample_and_kl(
     mu, logvar
         Means and log variances, [B, d], float32 or float64 (half types count in float32).
     seed
-        Which stream of noise, 0 <= seed < 2**63.
+        Which stream of noise, 0 <= seed < 2**63. An int64 tensor [] says so too: under
+        torch.vmap, a stream of its own for each slice.
     offset
         Which draw of the stream: training passes its step, so that no two are alike.
     noise
@@ -253,11 +287,17 @@ def sample_and_kl(
     if noise is not None:
         noise = widened(noise)
         same("noise", noise, "mu", mu)
-    for name, number in (("seed", seed), ("offset", offset)):
-        if number < 0:
-            raise InputError(name, "a number from 0 to 2**63 - 1", number)
+    if not isinstance(seed, Tensor):
+        _check_number("seed", seed)
+    elif seed.ndim or seed.dtype != torch.int64:
+        raise InputError("seed", "an int, or int64 of shape []", f"{seed.dtype} {list(seed.shape)}")
+    _check_number("offset", offset)
     if transformed() or not runs_on(mu.device):
         return sample_and_kl_reference(mu, logvar, seed, offset, noise=noise)
+    if vmapped() or isinstance(seed, Tensor):  # the kernel's own draw is by place in the batch
+        if noise is None:
+            noise = _normal_op(mu.detach(), torch.as_tensor(seed), offset)
+        seed = 0
     z, kl = _sample_op(mu, logvar, noise, seed, offset)
     return z, kl
 
@@ -320,6 +360,7 @@ _nll_op = define(
     _nll_fake,
     setup_context=_nll_context,
     backward=_nll_backward,
+    vmap=by_rows,
 )
 
 
@@ -554,6 +595,10 @@ def elbo(
         )
     if transformed() or not runs_on(logits.device):
         return elbo_reference(logits, target, mu, logvar, beta, likelihood=likelihood, scale=scale)
-    with_gradient = wants_gradient(logits, target, mu, logvar)
     gaussian = likelihood == "gaussian"
+    if vmapped():  # a loss is of one batch: of many, the pixels go through the kernel together
+        nll = gaussian_nll(logits, target, scale) if gaussian else bernoulli_nll(logits, target)
+        kl = (mu**2 + logvar.expm1() - logvar) / 2
+        return Elbo((nll + beta * kl.sum(1)).mean(), nll, kl)
+    with_gradient = wants_gradient(logits, target, mu, logvar)
     return Elbo(*_elbo_op(logits, target, mu, logvar, beta, gaussian, scale, with_gradient)[:3])

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from vaebias.errors import InputError
 from vaebias.ops._native import (
+    by_rows,
     check,
     define,
     launch,
@@ -68,6 +69,7 @@ _kl_op = define(
     _kl_fake,
     setup_context=_context,
     backward=_backward,
+    vmap=by_rows,
 )
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from vaebias.errors import InputError
-from vaebias.ops._native import check, define, launch, runs_on, transformed, widened
+from vaebias.ops._native import by_rows, check, define, launch, runs_on, transformed, widened
 
 __all__ = ["local_variance", "local_variance_reference"]
 
@@ -97,6 +97,7 @@ _variance_op = define(
     _variance_fake,
     setup_context=_context,
     backward=_backward,
+    vmap=by_rows,
 )
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from vaebias.errors import InputError
-from vaebias.ops._native import check, define, launch, runs_on, transformed, widened
+from vaebias.ops._native import by_slices, check, define, launch, runs_on, transformed, widened
 
 __all__ = ["tangent_gram", "tangent_gram_reference"]
 
@@ -107,6 +107,7 @@ _gram_op = define(
     _gram_fake,
     setup_context=_context,
     backward=_backward,
+    vmap=by_slices,
 )
 
 

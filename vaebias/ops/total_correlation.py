@@ -10,6 +10,7 @@ from torch import Tensor
 
 from vaebias.errors import InputError
 from vaebias.ops._native import (
+    by_slices,
     check,
     define,
     launch,
@@ -133,6 +134,7 @@ _densities_op = define(
     _densities_fake,
     setup_context=_context,
     backward=_backward,
+    vmap=by_slices,
 )
 
 
