@@ -12,7 +12,14 @@ from vaebias.analysis.alignment import (
 from vaebias.analysis.diagnose import diagnose
 from vaebias.analysis.diagnosis import DataAlignment, Diagnosis
 from vaebias.analysis.jacobian import jacobian
-from vaebias.analysis.local_pca import Grid, LocalPca, factor_tangents, local_pca
+from vaebias.analysis.local_pca import (
+    Grid,
+    LocalPca,
+    PrincipalComponents,
+    factor_tangents,
+    local_pca,
+    neighbour_components,
+)
 
 __all__ = [
     "ActiveUnits",
@@ -22,6 +29,7 @@ __all__ = [
     "Grid",
     "LocalPca",
     "MatchedCosines",
+    "PrincipalComponents",
     "active_units",
     "align",
     "diagnose",
@@ -30,5 +38,6 @@ __all__ = [
     "jacobian",
     "local_pca",
     "matched_cosines",
+    "neighbour_components",
     "relative_gaps",
 ]
