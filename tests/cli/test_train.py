@@ -225,7 +225,7 @@ def test_nan_ends_the_run_and_leaves_the_last_good_checkpoint(
 ) -> None:
     grid = data.load("blobs")
     monkeypatch.setattr(data, "load", lambda name: _poisoned(grid, 23))
-    monkeypatch.setattr(training, "IN_MEMORY", 0)
+    monkeypatch.setattr(training.batches, "IN_MEMORY", 0)
     out = tmp_path / "run"
     code, line = _error(out, "--seed", "4")
     assert code == 1

@@ -189,7 +189,7 @@ def test_large_grids_are_read_batch_by_batch_to_the_same_end(
         return original(index)
 
     monkeypatch.setattr(grid, "images", images)
-    monkeypatch.setattr(training, "IN_MEMORY", limit)
+    monkeypatch.setattr(training.batches, "IN_MEMORY", limit)
     objective = build("vae", grid.image_shape, 3, TINY, seed=0)
     fit(objective, grid, 9, 8, 1e-2)
     assert (reads.count(8) == 9) == (limit == 0)
@@ -206,7 +206,7 @@ def test_prepare_sees_every_image_or_a_sample_of_many(
     fit(recorder, grid, 1, 2)
     assert recorder.prepared == len(grid)
     assert recorder.dataset_size == len(grid)
-    monkeypatch.setattr(training, "PREPARE_IMAGES", 10)
+    monkeypatch.setattr(training.batches, "PREPARE_IMAGES", 10)
     fit(recorder, grid, 1, 2)
     assert recorder.prepared == len(grid) + 10
 
@@ -268,7 +268,7 @@ def test_images_must_have_the_shape_of_the_model(grid: FactorGrid) -> None:
 def test_encoding_a_grid_is_encoding_its_images(
     grid: FactorGrid, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    monkeypatch.setattr(training, "ENCODE_BATCH", 5)
+    monkeypatch.setattr(training.batches, "BLOCK", 5)
     objective = build(name, grid.image_shape, 3, TINY)
     images = torch.from_numpy(grid.images(np.arange(len(grid))))
     mu, logvar = objective.encode(images)

@@ -1,0 +1,57 @@
+"""What is logged while fitting."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vaebias.errors import RunFailedError
+
+__all__ = ["History", "add"]
+
+
+@dataclass
+class History:
+    """What was logged while fitting.
+
+    Attributes
+    ----------
+    steps
+        Steps taken at each entry.
+    values
+        For ``"loss"`` and each part of it, the mean over the steps since the entry before.
+    seconds
+        Wall-clock time of the whole fit, over all sessions.
+    """
+
+    steps: list[int] = field(default_factory=list)
+    values: dict[str, list[float]] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the history as JSON-able data."""
+        values = {name: list(column) for name, column in self.values.items()}
+        return {"steps": list(self.steps), "values": values, "seconds": self.seconds}
+
+
+def add(history: History, pending: list[dict[str, Tensor]], done: int) -> dict[str, float]:
+    """Add the means of the pending steps to the history and return them."""
+    names = list(pending[0])
+    table = torch.stack([torch.stack([step[name] for name in names]) for step in pending])
+    rows = table.double().cpu()  # [steps, names]
+    for row, loss in enumerate(rows[:, 0].tolist()):
+        if not math.isfinite(loss):
+            step = done - len(pending) + row + 1
+            values = ", ".join(
+                f"{name} {value:g}" for name, value in zip(names, rows[row].tolist(), strict=True)
+            )
+            raise RunFailedError(f"the loss is not finite at step {step}: {values}")
+    means = rows.mean(0).tolist()
+    history.steps.append(done)
+    for name, value in zip(names, means, strict=True):
+        history.values.setdefault(name, []).append(value)
+    return dict(zip(names, means, strict=True))

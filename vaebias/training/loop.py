@@ -1,0 +1,156 @@
+"""Fit an objective to a factor grid."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Callable, Mapping
+from typing import TypeAlias
+
+import numpy as np
+from torch import Tensor
+
+from vaebias.checkpoints import TrainingState
+from vaebias.data import FactorGrid
+from vaebias.errors import InputError, RunFailedError
+from vaebias.models import Objective, Step
+from vaebias.training.batches import Images, check_shape, draw_pairs, some
+from vaebias.training.history import History, add
+from vaebias.training.optimisers import Optimisers
+
+__all__ = ["fit"]
+
+Progress: TypeAlias = Callable[[int, int, float], None]
+Log: TypeAlias = Callable[[int, Mapping[str, float]], None]
+
+
+def fit(
+    objective: Objective,
+    grid: FactorGrid,
+    steps: int,
+    batch_size: int = 64,
+    learning_rate: float = 1e-4,
+    seed: int = 0,
+    schedule: str = "constant",
+    *,
+    pair_rate: float = 1.0,
+    pairing: str | None = None,
+    log_every: int = 100,
+    progress: Progress | None = None,
+    log: Log | None = None,
+    checkpoint: Callable[[TrainingState], None] | None = None,
+    checkpoint_every: int | None = None,
+    state: TrainingState | None = None,
+) -> History:
+    """Train ``objective`` in place, where its parameters are (CPU or CUDA).
+
+    Adam on batches drawn uniformly from the grid with replacement. Batch and noise of a step
+    are functions of ``seed`` and the step's number alone: on the CPU, the same number of
+    threads, initial weights and seed give the same weights to the last bit, whether the run
+    was stopped in between or not.
+
+    Parameters
+    ----------
+    objective
+        From ``models.build``.
+    grid
+        The data. Images are held in memory up to 1 GiB (black and white ones as bits), if the
+        run draws as many as there are; else each batch is read from the grid.
+    steps
+        Number of optimiser steps.
+    batch_size
+        Images of a step, or pairs where the objective takes pairs.
+    learning_rate
+        Of Adam; the peak under ``"one-cycle"``. Defaults are those of disentanglement_lib. An
+        adversary has a constant rate of its own.
+    seed
+        Not below 0. Initial weights are drawn in ``models.build``, by its own seed.
+    schedule
+        ``"constant"`` or ``"one-cycle"`` (of the learning rate and, inversely, of Adam's beta1).
+    pair_rate
+        Rate of the Laplace steps between the two frames of a pair (``data.laplace_pairs``).
+    pairing
+        ``"laplace"``, ``"laplace-moving"`` (at least one factor moves) or ``"uniform"``
+        (``data.uniform_pairs``); that of the objective by default.
+    log_every
+        Steps between entries of the history, checks for NaN, and calls of ``progress``.
+    progress
+        Called as ``progress(done, total, loss)``.
+    log
+        Called with each entry of the history: ``log(done, {"loss": ..., ...})``.
+    checkpoint, checkpoint_every
+        Called with the state of the run every so many steps (a multiple of ``log_every``) and
+        after the last one, once losses and weights are known to be finite.
+    state
+        Go on from here: the objective has the weights that were saved with it, and all other
+        arguments are those of the run that was stopped.
+
+    Raises
+    ------
+    RunFailedError
+        The loss or a weight became NaN or infinite; the message names the step.
+    InputError
+        An argument out of range, images whose shape is not the objective's, or pairs wanted of
+        factors that have no order.
+    """
+    every = {} if checkpoint_every is None else {"checkpoint_every": checkpoint_every}
+    counts = {"steps": steps, "batch_size": batch_size, "log_every": log_every, **every}
+    for name, value in counts.items():
+        if value < 1:
+            raise InputError(name, "at least 1", value)
+    if checkpoint_every is not None and checkpoint_every % log_every:
+        raise InputError("checkpoint_every", f"a multiple of {log_every}", checkpoint_every)
+    if not 0 < learning_rate < math.inf:
+        raise InputError("learning_rate", "a positive number", learning_rate)
+    if seed < 0:
+        raise InputError("seed", "a number not below 0", seed)
+    if state is not None and state.step > steps:
+        raise InputError("steps", f"at least the {state.step} that were taken", steps)
+    check_shape(objective, grid)
+    pairs = draw_pairs(objective.pairing if pairing is None else pairing, pair_rate, grid)
+    if objective.pairs:
+        pairs(1, np.random.default_rng(seed))  # refuses a grid without such pairs
+    started = time.perf_counter()
+    images = Images(grid, next(objective.parameters()).device)
+    if len(grid) <= steps * batch_size:  # else reading all would cost more than it saves
+        images.keep()
+    objective.prepare(images.batches(some(grid, seed)), len(grid))
+    objective.train()
+    optimisers = Optimisers(objective, learning_rate, schedule, steps, state)
+    history = History() if state is None else History(**copy.deepcopy(state.history))
+    earlier = history.seconds
+    pending: list[dict[str, Tensor]] = []
+    for number in range(0 if state is None else state.step, steps):
+        rng = np.random.default_rng([seed, number])
+        step = Step(number, steps, seed)
+        if objective.pairs:
+            now, later = pairs(batch_size, rng)
+            loss = objective.loss((images[now], images[later]), step)
+        else:
+            loss = objective.loss(images[grid.sample(batch_size, rng)], step)
+        optimisers.step(loss)
+        # read together every log_every steps: on a GPU each reading waits for the device
+        pending.append({"loss": loss.total.detach(), **loss.parts})
+        done = number + 1
+        if done % log_every == 0 or done == steps:
+            means = add(history, pending, done)
+            pending = []
+            if log is not None:
+                log(done, means)
+            if progress is not None:
+                progress(done, steps, means["loss"])
+            history.seconds = earlier + time.perf_counter() - started
+            due = done == steps or (checkpoint_every and done % checkpoint_every == 0)
+            if checkpoint is not None and due:
+                _check_weights(objective, done)
+                checkpoint(TrainingState(done, history.to_json(), optimisers.tensors()))
+    objective.eval()
+    history.seconds = earlier + time.perf_counter() - started
+    return history
+
+
+def _check_weights(objective: Objective, done: int) -> None:
+    for name, tensor in objective.state_dict().items():
+        if not tensor.isfinite().all():
+            raise RunFailedError(f"the weights {name} are not finite after step {done}")

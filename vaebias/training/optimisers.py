@@ -1,0 +1,98 @@
+"""Adam of a model and of its adversary, and how the learning rate goes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from vaebias.checkpoints import TrainingState
+from vaebias.errors import InputError
+from vaebias.models import Loss, Objective
+
+__all__ = ["SCHEDULES", "Optimisers"]
+
+SCHEDULES = ("constant", "one-cycle")
+"""Known learning-rate schedules: one-cycle is that of Smith & Topin 2019."""
+
+
+class Optimisers:
+    """Adam of the model, with its schedule, and that of the adversary, if there is one."""
+
+    def __init__(
+        self,
+        objective: Objective,
+        learning_rate: float,
+        schedule: str,
+        steps: int,
+        state: TrainingState | None,
+    ) -> None:
+        adversary = objective.adversary()
+        against = [] if adversary is None else list(adversary.network.parameters())
+        known = set(map(id, against))
+        self._parameters = [[p for p in objective.parameters() if id(p) not in known]]
+        # fused: one call for all parameters instead of a dozen for each
+        self._optimisers = [torch.optim.Adam(self._parameters[0], lr=learning_rate, fused=True)]
+        if adversary is not None:
+            self._parameters.append(against)
+            self._optimisers.append(
+                torch.optim.Adam(
+                    against, lr=adversary.learning_rate, betas=adversary.betas, fused=True
+                )
+            )
+        if state is not None:
+            self._restore(state.optimiser)
+        self._scheduler = _scheduler(
+            schedule, self._optimisers[0], learning_rate, steps, 0 if state is None else state.step
+        )
+
+    def step(self, loss: Loss) -> None:
+        """Take one step down both losses, their gradients both taken before either."""
+        for optimiser in self._optimisers:
+            optimiser.zero_grad()
+        if len(self._optimisers) == 1:
+            torch.autograd.backward(loss.total)
+        else:
+            if loss.adversary is None:
+                raise InputError("loss", "one for the adversary too", "none")
+            # the model's loss runs through the adversary, but must not train it
+            torch.autograd.backward(loss.total, inputs=self._parameters[0])
+            torch.autograd.backward(loss.adversary, inputs=self._parameters[1])
+        for optimiser in self._optimisers:
+            optimiser.step()
+        if self._scheduler is not None:
+            self._scheduler.step()
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the state of every parameter, by name; copies."""
+        return {
+            f"{i}.{j}.{key}": value.detach().clone()
+            for i, optimiser in enumerate(self._optimisers)
+            for j, parameter in enumerate(self._parameters[i])
+            for key, value in optimiser.state[parameter].items()
+        }
+
+    def _restore(self, tensors: Mapping[str, Tensor]) -> None:
+        found: list[dict[int, dict[str, Tensor]]] = [{} for _ in self._optimisers]
+        for name, value in tensors.items():
+            i, j, key = name.split(".")
+            found[int(i)].setdefault(int(j), {})[key] = value.clone()
+        for optimiser, moments in zip(self._optimisers, found, strict=True):
+            groups = optimiser.state_dict()["param_groups"]
+            optimiser.load_state_dict({"state": moments, "param_groups": groups})
+
+
+def _scheduler(
+    name: str, optimiser: torch.optim.Optimizer, learning_rate: float, steps: int, done: int
+) -> torch.optim.lr_scheduler.LRScheduler | None:
+    if name not in SCHEDULES:
+        raise InputError("schedule", " or ".join(SCHEDULES), repr(name))
+    if name == "constant":
+        return None
+    scheduler = torch.optim.lr_scheduler.OneCycleLR(optimiser, learning_rate, total_steps=steps)
+    if done:  # its rate is a function of the number of steps
+        known = scheduler.state_dict()
+        scheduler.load_state_dict(known | {"last_epoch": done - 1, "_step_count": done + 1})
+        scheduler.step()
+    return scheduler
