@@ -76,3 +76,15 @@ def test_angle_counts_as_mixed_as_the_gram_rule_says() -> None:
     share = round(100 * float(np.mean(2 * np.abs(cross) > np.abs(a - b))))
     angles = np.arctan2(2 * cross, a - b) / 2
     assert f"g: {share} %" in figures.mixing_angles({"g": angles}, title="t", label="l").alt
+
+
+def test_cells_of_a_matrix_show_their_value_under_the_pointer() -> None:
+    picture = figures.matrices({"": np.array([[0.12345, 1.0]])}, ["a<b"], ["x", "y"], title="t")
+    assert "<title>a&lt;b, x: 0.1235</title>" in picture.html
+    assert "<title>a&lt;b, y: 1</title>" in picture.html
+
+
+def test_curves_end_where_their_runs_end() -> None:
+    runs = [([1, 2], [4.0, 1.0]), ([1, 2], [4.0, 3.0])]
+    picture = figures.curves({"one": runs, "none": []}, label="loss", title="Training")
+    assert picture.alt == "Training. one: 2 at the end."

@@ -11,10 +11,23 @@ import matplotlib
 import matplotlib.ticker
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
 
-from vaebias.report.theme import INK, MARKERS, MUTED, SERIES, WIDTH, Picture, axes, styled, svg
+from vaebias.report.theme import (
+    INK,
+    MARKERS,
+    MUTED,
+    SERIES,
+    WIDTH,
+    Picture,
+    axes,
+    hover,
+    styled,
+    svg,
+)
 
 __all__ = [
+    "curves",
     "distances",
     "matrices",
     "mixing_angles",
@@ -193,6 +206,36 @@ def spectra(
 
 
 @styled
+def curves(
+    values: Mapping[str, Sequence[tuple[Sequence[float], Sequence[float]]]],
+    *,
+    label: str,
+    title: str,
+) -> Picture:
+    """Lines over training steps, one for each run of each series: ``(steps, values)``."""
+    figure, (ax,) = axes(WIDTH, 2.4)
+    said = []
+    for number, (name, runs) in enumerate(values.items()):
+        for position, (steps, run) in enumerate(runs):
+            ax.plot(
+                steps,
+                run,
+                color=SERIES[number % len(SERIES)],
+                linewidth=1.1,
+                alpha=0.8,
+                label=name if position == 0 else None,
+            )
+        ends = [run[-1] for _, run in runs if len(run)]
+        if ends:
+            said.append(f"{name}: {np.mean(ends):.4g} at the end")
+    ax.set_xlabel("step")
+    ax.set_ylabel(label)
+    ax.grid(axis="y")
+    _legend_above(ax, 3)
+    return svg(figure, f"{title}. {'; '.join(said)}.")
+
+
+@styled
 def mixing_angles(
     angles: Mapping[str, np.ndarray],  # each [N], radians
     *,
@@ -271,6 +314,9 @@ def matrices(
             colour = "#ffffff" if level < 0.55 else "#000000"
             text = _short(shown[i, j])
             ax.text(j, i, text, ha="center", va="center", fontsize=8, color=colour)
+            exact = f"{rows[i]}, {columns[j]}: {shown[i, j]:.4g}"
+            cell_area = Rectangle((j - 0.5, i - 0.5), 1, 1, alpha=0.0, gid=hover(exact))
+            ax.add_patch(cell_area)
             if level >= 0.5 and (diagonal or i < j):
                 said.append(f"{name} {rows[i]} and {columns[j]} {text}".strip())
         if slanted:

@@ -21,7 +21,19 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import imsave
 
-__all__ = ["INK", "MARKERS", "MUTED", "SERIES", "WIDTH", "Picture", "axes", "png", "styled", "svg"]
+__all__ = [
+    "INK",
+    "MARKERS",
+    "MUTED",
+    "SERIES",
+    "WIDTH",
+    "Picture",
+    "axes",
+    "hover",
+    "png",
+    "styled",
+    "svg",
+]
 
 Parameters = ParamSpec("Parameters")
 
@@ -61,6 +73,14 @@ _STYLE: Any = {  # keys are literals in Matplotlib's types, and change between i
     "axes.facecolor": "none",
     "figure.facecolor": "none",
 }
+
+
+_HOVER = "hover: "
+
+
+def hover(text: str) -> str:
+    """Return the ``gid`` of an artist that shows ``text`` under the pointer."""
+    return _HOVER + text
 
 
 class Picture(NamedTuple):
@@ -103,6 +123,7 @@ def svg(figure: Figure, alt: str) -> Picture:
     drawing = drawing[drawing.index("<svg") :]
     drawing = re.sub(r"<metadata>.*?</metadata>\s*", "", drawing, flags=re.DOTALL)
     drawing = re.sub(r"<style.*?</style>\s*", "", drawing, flags=re.DOTALL)  # would leak out of it
+    drawing = re.sub(rf'<g id="{_HOVER}([^"]*)">', r"<g><title>\1</title>", drawing)
     drawing = re.sub(r'<g id="[^"]*"', "<g", drawing)  # figure_1, axes_1: the same in every picture
     drawing = re.sub(r"font: (?:\w+ )*([\d.]+px) [^;\"]*", r"font-size: \1", drawing)  # before 3.10
     drawing = re.sub(r"font-family: [^;\"]*; ?", "", drawing)
