@@ -12,6 +12,7 @@ from scipy.optimize import linear_sum_assignment
 from scipy.stats import special_ortho_group
 from torch import Tensor
 
+from vaebias.analysis.local_pca import local_pca
 from vaebias.errors import InputError
 from vaebias.ops import GramAlignment, gram_alignment
 
@@ -21,6 +22,7 @@ __all__ = [
     "align",
     "dto_chance",
     "matched_cosines",
+    "principal_angles",
     "relative_gaps",
 ]
 
@@ -138,3 +140,22 @@ def matched_cosines(
             mean[i] = table[rows, matches].mean()
             partner[i, latents[rows]] = columns[matches]
     return MatchedCosines(torch.from_numpy(mean).float(), torch.from_numpy(partner))
+
+
+def principal_angles(
+    directions: Tensor,  # [B, d, P]
+    components: Tensor,  # [B, m, P] orthonormal rows, or rows of zeros
+) -> Tensor:  # [B, min(d, m)]
+    """Angles between the span of decoder directions and that of components, rising, radians.
+
+    Where vectors vanish or depend on each other, the spans are as small as they are, and the
+    angles that are then missing are NaN. Unlike the cosines, the angles ask only whether the
+    decoder moves within the subspace of the components, not along which axes. Directions in
+    float32 are good to about 3e-4 radians.
+    """
+    basis = local_pca(directions).components.double()
+    other = components.double()
+    cosines = torch.linalg.svdvals(basis @ other.mT).clamp(0, 1)
+    rank = torch.minimum(basis.any(-1).sum(-1), other.any(-1).sum(-1))
+    exists = torch.arange(cosines.shape[1], device=rank.device) < rank[:, None]
+    return torch.where(exists, cosines.arccos(), torch.nan).to(directions.dtype)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
+from scipy.linalg import subspace_angles
 
 from vaebias.analysis import (
     align,
     dto_chance,
     matched_cosines,
+    principal_angles,
     relative_gaps,
 )
 from vaebias.errors import InputError
@@ -91,3 +94,23 @@ def test_passive_latents_and_absent_components_stay_unmatched() -> None:
     assert found.mean[2].isnan()
     nobody = matched_cosines(cosines, torch.zeros(3, dtype=torch.bool), present)
     assert nobody.mean.isnan().all()
+
+
+@pytest.mark.parametrize(("d", "m"), [(3, 3), (4, 2), (2, 5)])
+def test_principal_angles_are_scipys(d: int, m: int) -> None:
+    rng = np.random.default_rng(d)
+    directions = rng.normal(size=(5, d, 20)) * np.geomspace(10, 0.1, d)[:, None]
+    components = np.linalg.qr(rng.normal(size=(5, 20, m))).Q.swapaxes(1, 2)
+    found = principal_angles(torch.from_numpy(directions), torch.from_numpy(components))
+    for angles, j, c in zip(found.numpy(), directions, components, strict=True):
+        np.testing.assert_allclose(angles[::-1], subspace_angles(j.T, c.T), atol=1e-6)
+
+
+def test_spans_smaller_than_their_vectors_have_fewer_angles() -> None:
+    components = torch.eye(3, 6)[None]
+    directions = torch.zeros(1, 3, 6)
+    directions[0, :2, 1] = torch.tensor([2.0, -1])  # parallel, and one that vanishes
+    angles = principal_angles(directions, components)
+    assert angles[0].isnan().tolist() == [False, True, True]
+    assert float(angles[0, 0]) == pytest.approx(0, abs=1e-3)
+    assert principal_angles(torch.zeros(2, 3, 6), components.expand(2, 3, 6)).isnan().all()

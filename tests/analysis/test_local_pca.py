@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from vaebias.analysis import factor_tangents, local_pca, neighbour_components
-from vaebias.analysis.local_pca import nearest
+from vaebias.analysis import factor_tangents, local_pca
 from vaebias.errors import InputError
 
 
@@ -77,71 +76,3 @@ def test_proportional_tangents_have_one_component() -> None:
 def test_an_index_off_the_grid_is_named(plane: Any, index: list) -> None:
     with pytest.raises(InputError, match="index: expected"):
         factor_tangents(plane, np.array(index))
-
-
-class TestNeighbours:
-    """Label-free components on points of a plane, a line, and of copies."""
-
-    @staticmethod
-    def sheet(rng: np.random.Generator, n: int = 400) -> np.ndarray:
-        """[n, 30] points of a plane in which pixel 3 varies more than pixel 7."""
-        points = np.full((n, 30), 0.5, np.float32)
-        points[:, 3] += rng.uniform(-0.4, 0.4, n)
-        points[:, 7] += rng.uniform(-0.1, 0.1, n)
-        return points
-
-    def test_they_span_the_plane_that_the_data_lies_in(self) -> None:
-        points = self.sheet(np.random.default_rng(0))
-        found = neighbour_components(points, np.arange(50), neighbours=10, components=3)
-        assert found.components.shape == (50, 3, 30)
-        in_plane = found.components[:, :2, [3, 7]].square().sum(-1)
-        torch.testing.assert_close(in_plane, torch.ones(50, 2))
-        assert not found.components[:, 2].any()
-        torch.testing.assert_close(found.variances.sum(1), found.total)
-
-    def test_all_images_as_neighbours_are_the_global_pca(self) -> None:
-        points = self.sheet(np.random.default_rng(1), 60)
-        found = neighbour_components(points, np.array([4]), neighbours=59, components=2)
-        variances = np.linalg.eigvalsh(np.cov(points[:, [3, 7]].T))[::-1].astype(np.float32)
-        torch.testing.assert_close(found.variances[0], torch.from_numpy(variances.copy()))
-        assert found.components[0, 0, 3].abs() > 0.99
-
-    def test_bytes_and_images_and_small_memory_change_nothing(self) -> None:
-        pool = np.random.default_rng(2).integers(0, 256, (70, 1, 5, 6), dtype=np.uint8)
-        index = np.array([3, 60, 3])
-        whole = neighbour_components(pool, index, neighbours=5)
-        parts = neighbour_components(
-            torch.from_numpy(pool).flatten(1).float() / 255, index, neighbours=5, memory=1
-        )
-        torch.testing.assert_close(whole.variances, parts.variances)
-        torch.testing.assert_close(whole.components.abs(), parts.components.abs())
-
-    @pytest.mark.parametrize("memory", [1, 2**28])
-    def test_the_nearest_are_those_of_a_full_search(self, memory: int) -> None:
-        pool = np.random.default_rng(3).random((90, 12), np.float32)
-        index = np.arange(0, 90, 7)
-        found = nearest(pool, index, 6, memory)
-        distances = np.linalg.norm(pool[index, None] - pool[None], axis=-1)
-        np.testing.assert_array_equal(found, np.argsort(distances, 1)[:, :6])
-
-    def test_copies_have_no_variance(self) -> None:
-        pool = np.full((9, 4), 7, np.uint8)
-        seen: list[tuple[int, int]] = []
-        found = neighbour_components(
-            pool, np.arange(9), neighbours=3, progress=lambda *at: seen.append(at)
-        )
-        assert not found.components.any()
-        assert not found.total.any()
-        assert seen == [(9, 9)]
-
-    @pytest.mark.parametrize(
-        ("index", "options", "message"),
-        [
-            ([9], {}, r"index: expected 0\.\.8"),
-            ([0], {"neighbours": 9}, r"neighbours: expected 1\.\.8, the other images"),
-            ([0], {"neighbours": 2, "components": 3}, r"components: expected 1\.\.2"),
-        ],
-    )
-    def test_bad_input_is_named(self, index: list, options: dict, message: str) -> None:
-        with pytest.raises(InputError, match=message):
-            neighbour_components(np.zeros((9, 4), np.uint8), np.array(index), **options)

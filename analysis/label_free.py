@@ -1,0 +1,252 @@
+"""Principal components without labels: by nearest neighbours, around posteriors, and global."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.decomposition import IncrementalPCA
+from sklearn.neighbors import NearestNeighbors
+from torch import Tensor
+
+from vaebias.analysis.jacobian import Decoder, Output, evaluating
+from vaebias.analysis.local_pca import as_image, as_index, by_gram
+from vaebias.errors import InputError
+
+__all__ = [
+    "PrincipalComponents",
+    "centred_components",
+    "global_components",
+    "nearest",
+    "neighbour_components",
+    "posterior_components",
+]
+
+Progress = Callable[[int, int], None]
+
+
+class PrincipalComponents(NamedTuple):
+    """Leading principal components, around each of n points.
+
+    Attributes
+    ----------
+    components
+        [n, m, P] unit rows, by falling variance; a row of zeros where the variance is 0.
+    variances
+        [n, m] variance along each, in units of squared pixel values 0..1, falling.
+    total
+        [n] variance along all directions: ``variances / total[:, None]`` are the shares.
+    """
+
+    components: Tensor
+    variances: Tensor
+    total: Tensor
+
+
+def neighbour_components(
+    images: NDArray[Any] | Tensor,  # [N, C, H, W] or [N, P], uint8 or float in 0..1
+    index: NDArray[np.int64],  # [n]
+    *,
+    neighbours: int = 20,
+    components: int | None = None,
+    memory: int = 2**28,
+    progress: Progress | None = None,
+) -> PrincipalComponents:
+    """Local principal components without labels: PCA of each image and its nearest ones.
+
+    Euclidean distance between pixels, exact. The covariance is that of the neighbours + 1
+    images about their own mean (divided by ``neighbours``), so that a point at the edge of
+    the data is not mistaken for a direction.
+
+    Parameters
+    ----------
+    images
+        The pool in which neighbours are looked for; not copied, and read in parts.
+    index
+        Which images to look around.
+    neighbours
+        How many neighbours: at least as many as the local dimension, and few enough that
+        the data is nearly flat among them.
+    components
+        How many components to return, at most and by default ``neighbours``.
+    memory
+        Rough bound in bytes on what is held at once beside pool and result.
+    progress
+        Called as ``progress(points done, points in all)``.
+
+    Raises
+    ------
+    InputError
+        Where an index is not one of the pool's, or there are too few images or neighbours.
+    """
+    index = as_index(index, len(images))
+    m = neighbours if components is None else components
+    if not 1 <= neighbours < len(images):
+        raise InputError("neighbours", f"1..{len(images) - 1}, the other images", neighbours)
+    if not 1 <= m <= neighbours:
+        raise InputError("components", f"1..{neighbours}, the neighbours", m)
+    near = nearest(images, index, neighbours + 1, memory)
+    pixels = int(np.prod(images.shape[1:]))
+    # images as float32, their deviations and components as float64
+    step = max(1, memory // (32 * (neighbours + 1) * pixels))
+    parts = []
+    for part in _slices(len(index), step):
+        rows = as_image(images[near[part]]).reshape(-1, neighbours + 1, pixels)
+        parts.append(centred_components(rows, m))
+        if progress is not None:
+            progress(min(part.stop, len(index)), len(index))
+    return _joined(parts) if parts else centred_components(torch.zeros(0, 2, pixels), m)
+
+
+def posterior_components(
+    decoder: Decoder,
+    mu: Tensor,  # [n, d]
+    logvar: Tensor,  # [n, d]
+    *,
+    draws: int = 64,
+    components: int | None = None,
+    output: Output = "logits",
+    seed: int = 0,
+    memory: int = 2**28,
+) -> PrincipalComponents:
+    """Principal components of what a decoder makes of draws z ~ q(z|x), around each point.
+
+    To first order their covariance is J diag(sigma²) Jᵀ: where posterior and Jacobian are
+    aligned as Rolinek et al. 2019 say, the components are the columns of J.
+
+    Parameters
+    ----------
+    decoder
+        Maps z [B, d] to images, as for :func:`vaebias.analysis.jacobian`.
+    mu, logvar
+        Moments of the posteriors.
+    draws
+        Draws from each; their covariance is divided by ``draws - 1``.
+    components
+        How many components to return, at most and by default the number of latents.
+    output
+        What the decoder returns: Bernoulli ``"logits"`` or the ``"image"``.
+    seed
+        Of the draws.
+    memory
+        Rough bound in bytes on what is held at once beside the result.
+
+    Raises
+    ------
+    InputError
+        Where the moments differ in shape, or there are too few draws or latents.
+    """
+    if mu.ndim != 2 or mu.shape != logvar.shape or len(mu) == 0:
+        raise InputError("mu, logvar", "[n, d] both, n >= 1", [list(mu.shape), list(logvar.shape)])
+    n, d = mu.shape
+    m = d if components is None else components
+    if not 1 <= m <= d:
+        raise InputError("components", f"1..{d}, the latents", m)
+    if draws <= m:
+        raise InputError("draws", f"more than the components ({m})", draws)
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.randn(n, draws, d, generator=generator).to(mu)
+    z = mu[:, None] + (logvar / 2).exp()[:, None] * noise
+    parts = []
+    with torch.no_grad(), evaluating(decoder):
+        pixels = decoder(mu[:1]).numel()
+        for part in _slices(n, max(1, memory // (64 * draws * pixels))):
+            images = decoder(z[part].flatten(0, 1)).unflatten(0, (-1, draws)).flatten(2)
+            rows = images.sigmoid() if output == "logits" else images
+            parts.append(centred_components(rows, m))
+    return _joined(parts)
+
+
+def global_components(
+    images: NDArray[Any] | Tensor,  # [N, C, H, W] or [N, P], uint8 or float in 0..1
+    components: int,
+    *,
+    memory: int = 2**28,
+) -> PrincipalComponents:  # of one "point": [1, m, P], [1, m], [1]
+    """Leading principal components of all images: what the local ones are held against.
+
+    By scikit-learn's IncrementalPCA, read in parts under ``memory`` bytes: exact where all
+    fit into one part, else as good as its merging of leading subspaces.
+
+    Raises
+    ------
+    InputError
+        Where there are fewer images or pixels than components.
+    """
+    pixels = int(np.prod(images.shape[1:]))
+    if not 1 <= components <= min(len(images) - 1, pixels):
+        limit = min(len(images) - 1, pixels)
+        raise InputError("components", f"1..{limit} of {len(images)} images", components)
+    pca = IncrementalPCA(components)
+    # an SVD of a part needs about five times the part; a part below m rows cannot be fitted
+    step = max(2 * components, memory // (24 * pixels))
+    edges = np.linspace(0, len(images), max(1, len(images) // step) + 1).astype(int).tolist()
+    for start, stop in pairwise(edges):
+        pca.partial_fit(_flat(images[start:stop]))
+    return PrincipalComponents(
+        torch.from_numpy(pca.components_[None]).float(),
+        torch.from_numpy(pca.explained_variance_[None]).float(),
+        torch.tensor([pca.var_.sum() * len(images) / (len(images) - 1)]).float(),
+    )
+
+
+def nearest(
+    images: NDArray[Any] | Tensor,  # [N, ...]
+    index: NDArray[np.int64],  # [n]
+    count: int,
+    memory: int = 2**28,
+) -> NDArray[np.int64]:  # [n, count]
+    """Index of the ``count`` images nearest to each of some images, itself (or a copy) first.
+
+    Part by part of the pool, each searched by scikit-learn and merged with the nearest so far:
+    the pool may be bytes, or a memory map larger than memory.
+    """
+    pixels = int(np.prod(images.shape[1:]))
+    step = max(count, memory // (8 * pixels))
+    found = np.zeros((len(index), count), np.int64)
+    for mine in _slices(len(index), step):
+        queries = _flat(images[index[mine]])
+        distances = np.full((len(queries), 0), np.inf, np.float32)
+        owners = np.zeros((len(queries), 0), np.int64)
+        for pool in _slices(len(images), step):
+            candidates = _flat(images[pool])
+            search = NearestNeighbors(n_neighbors=min(count, len(candidates)), algorithm="brute")
+            far, which = search.fit(candidates).kneighbors(queries)
+            distances = np.concatenate([distances, far], 1)
+            owners = np.concatenate([owners, which + pool.start], 1)
+            order = np.argsort(distances, 1, kind="stable")[:, :count]
+            distances = np.take_along_axis(distances, order, 1)
+            owners = np.take_along_axis(owners, order, 1)
+        found[mine] = owners
+    return found
+
+
+def centred_components(
+    rows: Tensor,  # [n, r, P]
+    components: int,
+) -> PrincipalComponents:
+    """PCA of each point's r rows about their mean, variances divided by r - 1."""
+    found, variances, _, total = by_gram(rows - rows.mean(1, keepdim=True), components)
+    freedom = max(1, rows.shape[1] - 1)
+    kind = rows.dtype
+    return PrincipalComponents(
+        found.to(kind), (variances / freedom).to(kind), (total / freedom).to(kind)
+    )
+
+
+def _joined(parts: list[PrincipalComponents]) -> PrincipalComponents:
+    return PrincipalComponents(*(torch.cat(each) for each in zip(*parts, strict=True)))
+
+
+def _flat(images: NDArray[Any] | Tensor) -> NDArray[np.float32]:
+    flat: NDArray[np.float32] = as_image(images).flatten(1).cpu().numpy()
+    return flat
+
+
+def _slices(total: int, step: int) -> Iterator[slice]:
+    for start in range(0, total, step):
+        yield slice(start, min(start + step, total))
