@@ -9,9 +9,10 @@ import pytest
 
 from vaebias import checkpoints
 from vaebias.errors import InputError, UnknownNameError
+from vaebias.experiments.events import Event
 from vaebias.experiments.protocol import Protocol
 from vaebias.experiments.run import execute
-from vaebias.experiments.sweep import Event, sweep
+from vaebias.experiments.sweep import sweep
 
 
 def _files(folder: Path) -> list[str]:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from vaebias.experiments.events import Failure, Result
 from vaebias.experiments.protocol import Protocol, Run
-from vaebias.experiments.sweep import Failure, Result
 from vaebias.experiments.tables import Cell, number, summarise
 
 

@@ -99,7 +99,7 @@ def _check_folder(out: Path, report: Path, results: Path, *, force: bool) -> Non
     if not force and (report.exists() or results.exists()):
         found = f"{out}, which holds a finished demo"
         raise InputError("--out", "a new folder (or --force to replace the report)", found)
-    ours = {"report.html", "results.json", "runs", "failed"}
+    ours = {"report.html", "results.json", "runs", "failed", "sweep.lock"}
     if out.is_dir() and not force and not {entry.name for entry in out.iterdir()} <= ours:
         found = f"{out}, which holds other files"
         raise InputError("--out", "a new or empty folder (or --force)", found)

@@ -34,6 +34,7 @@ def evaluate(
     grid: FactorGrid,
     *,
     pairs: tuple[tuple[str, str], ...] = (),
+    others: tuple[str, ...] = (),
     seed: int = 0,
 ) -> Evaluation:
     """Score a trained model on the images it was trained on.
@@ -46,6 +47,8 @@ def evaluate(
         The images.
     pairs
         Pairs of factors whose mixtures to look for in the codes.
+    others
+        Names in ``vaebias.metrics.METRICS`` of scores to be taken beside MIG.
     seed
         Of the sample, where the grid is larger than one.
     """
@@ -57,6 +60,8 @@ def evaluate(
     activity = analysis.active_units(mu, logvar)
     scores: dict[str, float | None] = {"mig": mig["score"]}
     scores |= {f"mig.{name}": gap for name, gap in mig["per_factor"].items()}
+    for name in others:
+        scores[name] = metrics.METRICS[name](codes, factors).score
     correlations = factor_correlations(codes, factors, grid.names, pairs)
     for a, b in pairs:
         scores[f"axes.{a},{b}"] = _weaker(correlations, a, b)

@@ -12,10 +12,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vaebias.errors import InputError, UnknownNameError
 from vaebias.experiments.config import from_table, read_toml
+
+if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable
 
 __all__ = [
     "DataSpec",
@@ -24,6 +27,7 @@ __all__ = [
     "Protocol",
     "Run",
     "VariantSpec",
+    "bundled",
     "load_protocol",
 ]
 
@@ -46,6 +50,10 @@ class PerturbationSpec:
     ----------
     epsilon
         Largest change of a pixel, in units of the image range [0, 1].
+    epsilons
+        To run the study at each of these instead, every variant anew. A Gaussian ``scale`` then
+        holds at ``epsilon``, and follows where images are rescaled more or less than there, so
+        that the squared error weighs the same on the original images.
     range
         How images come back into [0, 1]: ``"rescale"`` or ``"clip"``.
     pairs
@@ -55,6 +63,11 @@ class PerturbationSpec:
     epsilon: float
     range: str = "rescale"
     pairs: tuple[tuple[str, str], ...] = ()
+    epsilons: tuple[float, ...] = ()
+
+    def at(self, epsilon: float) -> PerturbationSpec:
+        """Return the same at one ``epsilon``."""
+        return replace(self, epsilon=epsilon, epsilons=())
 
 
 @dataclass(frozen=True)
@@ -96,6 +109,10 @@ class ModelSpec:
         Rate of the discrete Laplace steps between the frames of a pair (paired models only).
     options
         Fields of the objective's configuration, as ``beta``.
+    strength
+        The option that weighs the regularisation, where ``strengths`` are given.
+    strengths
+        Multipliers of that option, one run each: a line search.
     """
 
     name: str
@@ -108,11 +125,34 @@ class ModelSpec:
     network: str | Mapping[str, Any] = "mlp"
     rate: float | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+    strength: str | None = None
+    strengths: tuple[float, ...] = ()
+
+    def line(self) -> tuple[ModelSpec, ...]:
+        """Return the model at each of its strengths; itself, where it has none."""
+        if self.strength is None:
+            return (self,)
+        value = self.options[self.strength]
+        return tuple(
+            replace(self, options={**self.options, self.strength: value * s}, strengths=(s,))
+            for s in self.strengths
+        )
+
+    @property
+    def label(self) -> str:
+        """How tables call it, with its one strength: ``beta-VAE ×1.5``."""
+        return f"{self.name} ×{self.strengths[0]:g}" if len(self.strengths) == 1 else self.name
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """A study: every variant x every model x every seed is one run."""
+    """A study: every variant x every model x every seed is one run.
+
+    Attributes
+    ----------
+    metrics
+        Names in ``vaebias.metrics.METRICS`` to be measured beside MIG, at their defaults.
+    """
 
     name: str
     description: str
@@ -121,17 +161,20 @@ class Protocol:
     perturbation: PerturbationSpec
     variants: tuple[VariantSpec, ...]
     models: tuple[ModelSpec, ...]
+    metrics: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for kind in ("variants", "models"):
             names = [spec.name for spec in getattr(self, kind)]
             _distinct(kind, names)
         _distinct("seeds", list(self.seeds))
-        if not 0 < self.perturbation.epsilon <= 1:
-            raise InputError("perturbation.epsilon", "in (0, 1]", self.perturbation.epsilon)
+        for epsilon in (self.perturbation.epsilon, *self.perturbation.epsilons):
+            if not 0 < epsilon <= 1:
+                raise InputError("perturbation.epsilon", "in (0, 1]", epsilon)
         for model in self.models:
             if model.steps < 1:
                 raise InputError(f"models.{model.name}.steps", "at least 1", model.steps)
+            _check_line(model)
 
     def with_steps(self, steps: int) -> Protocol:
         """Return the same study with every model trained for ``steps`` steps."""
@@ -141,14 +184,33 @@ class Protocol:
         """Return the same study over ``seeds``."""
         return replace(self, seeds=seeds)
 
+    def versions(self) -> tuple[tuple[PerturbationSpec, VariantSpec], ...]:
+        """Return every variant at every epsilon; of several, names say which."""
+        spec = self.perturbation
+        if not spec.epsilons:
+            return tuple((spec, variant) for variant in self.variants)
+        return tuple(
+            (spec.at(epsilon), replace(variant, name=f"{variant.name}, ε {epsilon:g}"))
+            for epsilon in spec.epsilons
+            for variant in self.variants
+        )
+
     def runs(self) -> tuple[Run, ...]:
         """Return every run, seeds outermost, so that an early stop leaves whole tables."""
         return tuple(
-            Run(self.data, self.perturbation, variant, model, seed)
+            Run(self.data, spec, variant, self._rescaled(model, spec), seed, self.metrics)
             for seed in self.seeds
-            for variant in self.variants
-            for model in self.models
+            for spec, variant in self.versions()
+            for entry in self.models
+            for model in entry.line()
         )
+
+    def _rescaled(self, model: ModelSpec, spec: PerturbationSpec) -> ModelSpec:
+        here, there = self.perturbation.epsilon, spec.epsilon
+        if spec.range != "rescale" or here == there or "scale" not in model.options:
+            return model
+        scale = model.options["scale"] * (1 + 2 * here) / (1 + 2 * there)
+        return replace(model, options={**model.options, "scale": scale})
 
     def to_json(self) -> dict[str, Any]:
         """Return the study as plain values."""
@@ -164,18 +226,21 @@ class Run:
     variant: VariantSpec
     model: ModelSpec
     seed: int
+    metrics: tuple[str, ...] = ()
 
     def config(self) -> dict[str, Any]:
         """Return what the result depends on, as plain values; labels are left out."""
-        variant, model = asdict(self.variant), asdict(self.model)
-        del variant["name"], model["name"]
-        return {
+        variant, model, spec = asdict(self.variant), asdict(self.model), asdict(self.perturbation)
+        # options say what a strength came to; keys without it are those of version 0.1.0
+        del variant["name"], model["name"], model["strength"], model["strengths"], spec["epsilons"]
+        config = {
             "data": asdict(self.data),
-            "perturbation": asdict(self.perturbation),
+            "perturbation": spec,
             "variant": variant,
             "model": model,
             "seed": self.seed,
         }
+        return config | ({"metrics": list(self.metrics)} if self.metrics else {})
 
     @property
     def key(self) -> str:
@@ -186,7 +251,12 @@ class Run:
     @property
     def label(self) -> str:
         """The run in words: ``beta-VAE on modified, seed 0``."""
-        return f"{self.model.name} on {self.variant.name}, seed {self.seed}"
+        return f"{self.model.label} on {self.variant.name}, seed {self.seed}"
+
+
+def bundled() -> tuple[str, ...]:
+    """Return the names of the protocols that come with vaebias."""
+    return tuple(sorted(_bundled()))
 
 
 def load_protocol(name_or_path: str | Path) -> Protocol:
@@ -208,15 +278,34 @@ def load_protocol(name_or_path: str | Path) -> Protocol:
             raise InputError("protocol", "a file that can be read", f"{path} ({error})") from None
         where = str(path)
     else:
-        known = {
-            Path(entry.name).stem: entry
-            for entry in resources.files(_BUNDLED).iterdir()
-            if entry.name.endswith(".toml")
-        }
+        known = _bundled()
         if str(name_or_path) not in known:
             raise UnknownNameError("protocol", str(name_or_path), known)
         text, where = known[str(name_or_path)].read_text(encoding="utf-8"), f"{name_or_path}.toml"
     return from_table(Protocol, read_toml(text, where), where)
+
+
+def _bundled() -> dict[str, Traversable]:
+    return {
+        Path(entry.name).stem: entry
+        for entry in resources.files(_BUNDLED).iterdir()
+        if entry.name.endswith(".toml")
+    }
+
+
+def _check_line(model: ModelSpec) -> None:
+    where = f"models.{model.name}.strengths"
+    if (model.strength is None) == bool(model.strengths):
+        raise InputError(where, "given together with strength", list(model.strengths))
+    if model.strength is None:
+        return
+    value = model.options.get(model.strength)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise InputError(where, f"a number in options.{model.strength}", repr(value))
+    _distinct(where, list(model.strengths))
+    for strength in model.strengths:
+        if not strength > 0:
+            raise InputError(where, "numbers above 0", strength)
 
 
 def _distinct(kind: str, names: list[Any]) -> None:

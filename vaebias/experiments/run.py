@@ -16,13 +16,13 @@ from typing import Any
 import torch
 
 import vaebias
-from vaebias import checkpoints, data, models, perturb, training
+from vaebias import checkpoints, data, metrics, models, perturb, training
 from vaebias.data import FactorGrid
 from vaebias.errors import InputError, UnknownNameError
 from vaebias.experiments.evaluate import evaluate
+from vaebias.experiments.events import Event, Listener, record_failure
 from vaebias.experiments.files import write_json
 from vaebias.experiments.protocol import ModelSpec, PerturbationSpec, Protocol, Run, VariantSpec
-from vaebias.experiments.sweep import Event, Listener
 from vaebias.models import Objective
 from vaebias.perturb import Perturbation, PerturbedGrid
 
@@ -42,6 +42,10 @@ def check(protocol: Protocol) -> None:
         What does not exist or cannot be, with its place in the protocol.
     """
     grid = data.load(protocol.data.name, **protocol.data.options)
+    if not len(grid):
+        raise InputError(f"data.{protocol.data.name}", "at least one image", "an empty grid")
+    for name in protocol.metrics:
+        metrics.METRICS[name]
     for pair in protocol.perturbation.pairs:
         for name in pair:
             if name not in grid.names:
@@ -54,6 +58,9 @@ def check(protocol: Protocol) -> None:
         if objective.pairs != (model.rate is not None):
             expected = "a value" if objective.pairs else f"none, {model.objective} takes no pairs"
             raise InputError(f"models.{model.name}.rate", expected, model.rate)
+        if objective.pairs and not any(grid.ordinal):
+            expected = f"a model of single images: no factor of {grid.name} has an order"
+            raise InputError(f"models.{model.name}.objective", expected, repr(model.objective))
 
 
 def perturbations(
@@ -62,8 +69,8 @@ def perturbations(
     """Make each variant's perturbation, None for the original; learned ones are trained here."""
     grid = data.load(protocol.data.name, **protocol.data.options)
     return {
-        variant.name: _perturbation(grid, protocol.perturbation, variant, tell)
-        for variant in protocol.variants
+        variant.name: _perturbation(grid, spec, variant, tell)
+        for spec, variant in protocol.versions()
     }
 
 
@@ -87,23 +94,16 @@ def execute(
     """
     runs = out / "runs"
     runs.mkdir(parents=True, exist_ok=True)
-    failed = out / "failed" / f"{run.key}.json"
     folder = Path(tempfile.mkdtemp(prefix=f".{run.key}-", dir=runs))
     try:
         _execute(run, perturbation, folder, progress)
         folder.chmod(0o755)  # mkdtemp keeps others out
         _put(folder, runs / run.key)
-        failed.unlink(missing_ok=True)
+        (out / "failed" / f"{run.key}.json").unlink(missing_ok=True)
         return None
     except Exception as error:
         message = f"{type(error).__name__}: {error}"
-        record = {
-            "config": run.config(),
-            "label": run.label,
-            "error": message,
-            "traceback": traceback.format_exc(),
-        }
-        write_json(failed, record)
+        record_failure(out, run, message, traceback.format_exc())
         return message
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -139,7 +139,9 @@ def _execute(
         pair_rate=1.0 if run.model.rate is None else run.model.rate,
         progress=lambda done, total, loss: progress(done, total),
     )
-    scores, details = evaluate(objective, grid, pairs=run.perturbation.pairs, seed=run.seed)
+    scores, details = evaluate(
+        objective, grid, pairs=run.perturbation.pairs, others=run.metrics, seed=run.seed
+    )
     checkpoints.save(
         folder / MODEL_FILE,
         objective,

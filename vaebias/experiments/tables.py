@@ -11,7 +11,7 @@ from typing import Any
 from rich import box
 from rich.table import Table as RichTable
 
-from vaebias.experiments.sweep import Failure, Result
+from vaebias.experiments.events import Failure, Result
 
 __all__ = ["Cell", "Row", "Table", "number", "summarise"]
 
@@ -162,7 +162,7 @@ def summarise(
     """
     groups: dict[tuple[str, str], list[Result]] = {}
     for result in results:
-        groups.setdefault((result.run.model.name, result.run.variant.name), []).append(result)
+        groups.setdefault((result.run.model.label, result.run.variant.name), []).append(result)
     models = list(dict.fromkeys(model for model, _ in groups))
     rows = []
     for (model, variant), group in sorted(groups.items(), key=lambda g: models.index(g[0][0])):
