@@ -269,6 +269,11 @@ def load_protocol(name_or_path: str | Path) -> Protocol:
     InputError
         Not TOML, an unknown or absent key, or a value of the wrong type; the message names
         the file and the key.
+
+    Notes
+    -----
+    A table ``[defaults]`` in the file is what models have in common: each model's own keys
+    stand before it.
     """
     path = Path(name_or_path)
     if path.suffix == ".toml":
@@ -282,7 +287,19 @@ def load_protocol(name_or_path: str | Path) -> Protocol:
         if str(name_or_path) not in known:
             raise UnknownNameError("protocol", str(name_or_path), known)
         text, where = known[str(name_or_path)].read_text(encoding="utf-8"), f"{name_or_path}.toml"
-    return from_table(Protocol, read_toml(text, where), where)
+    return from_table(Protocol, _with_defaults(read_toml(text, where)), where)
+
+
+def _with_defaults(table: dict[str, Any]) -> dict[str, Any]:
+    """Give each model what the table ``[defaults]`` says and it does not say itself."""
+    defaults, models = table.pop("defaults", None), table.get("models")
+    if isinstance(defaults, Mapping) and isinstance(models, list):
+        table["models"] = [
+            {**defaults, **model} if isinstance(model, Mapping) else model for model in models
+        ]
+    elif defaults is not None:
+        table["defaults"] = defaults  # refused with the other mistakes
+    return table
 
 
 def _bundled() -> dict[str, Traversable]:

@@ -26,7 +26,7 @@ from vaebias.experiments.protocol import ModelSpec, PerturbationSpec, Protocol, 
 from vaebias.models import Objective
 from vaebias.perturb import Perturbation, PerturbedGrid
 
-__all__ = ["check", "execute", "perturbations", "variant_grid"]
+__all__ = ["build", "check", "execute", "perturbations", "variant_grid"]
 
 MODEL_FILE = "model.safetensors"
 ORIGINAL = "none"
@@ -54,7 +54,7 @@ def check(protocol: Protocol) -> None:
         _options(variant)
     variant_grid(grid, protocol.perturbation, None)
     for model in protocol.models:
-        objective = _build(model, grid, seed=0)
+        objective = build(model, grid, seed=0)
         if objective.pairs != (model.rate is not None):
             expected = "a value" if objective.pairs else f"none, {model.objective} takes no pairs"
             raise InputError(f"models.{model.name}.rate", expected, model.rate)
@@ -127,7 +127,7 @@ def _execute(
     started = time.perf_counter()
     base = data.load(run.data.name, **run.data.options)
     grid = variant_grid(base, run.perturbation, perturbation)
-    objective = _build(run.model, grid, seed=run.seed)
+    objective = build(run.model, grid, seed=run.seed)
     history = training.fit(
         objective,
         grid,
@@ -167,7 +167,8 @@ def _execute(
     write_json(folder / "result.json", record)
 
 
-def _build(model: ModelSpec, grid: FactorGrid, seed: int) -> Objective:
+def build(model: ModelSpec, grid: FactorGrid, seed: int) -> Objective:
+    """Build a model for the images of a grid, freshly initialised."""
     return models.build(
         model.objective,
         grid.image_shape,

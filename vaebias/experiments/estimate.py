@@ -1,0 +1,78 @@
+"""How long a study will take, from a few real steps of each model."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from vaebias import data, training
+from vaebias.experiments.local import one_thread
+from vaebias.experiments.protocol import ModelSpec, Protocol, Run
+from vaebias.experiments.run import build, check, variant_grid
+
+__all__ = ["Estimate", "estimate"]
+
+STEPS = 30
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Measured seconds of one step of each model on one thread, and what follows.
+
+    Training alone is counted: making perturbations and measuring come on top.
+    """
+
+    step: dict[str, float]
+    runs: tuple[Run, ...]
+
+    def seconds(self, run: Run) -> float:
+        """Return the training time of a run on one thread."""
+        return self.step[run.model.name] * run.model.steps
+
+    @property
+    def total(self) -> float:
+        """Training time of all runs one after the other."""
+        return sum(map(self.seconds, self.runs))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return steps, runs and the total as plain values."""
+        runs = [
+            {"key": run.key, "label": run.label, "seconds": self.seconds(run)} for run in self.runs
+        ]
+        return {"step": self.step, "runs": runs, "seconds": self.total}
+
+
+def estimate(protocol: Protocol, steps: int = STEPS) -> Estimate:
+    """Train each model of a study for a few steps on original images, and take the time.
+
+    Parameters
+    ----------
+    protocol
+        The study; checked as `sweep` does.
+    steps
+        Steps of each model; the last two thirds are timed.
+    """
+    check(protocol)
+    base = data.load(protocol.data.name, **protocol.data.options)
+    grid = variant_grid(base, protocol.perturbation, None)
+    with one_thread():
+        step = {model.name: _step_time(model, grid, steps) for model in protocol.models}
+    return Estimate(step, protocol.runs())
+
+
+def _step_time(model: ModelSpec, grid: data.FactorGrid, steps: int) -> float:
+    every = max(1, steps // 3)
+    moments: list[float] = []
+    training.fit(
+        build(model, grid, seed=0),
+        grid,
+        3 * every,
+        model.batch_size,
+        model.learning_rate,
+        schedule=model.schedule,
+        pair_rate=1.0 if model.rate is None else model.rate,
+        log_every=every,
+        progress=lambda done, total, loss: moments.append(time.perf_counter()),
+    )
+    return (moments[-1] - moments[0]) / (2 * every)
