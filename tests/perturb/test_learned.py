@@ -15,7 +15,7 @@ from vaebias.errors import InputError
 from vaebias.perturb import LearnedPerturbation, PerturbedGrid, learned, load, save, structure
 
 PAIR = [("x", "y")]
-OPTIONS: dict[str, Any] = {"epsilon": 0.4, "noise": 1.0, "frequency": 5.0, "seed": 1}
+OPTIONS: dict[str, Any] = {"epsilon": 0.4, "seed": 1}
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def test_it_stops_when_the_pair_is_mixed_at_the_share(
     assert record["reached"] is True
     assert record["share_found"] >= 0.6
     assert record["steps"] < record["steps_allowed"] == 400
-    assert record["steps"] % 100 == 0
+    assert record["steps"] % 50 == 0
     after = structure(PerturbedGrid(small_blobs, trained))
     assert structure(small_blobs).mixed_share[0, 1] == 0
     assert after.mixed_share[0, 1] >= 0.5
@@ -40,7 +40,7 @@ def test_it_stops_when_the_pair_is_mixed_at_the_share(
 def test_the_entangled_encoding_becomes_the_cheaper_one(trained: LearnedPerturbation) -> None:
     # relative difference of the losses, entangled minus aligned
     assert trained.losses[-1] < -0.05
-    assert len(trained.losses) == trained.steps // 20
+    assert len(trained.losses) == -(-trained.steps // 20)
 
 
 def test_it_says_when_the_share_is_not_reached(small_blobs: FactorGrid) -> None:
@@ -79,6 +79,7 @@ def test_seeds_files_and_global_generators(tmp_path: Path, small_blobs: FactorGr
         ({"pairs": [("x", "nope")]}, "factors among shape, x, y, found 'nope'"),
         ({"pairs": [("x", "y"), ("y", "x")]}, "each factor in one pair, found 'x' in several"),
         ({"epsilon": 1.5}, "epsilon: expected a number in"),
+        ({"margin": 1}, r"margin: expected a number in \[0, 1\)"),
         ({"share": 0}, "share: expected a number in"),
         ({"noise": 0}, "noise: expected a finite number"),
         ({"frequency": float("inf")}, "frequency: expected a finite number"),

@@ -34,6 +34,19 @@ def test_a_grating_moves_by_its_turns(small_blobs: FactorGrid) -> None:
     np.testing.assert_allclose(m[2, 5], np.sin(2 * np.pi * 3 * x), atol=1e-6)
 
 
+def test_a_step_in_either_factor_of_a_pair_moves_the_pattern_alike() -> None:
+    axes = [Factor("a", np.arange(4)), Factor("b", np.arange(9))]
+    images = np.zeros((36, 1, 6, 6), np.float32)
+    images[:, 0, 0, :2] = np.stack(np.unravel_index(np.arange(36), (4, 9)), 1) / 9
+    grid = ArrayGrid("uneven", axes, images, "rendered")
+    for form in ("grating", "checkerboard"):
+        made = pattern(grid, [("a", "b")], 0.5, form=form)
+        m = made.pattern(grid, grid.index([[2, 4], [1, 5], [0, 6], [0, 0], [3, 8]]))
+        np.testing.assert_allclose(m[[1, 2]], m[[0, 0]], atol=1e-6)
+        assert np.abs(m[3] - m[0]).max() > 0.1
+    np.testing.assert_allclose(np.abs(m[3:]), 1)  # u is -1 and 1 at the ends
+
+
 def test_a_picture_of_ones_own(small_blobs: FactorGrid) -> None:
     picture = np.linspace(-1, 1, 144).reshape(1, 12, 12)
     made = pattern(small_blobs, PAIR, 0.5, form="picture", picture=picture)

@@ -28,12 +28,20 @@ DEFAULTS: Mapping[str, Default] = MappingProxyType(
         "dsprites": Default(
             (("posX", "posY"),),
             0.1,
-            {"gram": {"frequency": 35.0, "steps": 500}, "pattern": {"turn": 6.0}},
+            {
+                "gram": {"frequency": 35.0, "steps": 500},
+                "learned": {"frequency": 35.0, "noise": 0.7},
+                "pattern": {"turn": 6.0},
+            },
         ),
         "shapes3d": Default(
             (("scale", "orientation"),),
             0.175,
-            {"gram": {"frequency": 10.0, "steps": 400}, "pattern": {"turn": 1.0}},
+            {
+                "gram": {"frequency": 10.0, "steps": 400},
+                "learned": {"frequency": 10.0, "noise": 0.7},
+                "pattern": {"turn": 1.5},
+            },
         ),
     }
 )

@@ -25,7 +25,7 @@ FORMS = ("checkerboard", "grating", "picture")
 @KINDS.register("pattern")
 @dataclass(frozen=True, eq=False)
 class PatternPerturbation(Perturbation):
-    """A pattern of a fixed form, driven by u = (a + b) / 2 for each pair, a and b in [-1, 1].
+    """A pattern of a fixed form, driven by the sum u of each pair's levels, in [-1, 1].
 
     Attributes
     ----------
@@ -66,7 +66,8 @@ class PatternPerturbation(Perturbation):
                 if name not in grid.names or grid.sizes[grid.names.index(name)] != size:
                     found = f"{grid.names} of sizes {grid.sizes}"
                     raise InputError("grid", f"a factor {name!r} of {size} levels", found)
-                u += (2 * levels[:, grid.names.index(name)] / (size - 1) - 1) / 2
+                u += levels[:, grid.names.index(name)]
+            u = 2 * u / (sum(sizes) - 2) - 1
             m += self._driven(u[:, None, None, None], number, grid.image_shape)
         return (m / len(self.pairs)).astype(np.float32)
 
@@ -129,8 +130,9 @@ def pattern(
 ) -> PatternPerturbation:
     """Make a pattern that follows the sum of each pair's factors, without any training.
 
-    For each pair, u = (a + b) / 2 with both factors scaled to [-1, 1]; several pairs share
-    the strength evenly.
+    For each pair, u is the sum of both factors' levels, scaled to [-1, 1]: a step in either
+    moves the pattern alike, so that its own tangents have no gap. Several pairs share the
+    strength evenly.
 
     Parameters
     ----------

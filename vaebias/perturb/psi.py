@@ -178,17 +178,12 @@ def evaluate(
     psi: Parameters,
     w: Tensor,  # [n, q]
     frequency: float,
-    *,
-    bounded: bool = True,
 ) -> Tensor:  # [n, P]
-    """Psi at these coordinates, differentiable in its weights; in (-1, 1) where bounded."""
+    """Psi at these coordinates, differentiable in its weights."""
     hidden = w
     for number, (weight, bias) in enumerate(psi):
         hidden = torch.nn.functional.linear(hidden, weight, bias)
-        if number == 0 and frequency > 0:
-            hidden = hidden.sin()
-        elif bounded or number < len(psi) - 1:
-            hidden = hidden.tanh()
+        hidden = hidden.sin() if number == 0 and frequency > 0 else hidden.tanh()
     return hidden
 
 
