@@ -56,6 +56,7 @@ def test_a_good_perturbation_passes_and_says_how_mild_it_is(
     u = (np.linspace(-1, 1, 8)[:, None] + np.linspace(-1, 1, 8)) / 2
     assert found.psnr == pytest.approx(-10 * math.log10(0.25 * np.mean(u**2)), abs=1e-3)
     assert found.pixel_variance[1] > found.pixel_variance[0]
+    assert 0 < found.ssim < 1
     record = json.loads(json.dumps(found.to_json(), allow_nan=False))
     assert record["passed"] is True
     assert set(record["accuracy"]) == {"x", "y", "size"}
@@ -95,6 +96,7 @@ def test_mixtures_that_turn_both_ways_do_not_pass() -> None:
     found = verify(grid, PerturbedGrid(grid, made), steps=1)
     (check,) = [check for check in found.checks if check.name == "structure"]
     assert not check.passed
+    assert found.ssim is None  # one pixel high
     assert found.after.mixed_share[1, 2] == 1
     assert "a+b at 50.0 %" in check.found
 
@@ -124,11 +126,23 @@ def test_noise_is_asked_for_no_structure(small_blobs: FactorGrid) -> None:
     assert [check.name for check in found.checks] == ["sup-norm", "labels", "read-out"]
 
 
-def test_nothing_changed_is_an_infinite_psnr(small_blobs: FactorGrid) -> None:
+def test_nothing_changed_is_an_infinite_psnr_and_the_same_structure(
+    small_blobs: FactorGrid,
+) -> None:
     zero = PerturbedGrid(small_blobs, Given(0.2, np.zeros((192, 1, 12, 12))))
     found = verify(small_blobs, zero, steps=1)
     assert found.psnr == math.inf
+    assert found.ssim == pytest.approx(1)
     assert found.to_json()["psnr"] is None
+
+
+def test_stronger_noise_leaves_less_of_the_structure_of_an_image(small_blobs: FactorGrid) -> None:
+    mild, strong = (
+        verify(small_blobs, PerturbedGrid(small_blobs, noise(small_blobs, e)), steps=1).ssim
+        for e in (0.02, 0.3)
+    )
+    assert mild > 0.9
+    assert strong < 0.5
 
 
 def test_other_factors_or_images_are_refused(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vaebias.errors import InputError, RunFailedError
+from vaebias.errors import InputError, RunFailedError, reading
 
 if TYPE_CHECKING:
     import numpy as np
@@ -170,10 +170,8 @@ def _options(data: str, method: str, known: Any, given: dict[str, Any]) -> dict[
 def _read(path: Path) -> NDArray[np.generic]:
     import numpy as np
 
-    try:
+    with reading(f"--picture {path}", "an array saved by numpy.save"):
         array = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError("--picture", "an array saved by numpy.save", f"{path}: {error}") from error
     if not isinstance(array, np.ndarray):
         raise InputError("--picture", "one array", f"{path}, which holds several")
     return array
@@ -251,7 +249,7 @@ def _show(
         console.print(table)
         before, after = found.pixel_variance
         ratio = f"{after / before:.2f}" if before > 0 else "–"
-        ssim = "not computed (no scikit-image)" if found.ssim is None else number(found.ssim)
+        ssim = "not computed (images too small)" if found.ssim is None else number(found.ssim)
         console.print(
             f"PSNR {found.psnr:.1f} dB, SSIM {ssim}, pixel variance times {ratio}",
             highlight=False,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -11,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from skimage.metrics import structural_similarity
 
 from vaebias.data.grid import FactorGrid, Index
 from vaebias.errors import InputError
@@ -26,6 +25,7 @@ LOST = 0.05
 TESTED = 1024
 _ROWS = 256
 _SSIM_IMAGES = 256
+_SSIM_WINDOW = 7
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,8 @@ class Verification:
     psnr
         Peak signal-to-noise ratio of the change, in dB; infinite where nothing changed.
     ssim
-        Mean structural similarity; None without scikit-image.
+        Mean structural similarity of up to 256 images; None where they are smaller than its
+        window of 7 pixels.
     accuracy
         Of the supervised read-out, for each factor: before and after.
     before, after
@@ -265,11 +266,10 @@ def _readout(accuracy: dict[str, tuple[float, float]]) -> Check:
 
 
 def _ssim(before: FactorGrid, after: FactorGrid, index: Index) -> float | None:
-    if importlib.util.find_spec("skimage") is None or min(before.image_shape[1:]) < 7:
+    if min(before.image_shape[1:]) < _SSIM_WINDOW:
         return None
-    similarity = importlib.import_module("skimage.metrics").structural_similarity
     values = [
-        similarity(x, y, data_range=1.0, channel_axis=0)
+        structural_similarity(x, y, win_size=_SSIM_WINDOW, data_range=1.0, channel_axis=0)
         for x, y in zip(before.images(index), after.images(index), strict=True)
     ]
     return float(np.mean(values))

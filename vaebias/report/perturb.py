@@ -103,7 +103,7 @@ def _facts(
         facts += [
             ("largest change", f"{found.sup_norm:.4f} of the range, {found.images:,} images"),
             ("PSNR", f"{found.psnr:.1f} dB"),
-            ("SSIM", "needs scikit-image" if found.ssim is None else number(found.ssim)),
+            ("SSIM", "images too small" if found.ssim is None else number(found.ssim)),
             ("pixel variance", f"{before:.4g} → {after:.4g}"),
         ]
     return facts
