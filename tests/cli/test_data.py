@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from vaebias import perturb
 from vaebias.cli import app
 from vaebias.data import load
 from vaebias.data.files import PublishedFile
@@ -51,6 +52,23 @@ def _error(*arguments: object) -> tuple[int, str]:
     lines = result.stderr.strip().splitlines()
     assert len(lines) == 1, result.stderr
     return result.exit_code, lines[0]
+
+
+def test_info_of_a_perturbation_is_its_provenance(tmp_path: Path) -> None:
+    path = tmp_path / "m.safetensors"
+    grid = load("blobs")
+    made = perturb.gram(grid, [("x", "y")], epsilon=0.1, seed=4, steps=2)
+    perturb.save(path, made, grid, range="clip")
+    found = _json("info", path)
+    assert found["file"] == str(path)
+    assert found["perturbation"] == made.to_json()
+    assert (found["range"], found["grid"]["name"]) == ("clip", "blobs")
+    assert found["grid"]["provenance"] == grid.provenance
+    text = _text("info", path)
+    assert 'name "gram"' in text
+    assert "made for blobs (blobs): x 16, y 16, size 8" in text
+    path.write_bytes(path.read_bytes()[:-1])
+    assert "expected a complete safetensors file" in _error("info", path)[1]
 
 
 def test_list_says_where_images_come_from(data_folder: Path) -> None:

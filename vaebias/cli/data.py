@@ -80,7 +80,15 @@ def _entry(name: str) -> dict[str, Any]:
 
 @data.command()
 def info(name: Name, as_json: AsJson = False) -> None:
-    """Show the factors of a data set or file, and where its images come from."""
+    """Show the factors of a data set or file, and where its images come from.
+
+    Of a saved perturbation: how it was made, and for which data set.
+    """
+    from vaebias import perturb
+
+    if perturb.is_stored(name):
+        _show_perturbation(name, as_json)
+        return
     grid = _load(name)
     if as_json:
         _print(_describe(grid))
@@ -101,6 +109,27 @@ def info(name: Name, as_json: AsJson = False) -> None:
         table.add_row(axis.name, str(axis.size), f"{first} .. {last}", order)
     console.print(table)
     console.print(Text(json.dumps(grid.provenance)))
+
+
+def _show_perturbation(name: str, as_json: bool) -> None:
+    from vaebias import perturb
+
+    header = perturb.load(name).header
+    if as_json:
+        _print({"file": name, **header})
+        return
+    from rich.console import Console
+    from rich.text import Text
+
+    record, grid = header["perturbation"], header["grid"]
+    factors = ", ".join(f"{n} {s}" for n, s in zip(grid["names"], grid["sizes"], strict=True))
+    made = ", ".join(f"{label} {json.dumps(value)}" for label, value in record.items())
+    console = Console()
+    console.print(Text(f"{name}: a perturbation, range {header['range']}", style="bold"))
+    console.print(Text(made))
+    console.print(Text(f"made for {grid['name']} ({grid['source']}): {factors}"))
+    console.print(Text(json.dumps(grid["provenance"])))
+    console.print(Text(json.dumps(header["versions"])))
 
 
 def _ends(values: Any) -> list[Any]:

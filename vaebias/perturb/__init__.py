@@ -7,7 +7,7 @@ from vaebias.perturb.noise import NoisePerturbation, noise
 from vaebias.perturb.patterns import PatternPerturbation, pattern
 from vaebias.perturb.perturbation import PERTURBATIONS, RANGES, Perturbation, PerturbedGrid
 from vaebias.perturb.readout import readout_accuracy
-from vaebias.perturb.storage import Stored, load, save
+from vaebias.perturb.storage import Stored, is_stored, load, save
 from vaebias.perturb.structure import Structure, structure
 from vaebias.perturb.verify import Check, Verification, verify
 
@@ -27,6 +27,7 @@ __all__ = [
     "Structure",
     "Verification",
     "gram",
+    "is_stored",
     "learned",
     "load",
     "mixing_loss",

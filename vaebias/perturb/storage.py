@@ -18,7 +18,7 @@ from vaebias.data.grid import FactorGrid
 from vaebias.errors import InputError, VaebiasError
 from vaebias.perturb.perturbation import KINDS, RANGES, Perturbation, PerturbedGrid
 
-__all__ = ["Stored", "load", "save"]
+__all__ = ["Stored", "is_stored", "load", "save"]
 
 VERSION = 1
 KEY = "vaebias-perturbation"
@@ -109,6 +109,15 @@ def save(
     tensors = {name: np.ascontiguousarray(a) for name, a in perturbation.tensors().items()}
     text = json.dumps(header, allow_nan=False)
     tensorfile.write(path, safetensors.numpy.save(tensors, metadata={KEY: text}))
+
+
+def is_stored(path: str | Path) -> bool:
+    """Whether a file says of itself that :func:`save` wrote it; it may be damaged all the same."""
+    path = Path(path)
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:  # metadata comes first in a safetensors file
+        return f'"{KEY}":'.encode() in file.read(4096)
 
 
 def load(path: str | Path) -> Stored:
