@@ -52,7 +52,7 @@ def demo(
     from vaebias.cli.progress import watch_sweep
     from vaebias.experiments import find, load_protocol, summarise, sweep
     from vaebias.experiments.files import write_json
-    from vaebias.report import demo_page, page, structures
+    from vaebias.report import Study, page, structures, study_page
 
     protocol = load_protocol("demo").with_seeds(wanted)
     if steps is not None:
@@ -63,7 +63,8 @@ def demo(
     finding = find(table, model=MODEL, control=CONTROL)
     structure = structures(done)
     command = _command(seeds, steps)
-    html = demo_page(done, table, finding, structure, model=MODEL, command=command)
+    study = Study(done, table, finding.text, structure, command, MODEL)
+    html = study_page([study], title="Do the scores follow the factors, or the variance?")
     document = {
         "command": command,
         "protocol": protocol.to_json(),

@@ -96,8 +96,8 @@ def _overview(names: Sequence[str], found: Sequence[Diagnosed]) -> dict[str, Pic
     cosines: dict[str, dict[str, list[float]]] = {"local components": {}, "factors": {}}
     for name, d in diagnoses.items():
         if d.data is not None:
-            cosines["local components"][name] = _mean(d.data.matched_components)
-            cosines["factors"][name] = _mean(d.data.matched_factors)
+            cosines["local components"][name] = _mean(d.data.components.matched)
+            cosines["factors"][name] = _mean(d.data.tangents.matched)
     return {
         "dto": figures.distances(
             {name: d.distance.tolist() for name, d in diagnoses.items()},
@@ -178,7 +178,7 @@ def _model(prefix: str, name: str, one: Diagnosed, grid: FactorGrid, seed: int) 
 def _cosines(d: Diagnosis, name: str, *, components: bool) -> Picture | None:
     if d.data is None or not d.active.any():
         return None
-    cosines = d.data.cosines_components if components else d.data.cosines_factors
+    cosines = (d.data.components if components else d.data.tangents).cosines
     names = (
         [f"PC {i + 1}" for i in range(cosines.shape[-1])] if components else list(d.data.factors)
     )
@@ -225,7 +225,7 @@ def _latents(
     for latent in active:
         note = ""
         if d.data is not None:
-            partner = d.data.partner_factors[:, latent]
+            partner = d.data.tangents.partner[:, latent]
             matched = partner[partner >= 0]
             if len(matched):
                 best = int(np.bincount(matched).argmax())

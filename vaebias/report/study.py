@@ -1,0 +1,275 @@
+"""The page of a study: what was changed in the images, and what followed from it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from markupsafe import Markup
+from numpy.typing import NDArray
+
+from vaebias import data, perturb
+from vaebias.data import FactorGrid
+from vaebias.experiments import Result, Sweep, Table
+from vaebias.experiments.run import variant_grid
+from vaebias.experiments.tables import number
+from vaebias.perturb import PerturbedGrid, Structure
+from vaebias.report import figures, trained
+from vaebias.report.images import strip
+from vaebias.report.page import HtmlTable, render
+from vaebias.report.theme import Picture
+
+__all__ = ["Study", "structures", "study_page"]
+
+SHOWN = 8
+"""Images of a strip."""
+VARIANTS = 6
+"""Variants of a chart: it has as many colours."""
+STRUCTURE_IMAGES = 2048
+
+
+class Study(NamedTuple):
+    """A study and what is said of it.
+
+    Attributes
+    ----------
+    sweep
+        The finished runs.
+    table
+        Their scores; see `vaebias.experiments.summarise`.
+    text
+        What they say, in sentences.
+    structure
+        From `structures`.
+    command
+        What the reader types to get the same.
+    model
+        Name of the model whose decoder is shown; the first that has one by default.
+    tables
+        More tables of the scores, each with its caption.
+    """
+
+    sweep: Sweep
+    table: Table
+    text: str
+    structure: Mapping[str, Structure]
+    command: str
+    model: str | None = None
+    tables: Sequence[tuple[HtmlTable, str]] = ()
+
+
+def structures(sweep: Sweep) -> dict[str, Structure]:
+    """Measure the local variance structure of each variant."""
+    return {
+        name: perturb.structure(grid, min(STRUCTURE_IMAGES, len(grid)))
+        for name, grid in _grids(sweep).items()
+    }
+
+
+def study_page(studies: Sequence[Study], *, title: str) -> str:
+    """Return a page of one or more studies as HTML."""
+    return render(
+        "study.html.j2",
+        title=title,
+        kind=", ".join(study.sweep.protocol.name for study in studies),
+        studies=[_study(f"s{position}", study) for position, study in enumerate(studies)],
+    )
+
+
+def _study(prefix: str, study: Study) -> dict[str, Any]:
+    sweep, table, protocol = study.sweep, study.table, study.sweep.protocol
+    grids = _grids(sweep)
+    shown = list(grids)[:VARIANTS]
+    pairs = protocol.perturbation.pairs
+    model = study.model or _with_decoder(sweep)
+    runs = {name: _runs(sweep, model, name) for name in shown}
+    models = {
+        name: found
+        for name in shown
+        if (found := trained.load(runs[name], grids[name])) is not None
+    }
+    return {
+        "name": protocol.name,
+        "description": protocol.description,
+        "text": study.text,
+        "tiles": _tiles(table),
+        "pairs": pairs,
+        "variants": HtmlTable(("data", "method", "ε", "options"), _variants(sweep), text=2),
+        "strips": _strips({name: grids[name] for name in shown}),
+        "structure": _structure(study.structure, shown, pairs),
+        "scores": _scores(table, model, shown, pairs),
+        "table": HtmlTable(table.head(), table.texts(), text=2),
+        "tables": study.tables,
+        "failures": [(failure.run.label, failure.message) for failure in table.failures],
+        "model": model,
+        "curves": trained.curves(runs),
+        "responses": [p for pair in pairs if (p := trained.responses(models, pair)) is not None],
+        "information": trained.information(models),
+        "decoder": trained.decoder(runs, models, model) if model and models else None,
+        "traversals": [
+            (name, trained.traversal(f"{prefix}-{position}", found))
+            for position, (name, found) in enumerate(models.items())
+        ],
+        "facts": _facts(sweep, grids),
+        "protocol": json.dumps(protocol.to_json(), indent=2),
+        "command": study.command,
+    }
+
+
+def _grids(sweep: Sweep) -> dict[str, PerturbedGrid]:
+    protocol = sweep.protocol
+    base = data.load(protocol.data.name, **protocol.data.options)
+    return {
+        variant.name: variant_grid(base, spec, sweep.perturbations[variant.name])
+        for spec, variant in protocol.versions()
+    }
+
+
+def _with_decoder(sweep: Sweep) -> str | None:
+    for result in sweep.results:
+        if result.details["details"]["diagnosis"] is not None:
+            return result.run.model.label
+    return None
+
+
+def _runs(sweep: Sweep, model: str | None, variant: str) -> list[Result]:
+    return [
+        result
+        for result in sweep.results
+        if (result.run.model.label, result.run.variant.name) == (model, variant)
+    ]
+
+
+def _variants(sweep: Sweep) -> tuple[tuple[str, ...], ...]:
+    return tuple(
+        (
+            variant.name,
+            variant.method,
+            number(spec.epsilon) if variant.method != "none" else "–",
+            ", ".join(f"{key} {value}" for key, value in variant.options.items()),
+        )
+        for spec, variant in sweep.protocol.versions()
+    )
+
+
+def _tiles(table: Table) -> list[dict[str, Any]]:
+    """Headline scores: one tile a model, one number a variant."""
+    tiles: dict[str, dict[str, Any]] = {}
+    for row in table.rows:
+        tile = tiles.setdefault(row.model, {"name": row.model, "scores": []})
+        cell = row.cells["mig"]
+        sd = None if cell.sd is None else number(cell.sd)
+        mean = None if cell.mean is None else number(cell.mean)
+        tile["scores"].append({"variant": row.variant, "mean": mean, "sd": sd})
+    return list(tiles.values())
+
+
+def _strips(grids: Mapping[str, PerturbedGrid]) -> list[tuple[str, str, Picture]]:
+    """Images of each variant, and their differences from the first (the original)."""
+    (first, original), *others = grids.items()
+    index = _spread(original)
+    before = original.images(index)
+    rows = [(first, "", strip(before, f"{SHOWN} images of the data set"))]
+    for name, grid in others:
+        after = grid.images(index)
+        change = after - before
+        largest = float(np.abs(change).max())
+        rows.append((name, "", strip(after, f"the same {SHOWN} images, {name}")))
+        alt = f"difference of the {name} images from the {first} ones"
+        note = f"at most {number(largest)} of the range"
+        rows.append((f"{name} − {first}", note, strip(change, alt, signed=largest or 1.0)))
+    return rows
+
+
+def _spread(grid: FactorGrid) -> NDArray[np.int64]:
+    """Indices of a few images with every factor somewhere else: a fixed low-discrepancy draw."""
+    # multiples of the square roots of primes, modulo 1: evenly spread in every factor
+    roots = np.sqrt(np.array([2, 3, 5, 7, 11, 13, 17, 19, 23, 29], dtype=np.float64))
+    steps = np.arange(1, SHOWN + 1)[:, None] * roots[: len(grid.sizes)]
+    levels = np.floor((steps % 1) * np.array(grid.sizes)).astype(np.int64)
+    return grid.index(levels)
+
+
+def _structure(
+    structure: Mapping[str, Structure], shown: Sequence[str], pairs: Sequence[tuple[str, str]]
+) -> dict[str, Any]:
+    found = {name: structure[name] for name in shown}
+    names = next(iter(found.values())).names
+    angles = []
+    for pair in pairs:
+        a, b = (names.index(name) for name in pair)
+        picture = figures.mixing_angles(
+            {name: each.mixing_angle[:, a, b] for name, each in found.items()},
+            title=f"Angle of the local principal component in the plane of {pair[0]} and {pair[1]}",
+            label=f"angle from {pair[0]} towards {pair[1]}",
+        )
+        angles.append((pair, picture))
+    shares = figures.matrices(
+        {name: each.mixed_share for name, each in found.items()},
+        names,
+        names,
+        title="Share of images at which two factors are mixed",
+        diagonal=False,
+    )
+    return {"angles": angles, "shares": shares}
+
+
+def _scores(
+    table: Table, model: str | None, shown: Sequence[str], pairs: Sequence[tuple[str, str]]
+) -> dict[str, Picture | None]:
+    def values(name: str | None, variant: str, column: str) -> tuple[float, ...]:
+        row = None if name is None else table.row(name, variant)
+        return row.cells[column].values if row is not None else ()
+
+    models = list(dict.fromkeys(row.model for row in table.rows))
+    by_model = {m: {v: values(m, v, "mig") for v in shown} for m in models}
+    parts = {
+        factor: {v: values(model, v, f"mig.{factor}") for v in shown}
+        for factor in dict.fromkeys(name for pair in pairs for name in pair)
+        if f"mig.{factor}" in table.columns
+    }
+    return {
+        "all": figures.score_bars(by_model, label="MIG", title="MIG of each model, a mark a seed")
+        if by_model
+        else None,
+        "parts": figures.score_bars(
+            parts, label="gap of the factor", title=f"Parts of the MIG of the {model}, by factor"
+        )
+        if parts
+        else None,
+    }
+
+
+def _facts(sweep: Sweep, grids: Mapping[str, PerturbedGrid]) -> list[tuple[str, str | Markup]]:
+    protocol = sweep.protocol
+    grid = next(iter(grids.values()))
+    factors = ", ".join(f"{n} ({s})" for n, s in zip(grid.names, grid.sizes, strict=True))
+    shape = " × ".join(map(str, grid.image_shape))
+    seconds = [result.details["seconds"]["total"] for result in sweep.results]
+    versions = {
+        f"vaebias {v['vaebias']}, torch {v['torch']}, Python {v['python']}"
+        for result in sweep.results
+        if (v := result.details["versions"])
+    }
+    facts = [
+        (
+            "data",
+            f"{protocol.data.name} ({grid.source}): {len(grid):,} images of {shape}; {factors}",
+        ),
+        ("range", f"{protocol.perturbation.range}, ε = {number(protocol.perturbation.epsilon)}"),
+        (
+            "models",
+            "; ".join(
+                f"{m.name}: {m.latents} latents, {m.steps:,} steps of {m.batch_size}"
+                for m in protocol.models
+            ),
+        ),
+        ("seeds", ", ".join(map(str, protocol.seeds))),
+        ("runs", f"{len(sweep.results)} finished, {len(sweep.failures)} failed"),
+    ]
+    if seconds:
+        facts.append(("time", f"{np.mean(seconds):.0f} s a run on one thread, in the mean"))
+    facts += [("versions", version) for version in sorted(versions)]
+    return facts

@@ -1,0 +1,196 @@
+"""What a study's page shows of one model: its latents' answers, its decoder's axes, traversals."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vaebias import checkpoints
+from vaebias.checkpoints import Model
+from vaebias.data import FactorGrid
+from vaebias.experiments import Result
+from vaebias.experiments.evaluate import factor_correlations
+from vaebias.experiments.run import MODEL_FILE
+from vaebias.experiments.tables import number
+from vaebias.report import figures
+from vaebias.report.theme import Picture
+from vaebias.report.traversal import Latent, traverse
+
+__all__ = ["Trained", "curves", "decoder", "information", "load", "responses", "traversal"]
+
+CODES = 10_000
+SETTINGS = 16
+"""Settings of the other factors that a latent's answer to two of them is averaged over."""
+CURVES = ("loss", "reconstruction", "kl")
+
+Pair = tuple[str, str]
+
+
+class Trained(NamedTuple):
+    """A trained model with the images it knows, and its codes of some of them."""
+
+    result: Result
+    grid: FactorGrid
+    model: Model
+    points: NDArray[np.int64]  # [N]
+    codes: Tensor  # [N, d]
+    active: list[int]
+
+
+def load(results: Sequence[Result], grid: FactorGrid) -> Trained | None:
+    """Return the first of the models that has a decoder, its active latents by falling spread."""
+    for result in results:
+        diagnosis = result.details["details"]["diagnosis"]
+        if diagnosis is None:
+            continue
+        model = checkpoints.load(result.folder / MODEL_FILE)
+        points = np.arange(len(grid))
+        if len(grid) > CODES:
+            points = grid.sample(CODES, np.random.default_rng(0))
+        codes = _encode(model, grid, points)
+        spread = codes.std(0)
+        active = [i for i, on in enumerate(diagnosis["active"]["mask"]) if on]
+        active.sort(key=lambda i: -float(spread[i]))
+        return Trained(result, grid, model, points, codes, active)
+    return None
+
+
+def responses(trained: Mapping[str, Trained], pair: Pair) -> Picture | None:
+    """Mean code of each active latent over the plane of two factors."""
+    maps, words = {}, {}
+    for name, found in trained.items():
+        if found.active:
+            maps[name] = _planes(found, pair)
+            words[name] = [text for _, text in _names(found, (pair,))]
+    if not maps:
+        return None
+    title = f"Code of each active latent over {pair[0]} (to the right) and {pair[1]} (downwards)"
+    return figures.response_maps(maps, pair, title=title, words=words)
+
+
+def information(trained: Mapping[str, Trained]) -> list[tuple[str, Picture]]:
+    """Mutual information of each active latent with each factor, in shares of its entropy."""
+    pictures = []
+    for name, found in trained.items():
+        mig = found.result.details["details"]["mig"]
+        share = np.array(mig["mutual_information"]) / np.maximum(mig["entropy"], 1e-12)
+        latents = [f"latent {i + 1}" for i in found.active]
+        if latents:
+            title = f"Mutual information of {name}'s latents and factors, over the factor's entropy"
+            picture = figures.matrices(
+                {"": share[found.active]}, latents, found.grid.names, title=title
+            )
+            pictures.append((name, picture))
+    return pictures
+
+
+def decoder(
+    runs: Mapping[str, Sequence[Result]], trained: Mapping[str, Trained], model: str
+) -> dict[str, Picture]:
+    """Distance to orthogonality beside chance, cosines with the data's directions, spectra."""
+
+    def scores(name: str, column: str) -> list[float]:
+        return [v for r in runs[name] if (v := r.scores.get(column)) is not None]
+
+    # the chance level goes with the number of active latents, which may differ between seeds
+    chance = {name: _mean(scores(name, "dto.chance")) for name in trained}
+    spectra = {
+        name: np.array([found.result.details["details"]["diagnosis"]["singular_values"]])
+        for name, found in trained.items()
+    }
+    cosines = {
+        "local components": {name: scores(name, "cos.components") for name in trained},
+        "factors": {name: scores(name, "cos.factors") for name in trained},
+    }
+    return {
+        "dto": figures.distances(
+            {name: scores(name, "dto") for name in trained},
+            chance,
+            title=f"Distance to orthogonality of the {model}, a mark a seed",
+        ),
+        "cosines": figures.score_bars(
+            cosines,
+            label="mean |cos|",
+            title="Decoder directions against the data's local principal components and factors",
+        ),
+        "spectra": figures.spectra(spectra, title="Singular values of the decoder's Jacobian"),
+    }
+
+
+def curves(runs: Mapping[str, Sequence[Result]]) -> list[tuple[str, Picture]]:
+    """What was logged in training, a line a run."""
+    histories = {
+        name: [
+            json.loads((result.folder / "history.json").read_text(encoding="utf-8"))
+            for result in results
+        ]
+        for name, results in runs.items()
+    }
+    pictures = []
+    for part in CURVES:
+        lines = {
+            name: [(run["steps"], run["values"][part]) for run in found if part in run["values"]]
+            for name, found in histories.items()
+        }
+        if any(lines.values()):
+            picture = figures.curves(lines, label=f"{part}, nats", title=f"Training: {part}")
+            pictures.append((part, picture))
+    return pictures
+
+
+def traversal(prefix: str, found: Trained) -> tuple[Latent, ...]:
+    """Move each active latent away from the code of the middle image."""
+    grid = found.grid
+    middle = grid.index(np.array([[size // 2 for size in grid.sizes]]))
+    named = _names(found, found.result.run.perturbation.pairs)
+    return traverse(
+        found.model,
+        found.codes,
+        _encode(found.model, grid, middle)[0],
+        [latent for latent, _ in named],
+        prefix=f"t-{prefix}",
+        notes=[text for _, text in named],
+    )
+
+
+@torch.no_grad()
+def _encode(model: Model, grid: FactorGrid, index: NDArray[np.int64]) -> Tensor:
+    parts = np.array_split(index, max(1, len(index) // 1024))
+    return torch.cat([model.encoder(torch.from_numpy(grid.images(part)))[0] for part in parts])
+
+
+def _planes(found: Trained, pair: Pair) -> NDArray[np.float32]:  # [active, a, b]
+    """Codes over the pair's plane, averaged over settings of the other factors."""
+    grid = found.grid
+    a, b = (grid.names.index(factor) for factor in pair)
+    settings = grid.factors(grid.sample(SETTINGS, np.random.default_rng(0)))
+    levels = np.broadcast_to(
+        settings[:, None, None], (SETTINGS, grid.sizes[a], grid.sizes[b], len(grid.sizes))
+    ).copy()
+    levels[..., a] = np.arange(grid.sizes[a])[:, None]
+    levels[..., b] = np.arange(grid.sizes[b])
+    codes = _encode(found.model, grid, grid.index(levels.reshape(-1, len(grid.sizes))))
+    planes: NDArray[np.float32] = codes.numpy().reshape(*levels.shape[:3], -1).mean(0)
+    return planes.transpose(2, 0, 1)[found.active]
+
+
+def _names(found: Trained, pairs: Sequence[Pair]) -> list[tuple[int, str]]:
+    """Each active latent with the factor or mixture that it goes with most."""
+    correlations = factor_correlations(
+        found.codes.numpy(), found.grid.factors(found.points), found.grid.names, pairs
+    )
+    named = []
+    for latent in found.active:
+        best = max(correlations, key=lambda name: correlations[name][latent])
+        named.append((latent, f"{best} {number(float(correlations[best][latent]))}"))
+    return named
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return float(np.mean(values)) if values else None
