@@ -31,6 +31,6 @@ TINY = {
 }
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny() -> Protocol:
     return from_table(Protocol, TINY, "tiny.toml")

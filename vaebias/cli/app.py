@@ -13,7 +13,19 @@ from vaebias.errors import VaebiasError
 
 __all__ = ["app", "main"]
 
-COMMANDS = ("align", "data", "demo", "doctor", "evaluate", "perturb", "structure", "train")
+COMMANDS = (
+    "align",
+    "data",
+    "demo",
+    "doctor",
+    "evaluate",
+    "perturb",
+    "reproduce",
+    "structure",
+    "sweep",
+    "table",
+    "train",
+)
 """Each is a function, or a group of commands, of this name in the module of this name; torch is
 imported only there."""
 

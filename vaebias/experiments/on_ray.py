@@ -89,6 +89,6 @@ def _message(ray: Any, reference: Any, run: Run, out: Path) -> str | None:
         message: str | None = ray.get(reference)
         return message
     except ray.exceptions.RayError as error:
-        text = f"{type(error).__name__}: its worker died {1 + RETRIES} times"
+        text = f"{type(error).__name__}: its worker died, and so in {RETRIES} more tries"
         record_failure(out, run, text, str(error))
         return text

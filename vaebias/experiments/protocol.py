@@ -184,6 +184,14 @@ class Protocol:
         """Return the same study over ``seeds``."""
         return replace(self, seeds=seeds)
 
+    def with_models(self, names: tuple[str, ...]) -> Protocol:
+        """Return the same study of some of its models."""
+        known = {model.name: model for model in self.models}
+        for name in names:
+            if name not in known:
+                raise UnknownNameError("model of the protocol", name, known)
+        return replace(self, models=tuple(known[name] for name in names))
+
     def versions(self) -> tuple[tuple[PerturbationSpec, VariantSpec], ...]:
         """Return every variant at every epsilon; of several, names say which."""
         spec = self.perturbation

@@ -20,6 +20,7 @@ from vaebias.experiments.files import locked
 from vaebias.experiments.local import on_this_machine, one_thread
 from vaebias.experiments.on_ray import on_ray
 from vaebias.experiments.protocol import Protocol, Run
+from vaebias.experiments.study import remember
 
 if TYPE_CHECKING:
     from vaebias.perturb import Perturbation
@@ -52,6 +53,7 @@ def sweep(
     jobs: int | None = None,
     on: str = "local",
     listener: Listener | None = None,
+    record: bool = False,
 ) -> Sweep:
     """Run what is not yet in ``out`` and return everything.
 
@@ -68,6 +70,8 @@ def sweep(
         machine. The nodes of a cluster must share ``out``.
     listener
         Told of every run's progress; under Ray of its end only.
+    record
+        Write the protocol into the folder, so that `read_study` can read it.
 
     Raises
     ------
@@ -86,6 +90,8 @@ def sweep(
     runs = protocol.runs()
     check(protocol)
     with locked(out):
+        if record:
+            remember(protocol, out)
         finished = {run.key for run in runs if read_result(out, run) is not None}
         todo = list({run.key: run for run in runs if run.key not in finished}.values())
         for run in runs:

@@ -13,7 +13,7 @@ from rich.table import Table as RichTable
 
 from vaebias.experiments.events import Failure, Result
 
-__all__ = ["Cell", "Row", "Table", "number", "summarise"]
+__all__ = ["Cell", "Row", "Table", "markdown", "number", "rich_table", "summarise"]
 
 
 @dataclass(frozen=True)
@@ -96,33 +96,11 @@ class Table:
 
     def rich(self, title: str = "") -> RichTable:
         """Return the table for a terminal."""
-        # eight columns in the 80 characters of a plain terminal leave no room for more padding
-        table = RichTable(
-            title=title or None,
-            title_justify="left",
-            box=box.SIMPLE_HEAD,
-            padding=(0, 1, 0, 0),
-            pad_edge=False,
-            show_edge=False,
-        )
-        for position, name in enumerate(self.head()):
-            table.add_column(name, justify="left" if position < 2 else "right", no_wrap=True)
-        previous = None
-        for texts in self.texts():
-            if previous is not None and texts[0] != previous:
-                table.add_section()
-            table.add_row("" if texts[0] == previous else texts[0], *texts[1:])
-            previous = texts[0]
-        return table
+        return rich_table(self.head(), self.texts(), text=2, title=title)
 
     def markdown(self) -> str:
         """Return the table, and the failures as a list below it, as Markdown."""
-        head = self.head()
-        lines = [
-            "| " + " | ".join(map(_escape, head)) + " |",
-            "|" + "|".join(" --- " if n < 2 else " ---: " for n in range(len(head))) + "|",
-            *("| " + " | ".join(map(_escape, texts)) + " |" for texts in self.texts()),
-        ]
+        lines = [markdown(self.head(), self.texts(), text=2)]
         if self.failures:
             lines += ["", "Failed and not in the table:", ""]
             lines += [f"- {failure.run.label}: {failure.message}" for failure in self.failures]
@@ -170,6 +148,38 @@ def summarise(
         cells = {name: Cell(_values(found, name)) for name in columns}
         rows.append(Row(model, variant, tuple(result.run.seed for result in found), cells))
     return Table(dict(columns), tuple(rows), tuple(failures))
+
+
+def markdown(head: Sequence[str], rows: Iterable[Sequence[str]], text: int) -> str:
+    """Return a table as Markdown; after ``text`` columns of words come numbers."""
+    lines = [head, *rows]
+    marks = "|" + "|".join(" --- " if n < text else " ---: " for n in range(len(head))) + "|"
+    texts = ["| " + " | ".join(map(_escape, line)) + " |" for line in lines]
+    return "\n".join([texts[0], marks, *texts[1:]])
+
+
+def rich_table(
+    head: Sequence[str], rows: Iterable[Sequence[str]], *, text: int, title: str = ""
+) -> RichTable:
+    """Return a table for a terminal; what the first column repeats is said once."""
+    # eight columns in the 80 characters of a plain terminal leave no room for more padding
+    table = RichTable(
+        title=title or None,
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+        show_edge=False,
+    )
+    for position, name in enumerate(head):
+        table.add_column(name, justify="left" if position < text else "right", no_wrap=True)
+    previous = None
+    for first, *rest in rows:
+        if previous is not None and first != previous:
+            table.add_section()
+        table.add_row("" if first == previous else first, *rest)
+        previous = first
+    return table
 
 
 def number(value: float) -> str:

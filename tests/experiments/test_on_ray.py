@@ -1,0 +1,79 @@
+"""Two workers of a Ray on this machine."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vaebias import perturb
+from vaebias.experiments import on_ray
+from vaebias.experiments.events import Event
+from vaebias.experiments.protocol import Protocol
+from vaebias.experiments.sweep import sweep
+from vaebias.perturb import NoisePerturbation
+
+ray = pytest.importorskip("ray", reason="Ray is not installed")
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _cluster() -> Iterator[None]:
+    # the workers cannot import a test's module: its classes travel whole
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    yield
+    ray.shutdown()
+
+
+class _Deadly(NoisePerturbation):
+    """Noise that kills the first process that looks at it."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(0.2, 0)
+        self.mark = folder / "died"
+
+    def pattern(self, grid: Any, index: Any) -> Any:
+        if not self.mark.exists():
+            self.mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().pattern(grid, index)
+
+
+def test_runs_score_as_on_one_machine_and_are_not_repeated(tiny: Protocol, tmp_path: Path) -> None:
+    here = sweep(tiny, tmp_path / "here", jobs=1)
+    first = sweep(tiny.with_seeds((0,)), tmp_path / "ray", on="ray", jobs=2)
+    stamps = {r.folder: r.folder.stat().st_mtime_ns for r in first.results}
+    events: list[Event] = []
+    both = sweep(tiny, tmp_path / "ray", on="ray", jobs=2, listener=events.append)
+    assert [r.scores for r in both.results] == [r.scores for r in here.results]
+    assert {folder: folder.stat().st_mtime_ns for folder in stamps} == stamps
+    states = [event.state for event in events if "noise" not in event.label]
+    assert sorted(states) == ["cached", "finished"]
+
+
+@pytest.mark.parametrize("retries", [1, 0])
+def test_run_of_a_dead_worker_is_tried_again_or_set_apart(
+    tiny: Protocol, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, retries: int
+) -> None:
+    def deadly(grid: Any, epsilon: float, seed: int = 0) -> _Deadly:
+        return _Deadly(tmp_path)
+
+    monkeypatch.setattr(on_ray, "RETRIES", retries)
+    monkeypatch.setitem(perturb.PERTURBATIONS._items, "noise", deadly)
+    study = tiny.with_seeds((0,))
+    done = sweep(study, tmp_path / "out", on="ray", jobs=2)
+    assert (tmp_path / "died").exists()
+    assert not list((tmp_path / "out" / "runs").glob(".*"))
+    assert [failure.run.variant.name for failure in done.failures] == ["noise"] * (1 - retries)
+    if not retries:
+        assert "its worker died" in done.failures[0].message
+        again = sweep(study, tmp_path / "out", on="ray", jobs=2)
+        assert len(again.results) == 2
+        assert not list((tmp_path / "out" / "failed").iterdir())

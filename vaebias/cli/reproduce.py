@@ -1,0 +1,79 @@
+"""``vaebias reproduce``: the studies of a paper and their tables, by one command."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vaebias.cli.sweep import announce, run_study
+from vaebias.errors import RunFailedError, UnknownNameError
+
+__all__ = ["reproduce"]
+
+
+class Budget(str, Enum):
+    """How much of it."""
+
+    small = "small"
+    paper = "paper"
+
+
+STUDIES: Mapping[str, Mapping[Budget, tuple[str, ...]]] = {
+    "zietlow2021": {
+        Budget.small: ("small-blobs", "line-search", "small-dsprites"),
+        Budget.paper: ("paper-dsprites", "paper-shapes3d"),
+    }
+}
+"""The protocols of each paper."""
+
+
+def reproduce(
+    paper: Annotated[str, typer.Argument(help="The paper: zietlow2021.")],
+    budget: Annotated[
+        Budget, typer.Option(help="small: toys and a part of dSprites; paper: its full grids.")
+    ] = Budget.small,
+    out: Annotated[Path, typer.Option(help="Folder with a folder a study.")] = Path("reproduce"),
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the runs, and how long they will take.")
+    ] = False,
+    on: Annotated[str, typer.Option(help="local or ray, as in vaebias sweep.")] = "local",
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Runs at a time; the number of cores by default.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Run a paper's studies and write their tables (table.md in each study's folder).
+
+    Stopped, the same command goes on; finished runs are not repeated.
+    """
+    if paper not in STUDIES:
+        raise UnknownNameError("paper", paper, STUDIES)
+    from rich.console import Console
+
+    from vaebias.experiments import document, load_protocol
+    from vaebias.experiments.document import FORMATS, rich
+    from vaebias.experiments.files import write_text
+
+    protocols = [load_protocol(name) for name in STUDIES[paper][budget]]
+    documents, failed = [], 0
+    for protocol in protocols:
+        folder = out / protocol.name
+        if dry_run:
+            announce(protocol, folder, jobs, as_json=as_json)
+            continue
+        study = run_study(protocol, folder, on=on, jobs=jobs)
+        found = document(study)
+        write_text(folder / "table.md", FORMATS["markdown"](found))
+        failed += len(study.failures)
+        documents.append(found.to_json())
+        if not as_json:
+            Console().print(rich(found))
+    if as_json and not dry_run:
+        typer.echo(json.dumps({"paper": paper, "studies": documents}, allow_nan=False))
+    if failed:
+        raise RunFailedError(f"{failed} runs failed, recorded in the folders 'failed' of {out}")

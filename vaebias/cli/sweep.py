@@ -1,0 +1,139 @@
+"""``vaebias sweep``: do the runs of a protocol that are not done yet."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from vaebias.cli.options import parse_seeds
+from vaebias.errors import RunFailedError
+
+if TYPE_CHECKING:
+    from vaebias.experiments import Protocol, Run, Study
+
+__all__ = ["announce", "run_study", "sweep"]
+
+
+def sweep(
+    protocol: Annotated[
+        str, typer.Argument(help="Name of a protocol that comes with vaebias, or a TOML file.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder of the study; an unfinished one goes on.")],
+    seeds: Annotated[
+        str | None, typer.Option(help="Seeds, as 0..9 or 0,3, instead of the protocol's.")
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Training steps instead of the protocol's.")
+    ] = None,
+    only: Annotated[
+        str | None, typer.Option("--models", help="Only these models, as beta-VAE,PCL.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the runs, and how long they will take.")
+    ] = False,
+    on: Annotated[
+        str, typer.Option(help="local, or ray (the cluster of RAY_ADDRESS, or this machine).")
+    ] = "local",
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Runs at a time; the number of cores by default.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+) -> None:
+    """Train and measure every variant x model x seed of a protocol.
+
+    Stopped or killed, the same command goes on; finished runs are not repeated. Failed ones
+    are recorded, set apart, and tried again by the next call. index.parquet lists all runs.
+    """
+    from vaebias.experiments import load_protocol
+
+    study = load_protocol(protocol)
+    if seeds is not None:
+        study = study.with_seeds(parse_seeds(seeds))
+    if steps is not None:
+        study = study.with_steps(steps)
+    if only is not None:
+        study = study.with_models(tuple(only.split(",")))
+    if dry_run:
+        announce(study, out, jobs, as_json=as_json)
+        return
+    done = run_study(study, out, on=on, jobs=jobs)
+    if as_json:
+        typer.echo(json.dumps(_summary(done, out), allow_nan=False))
+    else:
+        typer.echo(f"{len(done.results)} runs finished, {len(done.failures)} failed: {out}")
+    if done.failures:
+        first = done.failures[0]
+        raise RunFailedError(
+            f"{len(done.failures)} of {len(study.runs())} runs failed, recorded in "
+            f"{out / 'failed'}; the first: {first.run.label}: {first.message}"
+        )
+
+
+def run_study(protocol: Protocol, out: Path, *, on: str, jobs: int | None) -> Study:
+    """Run a protocol with progress shown, and write its record and index into the folder."""
+    from vaebias.cli.progress import watch_sweep
+    from vaebias.experiments import read_study, sweep
+    from vaebias.experiments.study import index
+
+    with watch_sweep(len(protocol.runs())) as listener:
+        sweep(protocol, out, jobs=jobs, on=on, listener=listener, record=True)
+    done = read_study(out)
+    index(done, out)
+    return done
+
+
+def announce(protocol: Protocol, out: Path, jobs: int | None, *, as_json: bool) -> None:
+    """Print the runs of a protocol, which are done in ``out``, and the time of the others."""
+    from rich.console import Console
+
+    from vaebias.experiments import cores
+    from vaebias.experiments.estimate import estimate
+    from vaebias.experiments.events import read_result
+    from vaebias.experiments.tables import rich_table
+
+    found = estimate(protocol)
+    done = {run.key for run in found.runs if read_result(out, run) is not None}
+    rest = sum(found.seconds(run) for run in found.runs if run.key not in done)
+    workers = jobs or cores()
+    document = found.to_json() | {"done": sorted(done), "left": rest, "jobs": workers}
+    if as_json:
+        typer.echo(json.dumps(document, allow_nan=False))
+        return
+    console = Console()
+    order = [model.name for model in protocol.models]
+    runs = sorted(found.runs, key=lambda run: order.index(run.model.name))
+    rows = [_row(run, found.seconds(run), done=run.key in done) for run in runs]
+    head = ("model", "data", "seed", "run", "", "training")
+    console.print(rich_table(head, rows, text=2))
+    console.print(
+        f"{len(found.runs)} runs, {len(done)} done. Training the others: {_span(rest)} of one "
+        f"thread, {_span(rest / workers)} with {workers} at a time, by a measured step on the "
+        "original images; perturbations and measuring come on top.",
+        highlight=False,
+    )
+
+
+def _row(run: Run, seconds: float, *, done: bool) -> tuple[str, ...]:
+    labels = (run.model.label, run.variant.name, str(run.seed), run.key)
+    return (*labels, "done" if done else "", _span(seconds))
+
+
+def _span(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 48 * 3600 else f"{seconds / 86400:.1f} days"
+
+
+def _summary(done: Study, out: Path) -> dict[str, Any]:
+    return {
+        "protocol": done.protocol.to_json(),
+        "out": str(out),
+        "runs": [{"key": r.run.key, "label": r.run.label, **r.scores} for r in done.results],
+        "failures": [failure.to_json() for failure in done.failures],
+        "missing": len(done.missing),
+    }

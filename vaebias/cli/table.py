@@ -1,0 +1,75 @@
+"""``vaebias table``: what a study's folder says, for a terminal, a paper or a program."""
+
+from __future__ import annotations
+
+import json
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vaebias.errors import InputError
+
+__all__ = ["Format", "show", "table"]
+
+
+class Format(str, Enum):
+    """How a table is written."""
+
+    text = "text"
+    markdown = "markdown"
+    latex = "latex"
+    csv = "csv"
+    json = "json"
+
+
+def table(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a sweep.")],
+    form: Annotated[Format, typer.Option("--format", help="How to write it.")] = Format.text,
+    scores: Annotated[
+        str | None, typer.Option(help="Scores to show, as mig,sap,active; see index.parquet.")
+    ] = None,
+    figure: Annotated[
+        Path | None,
+        typer.Option(help="Also draw a line search into this SVG file: MIG, latents, price."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace the figure.")] = False,
+) -> None:
+    """Show mean (sd) over seeds, paired differences, over-pruned runs, failures.
+
+    The paper's value stands beside where the data set, epsilon and model are the paper's.
+    """
+    from vaebias.experiments import read_study
+
+    study = read_study(folder)
+    if figure is not None:
+        from vaebias.experiments.files import refuse_to_overwrite, write_text
+        from vaebias.report.strengths import line_search
+
+        refuse_to_overwrite(figure, force=force, option="--figure")
+        write_text(figure, line_search(study).html)
+    show(folder, Format.json if as_json else form, scores)
+
+
+def show(folder: Path, form: Format, scores: str | None = None) -> None:
+    """Print the tables of a folder."""
+    from rich.console import Console
+
+    from vaebias.experiments import document, read_study
+    from vaebias.experiments.document import FORMATS, rich
+
+    study = read_study(folder)
+    wanted = None if scores is None else tuple(scores.split(","))
+    known = sorted({name for result in study.results for name in result.scores})
+    for name in wanted or ():
+        if name not in known:
+            raise InputError("--scores", f"names among {', '.join(known) or 'none yet'}", name)
+    found = document(study, wanted)
+    if form is Format.json:
+        typer.echo(json.dumps(found.to_json(), allow_nan=False))
+    elif form is Format.text:
+        Console().print(rich(found))
+    else:
+        typer.echo(FORMATS[form.value](found), nl=False)

@@ -1,0 +1,278 @@
+"""A study's tables, whole: scores, paired differences, over-pruned runs, failures, the paper's."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Group
+from rich.text import Text
+
+from vaebias.experiments.compare import Difference, differences
+from vaebias.experiments.events import Failure, Result
+from vaebias.experiments.published import Published, published
+from vaebias.experiments.study import Study, over_pruned, reconstruction
+from vaebias.experiments.tables import Cell, Table, markdown, number, rich_table, summarise
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["FORMATS", "Document", "Pruned", "Section", "document"]
+
+_HEADINGS = {"mig": "MIG", "sap": "SAP", "dci": "DCI", "dto": "DtO", "dto.chance": "chance"}
+_LATEX = str.maketrans(
+    {"−": "$-$", "–": "--", "→": "$\\to$", "×": "$\\times$", "ε": "$\\epsilon$", "…": "\\ldots{}"}
+)
+
+
+@dataclass(frozen=True)
+class Pruned:
+    """A run with fewer active latents than factors, left out of the means.
+
+    Attributes
+    ----------
+    price
+        Its reconstruction loss beyond the mean of the runs of the same model, whatever their
+        strength, and data that were not over-pruned; None without any.
+    """
+
+    result: Result
+    price: float | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return everything as plain values."""
+        run = self.result.run
+        return {
+            "model": run.model.label,
+            "variant": run.variant.name,
+            "seed": run.seed,
+            "active": self.result.scores.get("active"),
+            "mig": self.result.scores["mig"],
+            "reconstruction": reconstruction(self.result),
+            "price": self.price,
+        }
+
+
+@dataclass(frozen=True)
+class Section:
+    """A table of strings with its title, ``text`` leading columns of words, and a note."""
+
+    title: str
+    head: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    text: int
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Document:
+    """All that a study's folder says."""
+
+    name: str
+    description: str
+    table: Table
+    differences: tuple[Difference, ...]
+    pruned: tuple[Pruned, ...]
+    failures: tuple[Failure, ...]
+    missing: int
+    paper: Mapping[tuple[str, str], tuple[float, float]] = field(default_factory=dict)
+    note: str = ""
+
+    def sections(self) -> tuple[Section, ...]:
+        """Return the parts that have something to show."""
+        parts = [self._scores()]
+        if self.differences:
+            parts.append(self._differences())
+        if self.pruned:
+            parts.append(self._pruned())
+        if self.failures:
+            rows = tuple((failure.run.label, failure.message) for failure in self.failures)
+            parts.append(Section("Failed, in no mean", ("run", "what went wrong"), rows, 2))
+        return tuple(parts)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return everything as plain values."""
+        return {
+            "name": self.name,
+            "description": self.description,
+            **self.table.to_json(),
+            "differences": [difference.to_json() for difference in self.differences],
+            "over_pruned": [pruned.to_json() for pruned in self.pruned],
+            "failures": [failure.to_json() for failure in self.failures],
+            "missing": self.missing,
+            "paper": [
+                {"model": model, "variant": variant, "mean": mean, "sd": sd}
+                for (model, variant), (mean, sd) in self.paper.items()
+            ],
+            "note": self.note,
+        }
+
+    def frame(self) -> pd.DataFrame:
+        """Return scores and differences as one long table, a row a number."""
+        import pandas as pd
+
+        rows: list[dict[str, Any]] = []
+        for row in self.table.rows:
+            for name, cell in row.cells.items():
+                mean, sd = self.paper.get((row.model, row.variant), (None, None))
+                beside = {"paper_mean": mean, "paper_sd": sd} if name == "mig" else {}
+                rows.append(_numbers("score", row.model, row.variant, name, cell) | beside)
+        for one in self.differences:
+            data_name = f"{one.before} → {one.after}"
+            low, high = one.interval or (None, None)
+            found = _numbers("difference", one.model, data_name, one.score, one.cell)
+            rows.append(found | {"low": low, "high": high})
+        columns = ["kind", "model", "data", "score", "runs", "mean", "sd", "low", "high"]
+        return pd.DataFrame(rows, columns=[*columns, "paper_mean", "paper_sd"])
+
+    def _scores(self) -> Section:
+        head, rows = self.table.head(), self.table.texts()
+        if self.paper:
+            head = (*head, "paper's MIG")
+            rows = tuple((*row, self._beside(row[0], row[1])) for row in rows)
+        missing = f"{self.missing} runs are still to be done." if self.missing else ""
+        note = " ".join(filter(None, (missing, self.note)))
+        return Section("Mean (sd) over seeds", head, rows, 2, note)
+
+    def _beside(self, model: str, variant: str) -> str:
+        value = self.paper.get((model, variant))
+        return "–" if value is None else f"{number(value[0])} ({number(value[1])})"
+
+    def _differences(self) -> Section:
+        scores = list(dict.fromkeys(one.score for one in self.differences))
+        rows: dict[tuple[str, str], dict[str, str]] = {}
+        for one in self.differences:
+            place = (one.model, f"{one.before} → {one.after}")
+            rows.setdefault(place, {"seeds": str(len(one.seeds))})[one.score] = str(one)
+        texts = tuple(
+            (*place, cells["seeds"], *(cells.get(score, "–") for score in scores))
+            for place, cells in rows.items()
+        )
+        head = ("model", "data", "seeds", *(_HEADINGS.get(score, score) for score in scores))
+        title = "Paired differences over seeds, mean [95 % bootstrap interval]"
+        return Section(title, head, texts, 2)
+
+    def _pruned(self) -> Section:
+        rows = []
+        for pruned in self.pruned:
+            one = pruned.to_json()
+            numbers = ("mig", "reconstruction", "price")
+            texts = ("–" if one[n] is None else number(one[n]) for n in numbers)
+            rows.append((one["model"], one["variant"], str(one["seed"]), *texts))
+        head = ("model", "data", "seed", "MIG", "reconstruction", "price")
+        note = (
+            "Fewer latents with E σ² < .8 than factors. Reconstruction in nats an image; the price "
+            "is beyond the mean of the model's other runs on the same data."
+        )
+        return Section("Over-pruned, in no mean", head, tuple(rows), 2, note)
+
+
+def document(study: Study, scores: Sequence[str] | None = None) -> Document:
+    """Make a study's tables.
+
+    Parameters
+    ----------
+    study
+        From `read_study`; it need not be complete.
+    scores
+        Names in ``Result.scores`` to show; by default MIG, that of each factor of the pairs,
+        the protocol's metrics, and the distance to orthogonality beside chance.
+    """
+    protocol = study.protocol
+    kept = [result for result in study.results if not over_pruned(result)]
+    factors = dict.fromkeys(f"mig.{name}" for pair in protocol.perturbation.pairs for name in pair)
+    shown = scores or ("mig", *factors, *protocol.metrics, "dto", "dto.chance")
+    columns = {name: _HEADINGS.get(name, name.removeprefix("mig.")) for name in shown}
+    source = published()
+    paper = {
+        (result.run.model.label, result.run.variant.name): value
+        for result in kept
+        if (value := source.value(result.run)) is not None
+    }
+    return Document(
+        protocol.name,
+        protocol.description,
+        summarise(kept, columns),
+        differences(kept, [name for name in shown if name in ("mig", *protocol.metrics)]),
+        _pruned(study.results),
+        study.failures,
+        len(study.missing),
+        paper,
+        _note(study, source) if paper else "",
+    )
+
+
+def _pruned(results: Sequence[Result]) -> tuple[Pruned, ...]:
+    losses: dict[tuple[str, str], list[float]] = {}
+    for result in results:
+        loss = reconstruction(result)
+        if loss is not None and not over_pruned(result):
+            place = (result.run.model.name, result.run.variant.name)
+            losses.setdefault(place, []).append(loss)
+    found = []
+    for result in results:
+        if over_pruned(result):
+            others = losses.get((result.run.model.name, result.run.variant.name))
+            loss = reconstruction(result)
+            price = loss - statistics.fmean(others) if others and loss is not None else None
+            found.append(Pruned(result, price))
+    return tuple(found)
+
+
+def _note(study: Study, source: Published) -> str:
+    from vaebias import data
+
+    protocol = study.protocol
+    side = data.load(protocol.data.name, **protocol.data.options).image_shape[-1]
+    told = "; ".join(source.differences(protocol, side))
+    return (
+        f"Paper: {source.source}, mean (sd) over {source.seeds} seeds, to compare with, not to "
+        f"reach. Here {told}."
+    )
+
+
+def _numbers(kind: str, model: str, data_name: str, score: str, cell: Cell) -> dict[str, Any]:
+    found = {"kind": kind, "model": model, "data": data_name, "score": score}
+    return found | {"runs": len(cell.values), "mean": cell.mean, "sd": cell.sd}
+
+
+def _markdown(found: Document) -> str:
+    parts = [f"## {found.name}", found.description]
+    for section in found.sections():
+        parts += [f"### {section.title}", markdown(section.head, section.rows, section.text)]
+        parts += [section.note] if section.note else []
+    return "\n\n".join(part.strip() for part in parts) + "\n"
+
+
+def _latex(found: Document) -> str:
+    import pandas as pd
+
+    parts = []
+    for section in found.sections():
+        frame = pd.DataFrame(section.rows, columns=list(section.head))
+        columns = "l" * section.text + "r" * (len(section.head) - section.text)
+        caption = section.title.replace("%", "\\%")
+        table = frame.to_latex(index=False, escape=True, column_format=columns, caption=caption)
+        note = section.note.replace("%", "\\%").replace("σ²", "$\\sigma^2$").replace("_", "\\_")
+        parts.append((table + note).strip().translate(_LATEX))
+    return "\n\n".join(parts) + "\n"
+
+
+FORMATS: Mapping[str, Callable[[Document], str]] = {
+    "markdown": _markdown,
+    "latex": _latex,
+    "csv": lambda found: found.frame().to_csv(index=False),
+}
+"""A document as text, beside `rich` for a terminal and ``to_json``."""
+
+
+def rich(found: Document) -> Group:
+    """Return the document for a terminal."""
+    parts: list[Any] = []
+    for section in found.sections():
+        parts += [Text(section.title, style="bold")]
+        parts += [rich_table(section.head, section.rows, text=section.text)]
+        parts += [Text(section.note), Text()] if section.note else [Text()]
+    return Group(*parts)

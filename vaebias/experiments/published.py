@@ -1,0 +1,85 @@
+"""What the paper printed, to stand beside what was measured here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+
+from vaebias.experiments.config import from_table, read_toml
+from vaebias.experiments.protocol import Protocol, Run
+
+__all__ = ["Published", "published", "role"]
+
+_FILE = "zietlow2021.toml"
+
+
+@dataclass(frozen=True)
+class _Variants:
+    original: tuple[float, float]
+    modified: tuple[float, float]
+    noise: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class _Data:
+    epsilon: float
+    latents: int
+    values: Mapping[str, Mapping[str, tuple[float, float]]]
+
+
+@dataclass(frozen=True)
+class Published:
+    """A paper's table: mean and sd of one metric for objectives on data sets and variants."""
+
+    source: str
+    metric: str
+    seeds: int
+    steps: int
+    side: int
+    data: Mapping[str, Mapping[str, object]]
+
+    def value(self, run: Run) -> tuple[float, float] | None:
+        """Return the paper's (mean, sd) for a run of its data set, epsilon and objective."""
+        block = self._block(run.data.name)
+        if block is None or block.epsilon != run.perturbation.epsilon:
+            return None
+        variants = block.values.get(run.model.objective)
+        if variants is None or run.model.strengths not in ((), (1.0,)):
+            return None
+        found = from_table(_Variants, variants, _FILE)
+        pair: tuple[float, float] = getattr(found, role(run))
+        return pair
+
+    def differences(self, protocol: Protocol, side: int) -> tuple[str, ...]:
+        """Say in which settings a study departs from the paper's."""
+        block = self._block(protocol.data.name)
+        if block is None:
+            return ()
+        steps = sorted({model.steps for model in protocol.models})
+        latents = sorted({model.latents for model in protocol.models})
+        methods = sorted({v.method for v in protocol.variants} - {"none", "noise"})
+        told = [f"the modification is {' and '.join(methods)}, not the authors' own"]
+        if steps != [self.steps]:
+            told.append(f"{' or '.join(f'{n:,}' for n in steps)} steps, not {self.steps:,}")
+        if side != self.side:
+            told.append(f"images of {side} pixels a side, not {self.side}")
+        if latents != [block.latents]:
+            told.append(f"{' or '.join(map(str, latents))} latents, not {block.latents}")
+        if len(protocol.seeds) != self.seeds:
+            told.append(f"{len(protocol.seeds)} seeds, not {self.seeds}")
+        return tuple(told)
+
+    def _block(self, name: str) -> _Data | None:
+        return from_table(_Data, self.data[name], _FILE, name) if name in self.data else None
+
+
+def published() -> Published:
+    """Return the table of Zietlow et al. 2021."""
+    text = resources.files("vaebias.experiments").joinpath(_FILE).read_text(encoding="utf-8")
+    return from_table(Published, read_toml(text, _FILE), _FILE)
+
+
+def role(run: Run) -> str:
+    """Return what the run's data are in the comparison: original, modified or noise."""
+    return {"none": "original", "noise": "noise"}.get(run.variant.method, "modified")

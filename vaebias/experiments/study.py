@@ -1,0 +1,144 @@
+"""What a folder holds of a study: its protocol, and how far its runs are."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vaebias.errors import InputError
+from vaebias.experiments.config import from_table
+from vaebias.experiments.events import Failure, Result, read_failure, read_result
+from vaebias.experiments.files import whole, write_json
+from vaebias.experiments.protocol import Protocol, Run
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Study", "index", "over_pruned", "read_study", "reconstruction", "remember"]
+
+STUDY_FILE = "study.json"
+INDEX_FILE = "index.parquet"
+
+
+@dataclass(frozen=True)
+class Study:
+    """The runs of a protocol: finished, failed when last tried, and not yet done."""
+
+    protocol: Protocol
+    results: tuple[Result, ...]
+    failures: tuple[Failure, ...]
+    missing: tuple[Run, ...]
+
+
+def remember(protocol: Protocol, out: Path) -> None:
+    """Write the protocol into its folder, for `read_study`.
+
+    Raises
+    ------
+    InputError
+        The folder holds a study of another name.
+    """
+    path = out / STUDY_FILE
+    if path.exists() and (found := _read_protocol(path).name) != protocol.name:
+        raise InputError("--out", f"a folder of its own for {protocol.name}", f"that of {found}")
+    write_json(path, protocol.to_json())
+
+
+def read_study(out: Path) -> Study:
+    """Read a folder that `remember` and `sweep` wrote, whether the sweep is over or not.
+
+    Raises
+    ------
+    InputError
+        It is no such folder, or a record in it is damaged.
+    """
+    path = out / STUDY_FILE
+    if not path.is_file():
+        raise InputError("DIR", f"the folder of a sweep, with {STUDY_FILE}", str(out))
+    protocol = _read_protocol(path)
+    results: list[Result] = []
+    failures: list[Failure] = []
+    missing: list[Run] = []
+    for run in protocol.runs():
+        result = read_result(out, run)
+        failure = None if result is not None else read_failure(out, run)
+        if result is not None:
+            results.append(result)
+        elif failure is not None:
+            failures.append(failure)
+        else:
+            missing.append(run)
+    return Study(protocol, tuple(results), tuple(failures), tuple(missing))
+
+
+def index(study: Study, out: Path) -> pd.DataFrame:
+    """Write ``index.parquet``, a row a run, and return it.
+
+    Columns are what was run (``model``, ``strength``, ``variant``, ``method``, ``epsilon``,
+    ``seed``, ``key``), ``status`` ("finished", "failed", "missing"), ``error``,
+    ``over_pruned``, ``reconstruction``, ``seconds``, and every score under its name.
+    """
+    import pandas as pd
+
+    rows = [_row(result.run, "finished") | _measured(result) for result in study.results]
+    rows += [_row(failure.run, "failed", failure.message) for failure in study.failures]
+    rows += [_row(run, "missing") for run in study.missing]
+    kinds = {"over_pruned": "boolean", "reconstruction": "float64", "seconds": "float64"}
+    frame = pd.DataFrame(rows).astype(kinds)
+    with whole(out / INDEX_FILE) as path:
+        frame.to_parquet(path)
+    return frame
+
+
+def over_pruned(result: Result) -> bool:
+    """Whether fewer latents are active than there are factors, by E sigma^2 < .8.
+
+    The rule of Zietlow et al. 2021; a model without posterior variances is never over-pruned.
+    """
+    details = result.details["details"]
+    active = details["activity"]["counts"].get("zietlow2021")
+    return active is not None and active < len(details["mig"]["per_factor"])
+
+
+def reconstruction(result: Result) -> float | None:
+    """Reconstruction loss in nats an image at the end of training, None without a decoder."""
+    losses: Mapping[str, float] = result.details["loss"]
+    return losses.get("reconstruction")
+
+
+def _read_protocol(path: Path) -> Protocol:
+    try:
+        table = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(str(path), "the record of a study", repr(error)) from None
+    return from_table(Protocol, table, path)
+
+
+def _row(run: Run, status: str, error: str | None = None) -> dict[str, Any]:
+    return {
+        "key": run.key,
+        "model": run.model.name,
+        "objective": run.model.objective,
+        "strength": run.model.strengths[0] if run.model.strengths else 1.0,
+        "variant": run.variant.name,
+        "method": run.variant.method,
+        "epsilon": run.perturbation.epsilon,
+        "seed": run.seed,
+        "status": status,
+        "error": error,
+        "over_pruned": None,
+        "reconstruction": None,
+        "seconds": None,
+    }
+
+
+def _measured(result: Result) -> dict[str, Any]:
+    return {
+        "over_pruned": over_pruned(result),
+        "reconstruction": reconstruction(result),
+        "seconds": result.details["seconds"]["total"],
+        **result.scores,
+    }
