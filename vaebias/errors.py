@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from os import PathLike
 
-__all__ = ["InputError", "RunFailedError", "UnknownNameError", "VaebiasError"]
+__all__ = ["InputError", "RunFailedError", "UnknownNameError", "VaebiasError", "reading"]
 
 
 class VaebiasError(Exception):
@@ -36,3 +38,34 @@ class UnknownNameError(VaebiasError, LookupError):
 
 class RunFailedError(VaebiasError):
     """Work that started properly and could not be finished (a NaN loss, a full disk)."""
+
+
+@contextmanager
+def reading(path: str | PathLike[str], expected: str) -> Iterator[None]:
+    """Read a file by a parser of others: whatever it stumbles on becomes one InputError.
+
+    On damaged files parsers raise what no documentation lists (KeyError, RuntimeError,
+    TokenError, ...). What is raised on purpose, and a lack of permission, passes unchanged.
+
+    Parameters
+    ----------
+    path
+        The file, for the message.
+    expected
+        What it should be, such as ``a complete npz file``.
+
+    Raises
+    ------
+    InputError
+        The file does not exist, or could not be read as what was expected.
+    """
+    try:
+        yield
+    except (VaebiasError, PermissionError):
+        raise
+    except FileNotFoundError:
+        raise InputError(str(path), "a file", "no such file") from None
+    except Exception as error:
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        found = f"a damaged or truncated one ({reason[0]})"
+        raise InputError(str(path), expected, found) from error

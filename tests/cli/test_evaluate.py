@@ -91,7 +91,7 @@ def test_people_see_a_table(table: Path) -> None:
 
 def test_files_that_are_no_tables_are_named(tmp_path: Path) -> None:
     path = tmp_path / "codes.npz"
-    assert _error(path)[1] == f"error: {path}: expected a file, found none of that name"
+    assert _error(path)[1] == f"error: {path}: expected a file, found no such file"
     path.write_bytes(b"nothing")
     assert _error(path)[1].startswith(f"error: {path}: expected a NumPy .npz of plain arrays")
     np.savez(path, factors=np.zeros((3, 1)))

@@ -112,7 +112,10 @@ def test_a_failed_check_is_exit_code_1(tmp_path: Path, monkeypatch: pytest.Monke
         (("--method", "magic"), "unknown perturbation 'magic'; known: gram, learned"),
         (("--method", "noise", "--steps", "5"), "--steps: expected no such option"),
         (("--range", "wrap"), "--range: expected rescale or clip"),
-        (("--method", "pattern", "--picture", "absent.npy"), "--picture: expected an array"),
+        (
+            ("--method", "pattern", "--picture", "absent.npy"),
+            "--picture absent.npy: expected a file",
+        ),
         (("--margin", "3"), "margin: expected a number in [0, 2)"),
     ],
 )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vaebias.cli.options import parse_device
-from vaebias.errors import InputError
+from vaebias.errors import InputError, reading
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -127,19 +127,14 @@ def _read(what: Path, grid: FactorGrid | None, device: str) -> tuple[Any, Any, A
 
 
 def _tables(path: Path) -> dict[str, NDArray[Any]]:
-    import zipfile
-
     import numpy as np
 
-    if not path.is_file():
-        raise InputError(str(path), "a file", "none of that name")
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            tables = {
-                name: archive[name] for name in ("codes", "factors", "names") if name in archive
-            }
-    except (ValueError, TypeError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(str(path), "a NumPy .npz of plain arrays", error) from None
+    wanted = ("codes", "factors", "names")
+    with (
+        reading(path, "a NumPy .npz of plain arrays"),
+        np.load(path, allow_pickle=False) as archive,
+    ):
+        tables = {name: archive[name] for name in wanted if name in archive}
     if "codes" not in tables:
         raise InputError(str(path), "an array `codes` [N, d]", "none of that name")
     return tables

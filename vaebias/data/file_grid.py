@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,10 @@ from vaebias.data.grid import FactorGrid, Images, Source
 from vaebias.data.storage import Rows
 from vaebias.errors import InputError
 
-__all__ = ["FileGrid", "axes_of_labels"]
+__all__ = ["FileGrid", "axes_of_labels", "check_images"]
 
 _TOLERANCE = 1e-4  # between a label and the value it stands for
+_IMAGE_BYTES = 64 * 2**20
 
 
 class FileGrid(FactorGrid):
@@ -46,14 +48,9 @@ class FileGrid(FactorGrid):
         *,
         binary: bool = False,
     ) -> None:
-        where = f"images of {rows.path}"
-        found = f"{rows.dtype} {rows.shape}"
-        if len(rows.shape) not in (3, 4) or rows.dtype not in (np.uint8, np.float32):
-            raise InputError(where, "uint8 or float32, shape [N, H, W] or [N, H, W, C]", found)
+        check_images(f"images of {rows.path}", axes, rows.shape, rows.dtype)
         height, width, channels = (*rows.shape[1:], 1)[:3]
         super().__init__(name, axes, (channels, height, width), source, provenance)
-        if rows.shape[0] != len(self):
-            raise InputError(where, f"{len(self)} for sizes {self.sizes}", rows.shape[0])
         self._rows = rows
         self._binary = binary
 
@@ -71,6 +68,23 @@ class FileGrid(FactorGrid):
                 raise InputError(f"pixels of {self._rows.path}", "0 or 1", images.max())
             images *= 255
         return images
+
+
+def check_images(
+    name: str, axes: Sequence[Factor], shape: tuple[int, ...], dtype: np.dtype[Any]
+) -> None:
+    """Raise InputError, naming ``name``, for images that cannot be those of a grid of ``axes``.
+
+    Shape and dtype are claims of a file; nothing of that size need exist yet.
+    """
+    if len(shape) not in (3, 4) or dtype not in (np.uint8, np.float32):
+        expected = "uint8 or float32, shape [N, H, W] or [N, H, W, C]"
+        raise InputError(name, expected, f"{dtype} {shape}")
+    sizes = tuple(axis.size for axis in axes)
+    if shape[0] != prod(sizes):
+        raise InputError(name, f"{prod(sizes)} for sizes {sizes}", shape[0])
+    if not 0 < prod(shape[1:]) * dtype.itemsize <= _IMAGE_BYTES:
+        raise InputError(name, f"at most {_IMAGE_BYTES} bytes in an image", f"{dtype} {shape}")
 
 
 def axes_of_labels(

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import mmap
 import os
+import shutil
 import struct
 import zipfile
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from math import prod
@@ -21,9 +21,10 @@ import numpy as np
 import numpy.typing as npt
 
 from vaebias.data.files import unpack_folder
-from vaebias.errors import InputError
+from vaebias.errors import InputError, RunFailedError, reading
 
 __all__ = [
+    "Check",
     "Progress",
     "Rows",
     "hdf5_array",
@@ -40,8 +41,12 @@ __all__ = [
 Progress: TypeAlias = Callable[[int, int], None]
 """Called as ``progress(done, total)``."""
 
+Check: TypeAlias = Callable[[tuple[int, ...], np.dtype[Any]], None]
+"""Called with the shape and dtype that a file claims, before anything of that size is made."""
+
 _BLOCK_BYTES = 64 * 2**20
 _RESIDENT_BYTES = 256 * 2**20
+_SMALL_BYTES = 2**30  # forty times the labels of the largest set
 _ROWS_MAPPED = 128  # each may map a huge page, 2 MiB, of the file
 
 
@@ -137,9 +142,17 @@ def unpack(
         Called where there is no such file yet: gives the rows in order, in blocks.
     progress
         Called with rows written and rows in all.
+
+    Raises
+    ------
+    InputError
+        Other rows than promised.
+    RunFailedError
+        The array would not fit on the disk.
     """
     target = unpack_folder() / f"{key}.npy"
     if not target.exists():
+        _check_room(target.parent, prod(shape) * np.dtype(dtype).itemsize)
         with replacing(target) as temporary:
             with temporary.open("wb") as file:
                 write_npy_header(file, shape, dtype)
@@ -154,16 +167,20 @@ def unpack(
     return Rows.of_npy(target)
 
 
+def _check_room(folder: Path, wanted: int) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(folder).free
+    if wanted > free:
+        raise RunFailedError(
+            f"{folder} needs {wanted / 1e9:.1f} GB to unpack, and {free / 1e9:.1f} GB are free:"
+            " make room, or name another folder in VAEBIAS_DATA"
+        )
+
+
 @contextmanager
 def _open_npz(path: Path) -> Iterator[zipfile.ZipFile]:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            yield archive
-    except FileNotFoundError:
-        raise InputError(str(path), "a file", "no such file") from None
-    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
-        found = f"a damaged or truncated one ({error})"
-        raise InputError(str(path), "a complete npz file", found) from None
+    with reading(path, "a complete npz file"), zipfile.ZipFile(path) as archive:
+        yield archive
 
 
 def npz_keys(path: Path) -> set[str]:
@@ -184,20 +201,21 @@ def npz_array(path: Path, key: str) -> npt.NDArray[Any]:
     """One small array of an npz file, in memory; pickled ones are refused."""
     with _open_npz(path) as archive, archive.open(_member(path, archive, key)) as file:
         shape, dtype = _read_npy_header(file, f"{key} of {path}")
-        wanted = prod(shape) * dtype.itemsize
+        wanted = _small(f"{key} of {path}", shape, dtype)
         data = file.read(wanted)
         if len(data) < wanted:
             raise InputError(f"{key} of {path}", f"{wanted} bytes", len(data))
         return np.frombuffer(data, dtype).reshape(shape)
 
 
-def npz_rows(path: Path, key: str, progress: Progress | None = None) -> Rows:
+def npz_rows(path: Path, key: str, check: Check, progress: Progress | None = None) -> Rows:
     """Rows of an array in an npz file: mapped if stored as it is, else unpacked once."""
     with _open_npz(path) as archive:
         member = _member(path, archive, key)
         with archive.open(member) as file:
             shape, dtype = _read_npy_header(file, f"{key} of {path}")
             header = file.tell()
+        check(shape, dtype)
         if member.compress_type == zipfile.ZIP_STORED:
             return Rows(path, shape, dtype, _data_offset(path, member) + header)
 
@@ -220,6 +238,14 @@ def npz_rows(path: Path, key: str, progress: Progress | None = None) -> Rows:
     return unpack(name, shape, dtype, blocks, progress)
 
 
+def _small(name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> int:
+    """Bytes of an array that is to be read into memory at once."""
+    wanted = prod(shape) * dtype.itemsize
+    if not 0 <= wanted <= _SMALL_BYTES:
+        raise InputError(name, f"at most {_SMALL_BYTES} bytes", f"{dtype} {shape}")
+    return wanted
+
+
 def _data_offset(path: Path, member: zipfile.ZipInfo) -> int:
     """First byte of a member's data: its own header repeats name and extra, at other lengths."""
     with path.open("rb") as file:
@@ -237,7 +263,7 @@ def _read_npy_header(file: IO[bytes], name: str) -> tuple[tuple[int, ...], np.dt
             (2, 0): np.lib.format.read_array_header_2_0,
         }[version]
         shape, fortran, dtype = read(file)
-    except (ValueError, KeyError, EOFError) as error:
+    except Exception as error:  # its header is a Python literal, parsed by numpy
         raise InputError(name, "an array in npy format", f"none ({error})") from None
     if dtype.hasobject:
         raise InputError(name, "a plain array", "a pickled one, which is never read")
@@ -249,16 +275,8 @@ def _read_npy_header(file: IO[bytes], name: str) -> tuple[tuple[int, ...], np.dt
 @contextmanager
 def _open_hdf5(path: Path) -> Iterator[h5py.File]:
     """Open an HDF5 file to read it; raises InputError where it is none."""
-    if not path.exists():
-        raise InputError(str(path), "a file", "no such file")
-    try:
-        with h5py.File(path, "r") as file:
-            yield file
-    except OSError as error:
-        if isinstance(error, PermissionError):
-            raise
-        found = f"a damaged or truncated one ({error})"
-        raise InputError(str(path), "a complete HDF5 file", found) from None
+    with reading(path, "a complete HDF5 file"), h5py.File(path, "r") as file:
+        yield file
 
 
 def hdf5_keys(path: Path) -> set[str]:
@@ -275,16 +293,21 @@ def _dataset(path: Path, file: h5py.File, key: str) -> h5py.Dataset:
     if not isinstance(found, h5py.Dataset):
         keys = f"data sets {', '.join(sorted(file)) or 'none'}"
         raise InputError(str(path), f"a data set {key!r}", keys)
+    # a file of a stranger could otherwise have any other file of this machine read as images
+    if found.file.filename != file.filename or found.external or found.is_virtual:
+        raise InputError(f"{key} of {path}", "data within the file", "a link to another file")
     return found
 
 
 def hdf5_array(path: Path, key: str) -> npt.NDArray[Any]:
     """One small data set of an HDF5 file, in memory."""
     with _open_hdf5(path) as file:
-        return np.asarray(_dataset(path, file, key)[()])
+        data = _dataset(path, file, key)
+        _small(f"{key} of {path}", data.shape or (), data.dtype)
+        return np.asarray(data[()])
 
 
-def hdf5_rows(path: Path, key: str, progress: Progress | None = None) -> Rows:
+def hdf5_rows(path: Path, key: str, check: Check, progress: Progress | None = None) -> Rows:
     """Rows of a data set in an HDF5 file: mapped if stored as it is, else unpacked once.
 
     Published files chunk across images (23,040 images by 2 rows by 4 columns in dSprites), so
@@ -296,6 +319,7 @@ def hdf5_rows(path: Path, key: str, progress: Progress | None = None) -> Rows:
         if data.dtype.hasobject:
             raise InputError(f"{key} of {path}", "a plain array", f"dtype {data.dtype}")
         shape, dtype, chunks = data.shape, data.dtype, data.chunks
+        check(shape, dtype)
         if chunks is None and (offset := data.id.get_offset()) is not None:
             return Rows(path, shape, dtype, offset)
     per_chunk = chunks[0] if chunks else 1

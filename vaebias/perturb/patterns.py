@@ -107,13 +107,17 @@ class PatternPerturbation(Perturbation):
         form = str(record["form"])
         if form not in FORMS or (form == "picture") != ("picture" in tensors):
             raise ValueError(f"form {form!r} with {sorted(tensors)}")
+        pairs = tuple((str(a), str(b)) for a, b in record["pairs"])
+        sizes = tuple((int(a), int(b)) for a, b in record["sizes"])
+        if not 0 < len(pairs) == len(sizes):
+            raise ValueError(f"{len(pairs)} pairs with sizes of {len(sizes)}")
         return cls(
             epsilon=check_epsilon(record["epsilon"]),
-            pairs=tuple((str(a), str(b)) for a, b in record["pairs"]),
+            pairs=pairs,
             form=form,
             turn=float(record["turn"]),
             cycles=float(record["cycles"]),
-            sizes=tuple((int(a), int(b)) for a, b in record["sizes"]),
+            sizes=sizes,
             picture=tensors.get("picture"),
         )
 

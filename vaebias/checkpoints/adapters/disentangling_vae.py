@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,7 @@ import torch
 from torch import Tensor
 
 from vaebias.checkpoints.model import FORMATS, Model
-from vaebias.errors import InputError
+from vaebias.errors import InputError, reading
 from vaebias.models.networks import ImageShape, build_networks
 from vaebias.models.objective import pixels
 
@@ -64,10 +63,8 @@ FORMATS.register(NAME)(DisentanglingVAE())
 
 
 def _specs(path: Path) -> dict[str, Any]:
-    try:
+    with reading(path, "a JSON file"):
         specs = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise InputError(str(path), "a JSON file", error) from error
     if not isinstance(specs, dict):
         raise InputError(str(path), "a JSON object", type(specs).__name__)
     return specs
@@ -87,7 +84,7 @@ def _shapes(path: Path, specs: dict[str, Any]) -> tuple[ImageShape, int]:
 def _state(path: Path) -> dict[str, Tensor]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
+    except Exception as error:  # torch raises whatever its unpickler stumbles on
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(str(path), "a state dict of plain tensors", reason) from error
     if not isinstance(state, dict) or not all(isinstance(t, Tensor) for t in state.values()):

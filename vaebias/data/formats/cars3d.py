@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import re
 import tarfile
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -19,7 +18,7 @@ from vaebias.data.formats.format import FORMATS, Format, describe
 from vaebias.data.layouts import cars3d_axes
 from vaebias.data.resize import resize
 from vaebias.data.storage import Progress, unpack
-from vaebias.errors import InputError
+from vaebias.errors import InputError, reading
 
 __all__ = ["read"]
 
@@ -76,12 +75,8 @@ def read(
 
 @contextmanager
 def _open(path: Path) -> Iterator[tarfile.TarFile]:
-    try:
-        with tarfile.open(path, "r:gz") as archive:
-            yield archive
-    except (tarfile.TarError, EOFError, zlib.error) as error:
-        found = f"a damaged or truncated one ({error})"
-        raise InputError(str(path), "a complete tar.gz archive", found) from None
+    with reading(path, "a complete tar.gz archive"), tarfile.open(path, "r:gz") as archive:
+        yield archive
 
 
 def _cars(path: Path, expected: int) -> dict[str, int]:
@@ -119,12 +114,9 @@ def _images(
     from scipy.io import loadmat
 
     where = f"{member.name} in {path}"
-    try:
-        stored = loadmat(io.BytesIO(_content(archive, member, path)), variable_names=["im"])
-        im = stored["im"]
-    except Exception as error:  # scipy raises whatever its parser stumbles on
-        found = f"{type(error).__name__}: {error}"
-        raise InputError(where, "a MATLAB file with an array 'im'", found) from None
+    content = io.BytesIO(_content(archive, member, path))
+    with reading(where, "a MATLAB file with an array 'im'"):
+        im = loadmat(content, variable_names=["im"])["im"]
     if im.dtype != np.uint8 or im.shape != _NATIVE:
         raise InputError(where, f"uint8 {_NATIVE}", f"{im.dtype} {im.shape}")
     return np.asarray(im.transpose(4, 3, 0, 1, 2), dtype=np.uint8)

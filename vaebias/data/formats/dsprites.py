@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from vaebias.data.factor import Factor
-from vaebias.data.file_grid import FileGrid, axes_of_labels
+from vaebias.data.file_grid import FileGrid, axes_of_labels, check_images
 from vaebias.data.files import PublishedFile
 from vaebias.data.formats.format import FORMATS, Format, describe
 from vaebias.data.layouts import dsprites_axes
@@ -38,13 +39,14 @@ def read_npz(path: Path, progress: Progress | None = None) -> FileGrid:
     describe; one that vaebias exported, as the grid of its record.
     """
     values = npz_array(path, "latents_values")
-    rows = npz_rows(path, "imgs", progress)
     where = f"latents_values of {path}"
+    check = partial(check_images, f"images of {path}")
     provenance = describe(path, "dsprites-npz")
     if "provenance" in npz_keys(path):
         record = Record.loads(str(npz_array(path, "provenance")[()]), str(path))
         known = [Factor(a.name, numeric(a)) for a in record.axes]
         axes_of_labels(where, values, [COLOUR, *known])
+        rows = npz_rows(path, "imgs", partial(check, record.axes), progress)
         return FileGrid(
             record.name,
             record.axes,
@@ -54,6 +56,7 @@ def read_npz(path: Path, progress: Progress | None = None) -> FileGrid:
             binary=record.binary,
         )
     axes = axes_of_labels(where, values, [COLOUR, *dsprites_axes()])[1:]
+    rows = npz_rows(path, "imgs", partial(check, axes), progress)
     return FileGrid("dsprites", axes, rows, provenance=provenance, binary=True)
 
 
@@ -61,7 +64,8 @@ def read_hdf5(path: Path, progress: Progress | None = None) -> FileGrid:
     """Grid of the dSprites hdf5 file, unpacked once: its chunks run across all images."""
     values = hdf5_array(path, "latents/values")
     axes = axes_of_labels(f"latents/values of {path}", values, [COLOUR, *dsprites_axes()])[1:]
-    rows = hdf5_rows(path, "imgs", progress)
+    check = partial(check_images, f"images of {path}", axes)
+    rows = hdf5_rows(path, "imgs", check, progress)
     provenance = describe(path, "dsprites-hdf5")
     return FileGrid("dsprites", axes, rows, provenance=provenance, binary=True)
 

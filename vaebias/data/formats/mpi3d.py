@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from vaebias.data.factor import Factor
-from vaebias.data.file_grid import FileGrid
+from vaebias.data.file_grid import FileGrid, check_images
 from vaebias.data.files import PublishedFile
 from vaebias.data.formats.format import FORMATS, Format, describe
 from vaebias.data.layouts import mpi3d_axes
@@ -29,11 +30,10 @@ def read(
 
     The file has no labels: the factors are those published, ``mpi3d_axes()``, unless given.
     """
-    if path.suffix == ".npz":
-        rows, name = npz_rows(path, "images", progress), "mpi3d-npz"
-    else:
-        rows, name = hdf5_rows(path, "images", progress), "mpi3d-h5"
-    return FileGrid("mpi3d", axes or mpi3d_axes(), rows, provenance=describe(path, name))
+    axes = axes or mpi3d_axes()
+    name, rows_of = ("mpi3d-npz", npz_rows) if path.suffix == ".npz" else ("mpi3d-h5", hdf5_rows)
+    rows = rows_of(path, "images", partial(check_images, f"images of {path}", axes), progress)
+    return FileGrid("mpi3d", axes, rows, provenance=describe(path, name))
 
 
 def _matches_h5(path: Path) -> bool:

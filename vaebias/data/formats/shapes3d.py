@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from vaebias.data.factor import Factor
-from vaebias.data.file_grid import FileGrid, axes_of_labels
+from vaebias.data.file_grid import FileGrid, axes_of_labels, check_images
 from vaebias.data.files import PublishedFile
 from vaebias.data.formats.format import FORMATS, Format, describe
 from vaebias.data.layouts import shapes3d_axes
@@ -24,17 +25,19 @@ def read_h5(path: Path, progress: Progress | None = None) -> FileGrid:
     """
     labels = hdf5_array(path, "labels")
     where = f"labels of {path}"
+    check = partial(check_images, f"images of {path}")
     provenance = describe(path, "shapes3d-h5")
     if "provenance" in hdf5_keys(path):
         stored: Any = hdf5_array(path, "provenance")[()]
         text = stored.decode("utf-8", "replace") if isinstance(stored, bytes) else str(stored)
         record = Record.loads(text, str(path))
         axes_of_labels(where, labels, [Factor(a.name, numeric(a)) for a in record.axes])
-        rows = hdf5_rows(path, "images", progress)
+        rows = hdf5_rows(path, "images", partial(check, record.axes), progress)
         exported = {**provenance, "exported": record.provenance}
         return FileGrid(record.name, record.axes, rows, record.source, exported)
     axes = axes_of_labels(where, labels, shapes3d_axes())
-    return FileGrid("shapes3d", axes, hdf5_rows(path, "images", progress), provenance=provenance)
+    rows = hdf5_rows(path, "images", partial(check, axes), progress)
+    return FileGrid("shapes3d", axes, rows, provenance=provenance)
 
 
 FORMATS.register("shapes3d-h5")(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gzip
-import zlib
+import struct
 from collections.abc import Iterator, Sequence
 from math import prod
 from pathlib import Path
@@ -19,7 +19,7 @@ from vaebias.data.formats.format import FORMATS, Format
 from vaebias.data.layouts import smallnorb_axes
 from vaebias.data.resize import resize
 from vaebias.data.storage import Progress, unpack
-from vaebias.errors import InputError
+from vaebias.errors import InputError, reading
 
 __all__ = ["read", "read_matrix"]
 
@@ -38,27 +38,24 @@ def read_matrix(path: Path) -> npt.NDArray[Any]:
     InputError
         The file is truncated, no such matrix, or longer than its dimensions say.
     """
-    try:
-        with gzip.open(path) as file:
-            head = np.frombuffer(file.read(8), "<i4")
-            if len(head) < 2 or head[0] not in _DTYPES or not 0 <= head[1] <= 8:
-                found = f"a file that begins with {head.tolist()}"
-                raise InputError(str(path), "a gzipped binary matrix", found)
-            # at least three dimensions are written, whatever their number
-            dims = np.frombuffer(file.read(4 * max(3, head[1])), "<i4")[: head[1]].tolist()
-            dtype = np.dtype(_DTYPES[int(head[0])])
-            wanted = prod(dims) * dtype.itemsize
-            if len(dims) < head[1] or min(dims, default=0) < 0 or wanted > _MATRIX_BYTES:
-                raise InputError(f"dimensions of {path}", "at most 1 GiB of data", dims)
-            data = file.read(wanted)
-            if len(data) < wanted or file.read(1):
-                found = "fewer" if len(data) < wanted else "more"
-                raise InputError(str(path), f"{wanted} bytes for {dims} {dtype}", found)
-    except FileNotFoundError:
-        raise InputError(str(path), "a file", "no such file") from None
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        found = f"a damaged or truncated one ({error})"
-        raise InputError(str(path), "a complete gzip file", found) from None
+    with reading(path, "a complete gzip file"), gzip.open(path) as file:
+        start = file.read(8)
+        magic, ndim = struct.unpack("<2i", start) if len(start) == 8 else (0, 0)
+        if magic not in _DTYPES or not 0 <= ndim <= 8:
+            found = f"a file that begins with {start.hex(' ') or 'nothing'}"
+            raise InputError(str(path), "a gzipped binary matrix", found)
+        stored = file.read(4 * max(3, ndim))  # three dimensions at least, whatever their number
+        dims = np.frombuffer(stored[: len(stored) // 4 * 4], "<i4")[:ndim].tolist()
+        dtype = np.dtype(_DTYPES[magic])
+        # without zeros: numpy multiplies the others before it finds that there is no data
+        size = prod(max(n, 1) for n in dims) * dtype.itemsize
+        if len(dims) < ndim or min(dims, default=0) < 0 or size > _MATRIX_BYTES:
+            raise InputError(f"dimensions of {path}", "at most 1 GiB of data", dims)
+        wanted = prod(dims) * dtype.itemsize
+        data = file.read(wanted)
+        if len(data) < wanted or file.read(1):
+            found = "fewer" if len(data) < wanted else "more"
+            raise InputError(str(path), f"{wanted} bytes for {dims} {dtype}", found)
     return np.frombuffer(data, dtype).reshape(dims)
 
 
