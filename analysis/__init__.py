@@ -1,6 +1,12 @@
 """What a decoder does, beside the principal components of its data."""
 
-from vaebias.analysis.activity import ActiveUnits, active_units
+from vaebias.analysis.activity import (
+    ActiveUnits,
+    LinearVae,
+    active_units,
+    expected_variance,
+    linear_vae,
+)
 from vaebias.analysis.alignment import (
     Chance,
     MatchedCosines,
@@ -11,7 +17,7 @@ from vaebias.analysis.alignment import (
     relative_gaps,
 )
 from vaebias.analysis.diagnose import diagnose
-from vaebias.analysis.diagnosis import DataAlignment, Diagnosis
+from vaebias.analysis.diagnosis import Diagnosis
 from vaebias.analysis.jacobian import jacobian
 from vaebias.analysis.label_free import (
     PrincipalComponents,
@@ -21,6 +27,7 @@ from vaebias.analysis.label_free import (
 )
 from vaebias.analysis.local_pca import Grid, LocalPca, factor_tangents, local_pca
 from vaebias.analysis.mixture import FactorMixture, factor_mixture
+from vaebias.analysis.references import DataAlignment, Matches, Mixture, Prediction, Reference
 
 __all__ = [
     "ActiveUnits",
@@ -29,17 +36,24 @@ __all__ = [
     "Diagnosis",
     "FactorMixture",
     "Grid",
+    "LinearVae",
     "LocalPca",
     "MatchedCosines",
+    "Matches",
+    "Mixture",
+    "Prediction",
     "PrincipalComponents",
+    "Reference",
     "active_units",
     "align",
     "diagnose",
     "dto_chance",
+    "expected_variance",
     "factor_mixture",
     "factor_tangents",
     "global_components",
     "jacobian",
+    "linear_vae",
     "local_pca",
     "matched_cosines",
     "neighbour_components",

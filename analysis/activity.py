@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -12,7 +12,15 @@ from torch import Tensor
 
 from vaebias.errors import InputError
 
-__all__ = ["RULES", "ActiveRule", "ActiveUnits", "active_units"]
+__all__ = [
+    "RULES",
+    "ActiveRule",
+    "ActiveUnits",
+    "LinearVae",
+    "active_units",
+    "expected_variance",
+    "linear_vae",
+]
 
 ActiveRule = Literal["zietlow2021", "rolinek2019", "burda2016"]
 RULES: dict[ActiveRule, str] = {
@@ -123,3 +131,99 @@ def active_units(
         ),
         samples=len(mu),
     )
+
+
+class LinearVae(NamedTuple):
+    """What the best linear beta-VAE does with each principal component.
+
+    Attributes
+    ----------
+    active
+        bool [m] whether a latent codes it.
+    posterior_variance
+        [m] of that latent; 1, the prior's, where nothing codes it.
+    strength
+        [m] squared norm of its decoder column.
+    """
+
+    active: NDArray[np.bool_]
+    posterior_variance: NDArray[np.float64]
+    strength: NDArray[np.float64]
+
+
+def linear_vae(
+    variances: NDArray[np.floating[Any]] | Tensor,  # [m]
+    beta: float,
+    scale: float = 0.5**0.5,
+) -> LinearVae:
+    """Predict from the data's principal variances which latents a linear beta-VAE uses.
+
+    With the loss norm(x - x')² / (2 scale²) + beta KL, a component of variance l is coded iff
+    l > beta scale²; its posterior variance is then beta scale² / l, and its column has the
+    squared norm l - beta scale². The default scale is that of the loss norm(x - x')² + beta
+    KL, whose threshold is beta / 2.
+
+    Raises
+    ------
+    InputError
+        Where a variance is negative, or beta or scale not positive.
+
+    References
+    ----------
+    Rolinek, Zietlow, Martius, CVPR 2019. Lucas et al., NeurIPS 2019 (Don't blame the ELBO).
+    """
+    values = np.asarray(variances, np.float64)
+    if values.ndim != 1 or not (values >= 0).all():
+        raise InputError("variances", "[m] numbers not below 0", values)
+    threshold = _positive("beta", beta) * _positive("scale", scale) ** 2
+    active = values > threshold
+    posterior = np.divide(threshold, values, out=np.ones_like(values), where=active)
+    return LinearVae(active, posterior, np.where(active, values - threshold, 0))
+
+
+def expected_variance(
+    jacobian: Tensor,  # [B, d, P]
+    beta: float,
+    *,
+    scale: float = 1.0,
+    probabilities: Tensor | None = None,  # [B, P]
+) -> Tensor:  # [B, d]
+    """Posterior variance at which a beta-VAE's loss is least, given its decoder at each point.
+
+    To second order the loss depends on sigma_i² as h_i sigma_i² / 2 + beta (sigma_i² - log
+    sigma_i²) / 2, with h_i = J_iᵀ H J_i and H the curvature of the likelihood: it is least
+    at 1 / (1 + h_i / beta). For a linear decoder this is the value of :func:`linear_vae`.
+    Where a trained encoder's variances are far from it, it is not in the polarised regime,
+    or its decoder bends within a posterior.
+
+    Parameters
+    ----------
+    jacobian
+        In image space.
+    beta
+        Weight of the KL.
+    scale
+        Standard deviation of a Gaussian likelihood: H = 1 / scale².
+    probabilities
+        The decoded pixels, for a Bernoulli likelihood: H = 1 / (p (1 - p)). Without them the
+        likelihood is Gaussian.
+
+    References
+    ----------
+    Rolinek, Zietlow, Martius, CVPR 2019 (the polarised regime).
+    """
+    squares = jacobian.double().square()
+    if probabilities is None:
+        curvature = squares.sum(-1) / _positive("scale", scale) ** 2
+    else:
+        p = probabilities.double()
+        # J holds a factor p (1 - p) itself: saturated pixels add nothing, not infinity
+        spread = (p * (1 - p)).clamp_min(torch.finfo(jacobian.dtype).tiny)
+        curvature = (squares / spread[:, None]).sum(-1)
+    return (1 / (1 + curvature / _positive("beta", beta))).to(jacobian.dtype)
+
+
+def _positive(name: str, value: float) -> float:
+    if not value > 0:
+        raise InputError(name, "a positive number", value)
+    return value

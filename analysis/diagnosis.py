@@ -13,55 +13,19 @@ from rich.table import Table
 
 from vaebias.analysis.activity import RULES, ActiveUnits
 from vaebias.analysis.alignment import Chance
+from vaebias.analysis.references import (
+    QUANTILES,
+    DataAlignment,
+    Floats,
+    Prediction,
+    Reference,
+    mean_sd,
+    plain,
+    quantiles,
+    record,
+)
 
-__all__ = ["DataAlignment", "Diagnosis", "mean_sd"]
-
-Floats = NDArray[np.float32]
-
-
-@dataclass(frozen=True, eq=False)
-class DataAlignment:
-    """Decoder directions beside the data's own local directions.
-
-    Attributes
-    ----------
-    name, source, factors
-        The grid, where its images come from, and its k factors.
-    cosines_components, cosines_factors
-        [n, d, k] cosine of each decoder direction with each local principal component of
-        the data and with each factor's tangent.
-    matched_components, matched_factors
-        [n] mean abs(cos) of the active latents matched one to one with components, with
-        factors.
-    partner_components, partner_factors
-        [n, d] whom each latent was matched with, -1 for nobody.
-    component_variances
-        [n, k] variance along the local principal components, falling.
-    """
-
-    name: str | None
-    source: str | None
-    factors: tuple[str, ...]
-    cosines_components: Floats
-    cosines_factors: Floats
-    matched_components: Floats
-    matched_factors: Floats
-    partner_components: NDArray[np.int64]
-    partner_factors: NDArray[np.int64]
-    component_variances: Floats
-
-    def to_json(self) -> dict[str, Any]:
-        """Means over the points, as JSON types."""
-        return {
-            "name": self.name,
-            "source": self.source,
-            "factors": list(self.factors),
-            "mean_abs_cosines_components": _plain(np.abs(self.cosines_components).mean(0)),
-            "mean_abs_cosines_factors": _plain(np.abs(self.cosines_factors).mean(0)),
-            "matched_components": _record(self.matched_components),
-            "matched_factors": _record(self.matched_factors),
-            "component_variances": _plain(self.component_variances.mean(0)),
-        }
+__all__ = ["Diagnosis"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +55,12 @@ class Diagnosis:
     ima_contrast
         [n] c_IMA, nats; NaN where a direction vanishes.
     data
-        The comparison with the data, where data was given.
+        The comparison with the data's factors, where data was given.
+    label_free
+        Comparisons with as many principal components as there are active latents, by name:
+        ``"neighbours"``, ``"global"`` and ``"posterior"``, those that were asked for.
+    prediction
+        Posterior variances beside expected ones, where beta was given.
     notes
         What keeps the numbers from meaning what they seem to mean.
     """
@@ -110,6 +79,8 @@ class Diagnosis:
     relative_gaps: Floats
     ima_contrast: Floats
     data: DataAlignment | None
+    label_free: dict[str, Reference]
+    prediction: Prediction | None
     notes: tuple[str, ...]
 
     @property
@@ -118,7 +89,7 @@ class Diagnosis:
         return mean_sd(self.distance)
 
     def to_json(self) -> dict[str, Any]:
-        """Means over the points, as JSON types; what is undefined is null."""
+        """Distributions over the points, as JSON types; what is undefined is null."""
         chance = None if self.chance is None else dict(self.chance._asdict())
         return {
             "points": self.points,
@@ -132,11 +103,16 @@ class Diagnosis:
                 "count": int(self.active.sum()),
             },
             "activity": None if self.activity is None else self.activity.to_json(),
-            "dto": {**_record(self.distance), "chance": chance},
-            "singular_values": _plain(self.singular_values.mean(0)),
-            "relative_gaps": _plain(self.relative_gaps.mean(0)),
-            "ima_contrast": _record(self.ima_contrast),
+            "quantile_levels": list(QUANTILES),
+            "dto": {**record(self.distance), "chance": chance},
+            "singular_values": plain(self.singular_values.mean(0)),
+            "singular_value_quantiles": plain(quantiles(self.singular_values)),
+            "relative_gaps": plain(self.relative_gaps.mean(0)),
+            "relative_gap_quantiles": plain(quantiles(self.relative_gaps)),
+            "ima_contrast": record(self.ima_contrast),
             "data": None if self.data is None else self.data.to_json(),
+            "label_free": {name: each.to_json() for name, each in self.label_free.items()},
+            "prediction": None if self.prediction is None else self.prediction.to_json(),
             "notes": list(self.notes),
             "summary": self.summary(),
         }
@@ -160,8 +136,17 @@ class Diagnosis:
         table.add_row("singular values", _join(self.singular_values.mean(0)))
         table.add_row("  relative gaps", _join(self.relative_gaps.mean(0)))
         if self.data is not None:
-            table.add_row("|cos| with local PCs", _text(self.data.matched_components))
-            table.add_row("|cos| with factors", _text(self.data.matched_factors))
+            table.add_row("|cos| with local PCs", _text(self.data.components.matched))
+            table.add_row("  principal angles", _degrees(self.data.components.angles))
+            table.add_row("|cos| with factors", _text(self.data.tangents.matched))
+            for i in np.flatnonzero(self.active).tolist():
+                table.add_row(f"  latent {i}", self.data.mixture.describe(i, self.data.factors))
+        for name, each in self.label_free.items():
+            table.add_row(f"|cos| with {name} PCs", _text(each.matched))
+            table.add_row("  principal angles", _degrees(each.angles))
+        if self.prediction is not None:
+            ratios = np.median(self.prediction.ratio[:, self.active], 0)
+            table.add_row("σ² over its expected value", _join(ratios))
         for note in self.notes:
             table.add_row("note", note)
         return table
@@ -187,7 +172,7 @@ class Diagnosis:
         if self.data is not None:
             components, factors = (
                 mean_sd(values)[0]
-                for values in (self.data.matched_components, self.data.matched_factors)
+                for values in (self.data.components.matched, self.data.tangents.matched)
             )
             if not math.isnan(components):
                 text += (
@@ -197,33 +182,17 @@ class Diagnosis:
         return text + (" (see the notes)." if self.notes else ".")
 
 
-def mean_sd(values: Floats) -> tuple[float, float]:
-    """Mean and standard deviation (n - 1) of the defined values; NaN where there are too few."""
-    defined = values[~np.isnan(values)].astype(np.float64)
-    mean = float(defined.mean()) if len(defined) else math.nan
-    return mean, float(defined.std(ddof=1)) if len(defined) > 1 else math.nan
-
-
-def _record(values: Floats) -> dict[str, float | None]:
-    mean, sd = mean_sd(values)
-    return {"mean": _number(mean), "sd": _number(sd)}
-
-
-def _number(value: float) -> float | None:
-    return value if math.isfinite(value) else None
-
-
-def _plain(array: NDArray[Any]) -> list[Any]:
-    if array.ndim > 1:
-        return [_plain(row) for row in array]
-    return [_number(float(value)) for value in array]
-
-
 def _text(values: Floats) -> str:
     mean, sd = mean_sd(values)
     if math.isnan(mean):
         return "undefined"
     return f"{mean:.2f}" if math.isnan(sd) else f"{mean:.2f} (sd {sd:.2f})"
+
+
+def _degrees(angles: Floats) -> str:
+    """Median of each principal angle."""
+    medians = (np.median(column[~np.isnan(column)]) for column in np.degrees(angles).T)
+    return " ".join("–" if math.isnan(value) else f"{value:.0f}°" for value in medians)
 
 
 def _join(values: Iterable[float]) -> str:

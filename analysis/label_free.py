@@ -62,6 +62,11 @@ def neighbour_components(
     images about their own mean (divided by ``neighbours``), so that a point at the edge of
     the data is not mistaken for a direction.
 
+    What is nearest is a ball: where the data is dense, it is as wide along each direction that
+    the data can go, and the components span the tangent space without saying which of its
+    directions varies most. They do say it where the ball reaches past the data's width, or
+    its grid's steps, along some of them.
+
     Parameters
     ----------
     images
@@ -116,7 +121,8 @@ def posterior_components(
     """Principal components of what a decoder makes of draws z ~ q(z|x), around each point.
 
     To first order their covariance is J diag(sigma²) Jᵀ: where posterior and Jacobian are
-    aligned as Rolinek et al. 2019 say, the components are the columns of J.
+    aligned as Rolinek et al. 2019 say, the components are the columns of J. All points have
+    the same standard normal draws: they differ by posterior and decoder alone.
 
     Parameters
     ----------
@@ -149,13 +155,13 @@ def posterior_components(
     if draws <= m:
         raise InputError("draws", f"more than the components ({m})", draws)
     generator = torch.Generator().manual_seed(seed)
-    noise = torch.randn(n, draws, d, generator=generator).to(mu)
-    z = mu[:, None] + (logvar / 2).exp()[:, None] * noise
+    noise = torch.randn(draws, d, generator=generator).to(mu)
     parts = []
     with torch.no_grad(), evaluating(decoder):
         pixels = decoder(mu[:1]).numel()
         for part in _slices(n, max(1, memory // (64 * draws * pixels))):
-            images = decoder(z[part].flatten(0, 1)).unflatten(0, (-1, draws)).flatten(2)
+            z = mu[part, None] + (logvar[part, None] / 2).exp() * noise
+            images = decoder(z.flatten(0, 1)).unflatten(0, (-1, draws)).flatten(2)
             rows = images.sigmoid() if output == "logits" else images
             parts.append(centred_components(rows, m))
     return _joined(parts)

@@ -29,19 +29,16 @@ class FactorMixture(NamedTuple):
         [B, d] radians in 0..pi/4 between the direction and its factor, in the plane of the two
         factors of the largest weights: 0 is a factor, pi/4 an even mixture of two (the
         signature of entanglement in Zietlow et al. 2021). NaN where there is no direction.
-    factors
-        [B, d, 2] these two factors, the larger weight first.
     """
 
     weights: Tensor
     explained: Tensor
     angle: Tensor
-    factors: Tensor
 
 
 def factor_mixture(
     jacobian: Tensor,  # [B, d, P]
-    tangents: Tensor,  # [B, k, P], k >= 2
+    tangents: Tensor,  # [B, k, P]
 ) -> FactorMixture:
     """Write each decoder direction as a mixture of factor tangents.
 
@@ -64,14 +61,14 @@ def factor_mixture(
     exists = wide.any(-1)
     length = weights.norm(dim=-1, keepdim=True)
     weights = torch.where(length > 0, weights / length, 0)
-    largest = weights.abs().topk(2, dim=-1)
-    angle = torch.atan2(largest.values[..., 1], largest.values[..., 0])
+    # padded, so that a single factor has a second weight: 0
+    largest = torch.nn.functional.pad(weights.abs(), (0, 1)).topk(2, dim=-1).values
+    angle = torch.atan2(largest[..., 1], largest[..., 0])
     kind = jacobian.dtype
     return FactorMixture(
         weights.to(kind),
         torch.where(exists, explained, torch.nan).to(kind),
         torch.where(length[..., 0] > 0, angle, torch.nan).to(kind),
-        largest.indices,
     )
 
 

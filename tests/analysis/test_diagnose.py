@@ -132,7 +132,7 @@ def test_all_passive_is_said_so() -> None:
     assert any("No latent is active" in note for note in found.notes)
     record = json.loads(json.dumps(found.to_json(), allow_nan=False))
     assert record["active"]["count"] == 0
-    assert record["dto"] == {"mean": None, "sd": None, "chance": None}
+    assert record["dto"] == {"mean": None, "sd": None, "chance": None, "quantiles": [None] * 5}
     assert "undefined" in printed(found)
 
 
@@ -157,11 +157,11 @@ class TestAgainstData:
         found = diagnose(decoder, encoder=self.encoder, data=plane, output="image", samples=50)
         assert found.points == 50
         assert found.data is not None
-        np.testing.assert_allclose(found.data.matched_components, 1, atol=1e-5)
-        np.testing.assert_allclose(found.data.matched_factors, 1, atol=1e-5)
-        assert (found.data.partner_factors == [1, 2]).all()  # never the shape
-        assert (found.data.partner_components == [0, 1]).all()
-        cosines = np.abs(found.data.cosines_factors).mean(0)
+        np.testing.assert_allclose(found.data.components.matched, 1, atol=1e-5)
+        np.testing.assert_allclose(found.data.tangents.matched, 1, atol=1e-5)
+        assert (found.data.tangents.partner == [1, 2]).all()  # never the shape
+        assert (found.data.components.partner == [0, 1]).all()
+        cosines = np.abs(found.data.tangents.cosines).mean(0)
         np.testing.assert_allclose(cosines, [[0, 1, 0], [0, 0, 1]], atol=1e-5)
         assert "|cos| 1.00 with the data's local principal components" in found.summary()
         record = json.loads(json.dumps(found.to_json(), allow_nan=False))
@@ -176,7 +176,7 @@ class TestAgainstData:
         index = np.arange(10)
         found = diagnose(linear(matrix), torch.zeros(10, 2), data=plane, index=index)
         assert found.data is not None
-        np.testing.assert_allclose(found.data.matched_factors, half, atol=1e-5)
+        np.testing.assert_allclose(found.data.tangents.matched, half, atol=1e-5)
 
     def test_given_images_or_index_set_the_points(self, plane: Any) -> None:
         decoder = linear(torch.from_numpy(plane.directions))
@@ -273,3 +273,86 @@ def test_points_and_their_index_must_match(plane: Any) -> None:
         diagnose(nn.Linear(3, 6), torch.zeros(4, 3), data=plane, index=[0, 1])
     with pytest.raises(InputError, match="index: expected at least one point"):
         diagnose(nn.Linear(3, 6), encoder=nn.Flatten(), data=plane, index=np.zeros(0, int))
+
+
+class TestWithoutLabels:
+    """A decoder of a plane beside images of that plane: the spans agree, whatever the axes."""
+
+    @staticmethod
+    def parts(turn: float = 0.0) -> dict[str, Any]:
+        """Decoder, encoder and images; ``turn`` is that of the latents against the axes."""
+        c, s = math.cos(turn), math.sin(turn)
+        axes = orthogonal(2, 16) * torch.tensor([[0.1], [0.05]])
+        matrix = torch.tensor([[c, s], [-s, c]]) @ axes
+        z = torch.randn(400, 2, generator=torch.Generator().manual_seed(2))
+        back = torch.linalg.pinv(matrix)
+
+        def encoder(x: Tensor) -> tuple[Tensor, Tensor]:
+            mu = (x.flatten(1) - 0.5) @ back
+            return mu, torch.full_like(mu, -5)
+
+        images = (0.5 + z @ matrix).unflatten(1, (1, 4, 4))
+        return {
+            "decoder": lambda z: 0.5 + z @ matrix,
+            "encoder": encoder,
+            "images": images,
+            "output": "image",
+        }
+
+    def test_each_reference_is_there_with_its_angles(self) -> None:
+        found = diagnose(**self.parts(), index=np.arange(30), neighbours=100, draws=200)
+        assert found.points == 30
+        assert list(found.label_free) == ["neighbours", "global", "posterior"]
+        for each in found.label_free.values():
+            np.testing.assert_allclose(each.angles, 0, atol=1e-3)
+            assert np.median(each.matched) > 0.95
+        record = json.loads(json.dumps(found.to_json(), allow_nan=False))
+        angles = record["label_free"]["global"]["principal_angles"]
+        assert [len(each["quantiles"]) for each in angles] == [5, 5]
+        assert "|cos| with neighbours PCs" in printed(found)
+
+    def test_turned_axes_keep_the_span_and_lose_the_cosines(self) -> None:
+        found = diagnose(**self.parts(math.pi / 4), index=np.arange(30), neighbours=100)
+        for each in found.label_free.values():
+            np.testing.assert_allclose(each.angles, 0, atol=1e-3)
+            assert np.median(each.matched) < 0.9
+
+    def test_data_serve_as_the_pool(self, plane: Any) -> None:
+        decoder = linear(torch.from_numpy(plane.directions))
+        options: dict[str, Any] = {"data": plane, "index": np.arange(10), "neighbours": 8}
+        found = diagnose(decoder, torch.zeros(10, 2), output="image", **options)
+        np.testing.assert_allclose(found.label_free["neighbours"].angles, 0, atol=1e-3)
+
+    def test_variances_are_held_against_the_expected(self) -> None:
+        parts = self.parts()
+        found = diagnose(**parts, index=np.arange(5), beta=2.0, scale=0.1)
+        assert found.prediction is not None
+        expected = 1 / (1 + np.array([0.1, 0.05]) ** 2 / 0.01 / 2)
+        np.testing.assert_allclose(found.prediction.expected, np.tile(expected, (5, 1)), rtol=1e-4)
+        record = json.loads(json.dumps(found.to_json(), allow_nan=False))["prediction"]
+        assert record["likelihood"] == "gaussian"
+        ratio = record["log10_ratio"][0]["mean"]
+        assert ratio == pytest.approx(math.log10(math.exp(-5) / expected[0]), abs=1e-3)
+        assert "σ² over its expected value" in printed(found)
+
+    @pytest.mark.parametrize("space", ["image", "logits"])
+    def test_expected_variances_of_logits_do_not_depend_on_the_space(self, space: Any) -> None:
+        parts = self.parts() | {"output": "logits", "space": space}
+        found = diagnose(**parts, index=np.arange(5), beta=2.0)
+        p = torch.sigmoid(torch.tensor(0.5))
+        curvature = p * (1 - p) * torch.tensor([0.1, 0.05]) ** 2
+        assert found.prediction is not None
+        near = (1 / (1 + curvature / 2)).expand(5, 2)
+        np.testing.assert_allclose(found.prediction.expected, near, rtol=0.01)
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ({"neighbours": 3}, "neighbours: expected images or data to look for them in"),
+            ({"draws": 9}, "encoder: expected one with variances"),
+            ({"beta": 1.0}, "encoder: expected one with variances"),
+        ],
+    )
+    def test_what_is_missing_is_named(self, options: dict, message: str) -> None:
+        with pytest.raises(InputError, match=message):
+            diagnose(nn.Linear(3, 16), Z, **options)

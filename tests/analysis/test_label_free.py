@@ -88,12 +88,12 @@ class TestPosterior:
 
     def test_components_are_directions_by_their_posterior_spread(self) -> None:
         found = posterior_components(
-            lambda z: z @ self.directions, self.mu, self.logvar, draws=4000, output="image"
+            lambda z: z @ self.directions, self.mu, self.logvar, draws=300, output="image"
         )
         first = found.components[:, 0].abs().argmax(1)
         assert first.tolist() == [0, 2]  # the loosest latent; then the strongest direction
         expected = (self.logvar.exp() * torch.tensor([1.0, 4, 9])).sort(1, descending=True).values
-        torch.testing.assert_close(found.variances, expected, rtol=0.1, atol=0)
+        torch.testing.assert_close(found.variances, expected, rtol=0.3, atol=0)
         torch.testing.assert_close(found.variances.sum(1), found.total)
 
     def test_chunks_do_not_change_draws_and_seeds_do(self) -> None:

@@ -25,7 +25,7 @@ def test_the_angle_is_that_to_the_nearer_factor(degrees: float) -> None:
     found = factor_mixture(turned(degrees), TANGENTS)
     assert math.degrees(float(found.angle)) == pytest.approx(min(degrees, 90 - degrees), abs=1e-3)
     assert float(found.explained) == pytest.approx(1)
-    assert found.factors[0, 0, 0] == (1 if degrees <= 45 else 2)
+    assert found.weights[0, 0].abs().argmax() == (1 if degrees <= 45 else 2)
     assert (float(found.angle) >= EVEN) == (22.5 <= degrees <= 67.5)
 
 
@@ -55,3 +55,9 @@ def test_half_of_random_directions_in_a_plane_count_as_mixtures() -> None:
     directions = torch.randn(4000, 1, 2, generator=torch.Generator().manual_seed(0))
     angle = factor_mixture(directions, torch.eye(2).expand(4000, 2, 2)).angle
     assert float((angle >= EVEN).float().mean()) == pytest.approx(0.5, abs=0.03)
+
+
+def test_a_single_factor_cannot_be_mixed() -> None:
+    found = factor_mixture(TANGENTS[:, 1:], TANGENTS[:, :1])
+    torch.testing.assert_close(found.angle[0, :1], torch.zeros(1))
+    torch.testing.assert_close(found.explained[0], torch.tensor([0.36, 0]))

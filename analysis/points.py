@@ -1,0 +1,198 @@
+"""The points of a diagnosis: latents, where they lie in the data, and which latents count."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from vaebias.analysis.activity import ActiveUnits, active_units
+from vaebias.analysis.local_pca import Grid, as_image, as_index
+from vaebias.errors import InputError
+
+__all__ = ["Encoder", "Points", "Pool", "active_mask", "choose_points"]
+
+Encoder = Callable[[Tensor], Any]  # x [B, C, H, W] -> (mu [B, d], logvar [B, d] | None) or mu
+Indices = Sequence[int] | NDArray[np.int64]
+
+_BATCH = 256
+_POOL = 5000
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Images among which neighbours are looked for, and where in them the points are."""
+
+    images: Tensor | NDArray[Any]  # [N, C, H, W]
+    index: NDArray[np.int64]  # [n]
+
+
+@dataclass(frozen=True)
+class Points:
+    """Where a decoder is looked at.
+
+    Attributes
+    ----------
+    z
+        [n, d] latents.
+    logvar
+        [n, d] of the posteriors whose means the latents are; None where they are not, or
+        the encoder is deterministic.
+    place
+        The data, and the index in it of each point.
+    images
+        Given images, and the index in them of each point.
+    activity
+        What the encoder tells of its latents.
+    """
+
+    z: Tensor
+    logvar: Tensor | None
+    place: tuple[Grid, NDArray[np.int64]] | None
+    images: Pool | None
+    activity: ActiveUnits | None
+
+    def pool(self, seed: int) -> Pool:
+        """The points among other images: all given ones, else 5,000 more of the data.
+
+        Raises
+        ------
+        InputError
+            Where the points are bare latents.
+        """
+        if self.place is not None:
+            data, index = self.place
+            more = data.sample(_POOL, np.random.default_rng(seed))
+            chosen = np.unique(np.concatenate([index, more]))
+            return Pool(data.images(chosen), np.searchsorted(chosen, index))
+        if self.images is None:
+            raise InputError("neighbours", "images or data to look for them in", "none")
+        return self.images
+
+
+def choose_points(
+    z: Tensor | None,
+    encoder: Encoder | None,
+    images: Tensor | NDArray[Any] | None,
+    data: Grid | None,
+    index: Indices | None,
+    samples: int,
+    seed: int,
+) -> Points:
+    """Where to look, from what was given to ``diagnose``."""
+    if z is not None and (not isinstance(z, Tensor) or z.ndim != 2 or len(z) == 0):
+        shape = list(z.shape) if isinstance(z, Tensor) else type(z).__name__
+        raise InputError("z", "a tensor of latents [n, d] with n >= 1", shape)
+    place = _place(z, images, data, index, samples, seed)
+    pool = _given(images, None if data is not None else index)
+    activity = logvar = None
+    if encoder is not None and (pool is not None or place is not None):
+        mu, logvar = _encode(encoder, *_reader(pool, place))
+        activity = active_units(mu, logvar)
+        if z is not None:
+            logvar = None
+            if z.shape[1] != mu.shape[1]:
+                raise InputError("z", f"[n, {mu.shape[1]}], the encoder's latents", list(z.shape))
+        z = mu if z is None else z
+    if z is None:
+        found = "an encoder alone" if encoder is not None else "no encoder"
+        raise InputError("z", "latents, or an encoder and images or data for it", found)
+    if place is not None and len(place[1]) != len(z):
+        raise InputError("index", f"one for each of the {len(z)} points", len(place[1]))
+    if pool is not None and len(pool.index) != len(z):
+        pool = None  # latents of their own, beside images that only tell which are active
+    return Points(z, logvar, place, pool, activity)
+
+
+def active_mask(
+    active: str | Sequence[bool] | NDArray[np.bool_] | Tensor,
+    activity: ActiveUnits | None,
+    latents: int,
+) -> tuple[str, Tensor]:
+    """The rule's name and bool [d]; ``"all"`` where a rule has no encoder to go by."""
+    if isinstance(active, str):
+        if activity is None:
+            return "all", torch.ones(latents, dtype=torch.bool)
+        return active, torch.from_numpy(activity.by(active))
+    mask = torch.as_tensor(active).cpu()
+    if mask.dtype != torch.bool or mask.shape != (latents,):
+        raise InputError("active", f"{latents} booleans", f"{mask.dtype} {list(mask.shape)}")
+    return "given", mask
+
+
+def _place(
+    z: Tensor | None,
+    images: Tensor | NDArray[Any] | None,
+    data: Grid | None,
+    index: Indices | None,
+    samples: int,
+    seed: int,
+) -> tuple[Grid, NDArray[np.int64]] | None:
+    if data is None:
+        if index is not None and images is None:
+            raise InputError("data", "the grid (or images) that index points into", None)
+        return None
+    if index is not None:
+        return data, as_index(index, len(data))
+    if z is None and images is None:
+        return data, np.sort(data.sample(samples, np.random.default_rng(seed)))
+    given = "images" if z is None else "z"
+    raise InputError("index", f"the index in the data of each row of {given}", None)
+
+
+def _given(images: Tensor | NDArray[Any] | None, index: Indices | None) -> Pool | None:
+    if images is None:
+        return None
+    if images.ndim != 4 or len(images) == 0:
+        raise InputError("images", "[n, C, H, W] with n >= 1", list(images.shape))
+    everything = np.arange(len(images))
+    return Pool(images, everything if index is None else as_index(index, len(images)))
+
+
+def _reader(
+    pool: Pool | None,
+    place: tuple[Grid, NDArray[np.int64]] | None,
+) -> tuple[int, Callable[[slice], Tensor]]:
+    """How many images there are for the encoder, and how to read some of them."""
+    read: Callable[[Any], Any]
+    if pool is not None:
+        index, read = pool.index, pool.images.__getitem__
+    else:
+        assert place is not None
+        index, read = place[1], place[0].images
+    if len(index) == 0:
+        raise InputError("index", "at least one point", 0)
+    return len(index), lambda part: as_image(read(index[part]))
+
+
+def _encode(
+    encoder: Encoder,
+    total: int,
+    read: Callable[[slice], Tensor],
+) -> tuple[Tensor, Tensor | None]:
+    """The encoder's outputs of all images, in batches."""
+    device = _device(encoder)
+    means, logvars = [], []
+    for start in range(0, total, _BATCH):
+        batch = read(slice(start, start + _BATCH)).to(device)
+        with torch.no_grad():
+            result = encoder(batch)
+        mu, logvar = result if isinstance(result, tuple) else (result, None)
+        if not isinstance(mu, Tensor) or mu.ndim != 2 or len(mu) != len(batch):
+            found = list(mu.shape) if isinstance(mu, Tensor) else type(mu).__name__
+            raise InputError("encoder(x)", f"(mu, logvar) with mu [{len(batch)}, d]", found)
+        means.append(mu)
+        if logvar is not None:
+            logvars.append(logvar)
+    return torch.cat(means), torch.cat(logvars) if logvars else None
+
+
+def _device(function: object) -> torch.device:
+    owner = getattr(function, "__self__", function)
+    first = next(owner.parameters(), None) if isinstance(owner, nn.Module) else None
+    return torch.device("cpu") if first is None else first.device

@@ -1,0 +1,169 @@
+"""What is measured at each point, as functions of a chunk of Jacobians.
+
+Each maker returns a step: it takes Jacobians [B, d, P] and the slice of points that they are of,
+and returns named columns. ``a.b`` is field ``b`` of the part ``a`` of a diagnosis.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vaebias.analysis.activity import expected_variance
+from vaebias.analysis.alignment import align, matched_cosines, principal_angles
+from vaebias.analysis.jacobian import Decoder, Output
+from vaebias.analysis.label_free import (
+    global_components,
+    neighbour_components,
+    posterior_components,
+)
+from vaebias.analysis.local_pca import Grid, factor_tangents, local_pca
+from vaebias.analysis.mixture import factor_mixture
+from vaebias.analysis.points import Points, Pool
+from vaebias.errors import InputError
+from vaebias.ops import direction_cosines
+
+__all__ = [
+    "Step",
+    "against_draws",
+    "against_factors",
+    "against_images",
+    "beside_expected",
+    "by_itself",
+]
+
+Rows = dict[str, Tensor]
+Step = Callable[[Tensor, slice], Rows]
+
+
+def by_itself(mask: Tensor) -> Step:
+    """The decoder by itself."""
+
+    def step(j: Tensor, part: slice) -> Rows:
+        aligned = align(j, mask.to(j.device))
+        return {
+            "distance": aligned.distance,
+            "singular_values": aligned.singular_values,
+            "ima_contrast": aligned.ima_contrast,
+            "norms": j.norm(dim=-1),
+        }
+
+    return step
+
+
+def against_factors(data: Grid, index: NDArray[np.int64], mask: Tensor) -> Step:
+    def step(j: Tensor, part: slice) -> Rows:
+        tangents = factor_tangents(data, index[part]).to(j)
+        if tangents.shape[-1] != j.shape[-1]:
+            expected = f"images of as many pixels as the decoder's ({j.shape[-1]})"
+            raise InputError("data", expected, tangents.shape[-1])
+        components, variances, _ = local_pca(tangents)
+        return {
+            **_beside("components", j, components, variances, mask),
+            **_matches("tangents", j, tangents, tangents.any(-1), mask),
+            **_named("mixture", factor_mixture(j, tangents)._asdict()),
+        }
+
+    return step
+
+
+def against_images(pool: Pool, neighbours: int, mask: Tensor, memory: int) -> list[Step]:
+    count = int(mask.sum())
+    everywhere = global_components(pool.images, count, memory=memory)
+
+    def near(j: Tensor, part: slice) -> Rows:
+        found = neighbour_components(
+            pool.images,
+            pool.index[part],
+            neighbours=neighbours,
+            components=min(count, neighbours),
+            memory=memory,
+        )
+        return _beside("neighbours", j, found.components, found.variances, mask)
+
+    def all_of_them(j: Tensor, part: slice) -> Rows:
+        components, variances, _ = everywhere
+        n = len(j)
+        return _beside("global", j, components.repeat(n, 1, 1), variances.repeat(n, 1), mask)
+
+    return [near, all_of_them]
+
+
+def against_draws(
+    decoder: Decoder,
+    points: Points,
+    draws: int,
+    mask: Tensor,
+    output: Output,
+    seed: int,
+    memory: int,
+) -> Step:
+    def step(j: Tensor, part: slice) -> Rows:
+        assert points.logvar is not None
+        found = posterior_components(
+            decoder,
+            points.z[part],
+            points.logvar[part],
+            draws=draws,
+            components=int(mask.sum()),
+            output=output,
+            seed=seed,
+            memory=memory,
+        )
+        return _beside("posterior", j, found.components, found.variances, mask)
+
+    return step
+
+
+def beside_expected(
+    decoder: Decoder,
+    points: Points,
+    beta: float,
+    scale: float,
+    output: Output,
+    space: Output,
+) -> Step:
+    def step(j: Tensor, part: slice) -> Rows:
+        assert points.logvar is not None
+        probabilities = None
+        if output == "logits":
+            with torch.no_grad():
+                probabilities = decoder(points.z[part]).flatten(1).sigmoid()
+            if space == "logits":
+                j = j * (probabilities * (1 - probabilities))[:, None]
+        expected = expected_variance(j, beta, scale=scale, probabilities=probabilities)
+        measured = points.logvar[part].exp()
+        return _named("variance", {"measured": measured, "expected": expected})
+
+    return step
+
+
+def _beside(
+    name: str,
+    j: Tensor,  # [B, d, P]
+    components: Tensor,  # [B, m, P]
+    variances: Tensor,  # [B, m]
+    mask: Tensor,
+) -> Rows:
+    """The fields of a Reference."""
+    components, variances = components.to(j), variances.to(j)
+    angles = principal_angles(j[:, mask.to(j.device)], components)
+    return {
+        **_matches(name, j, components, variances > 0, mask),
+        **_named(name, {"angles": angles, "variances": variances}),
+    }
+
+
+def _matches(name: str, j: Tensor, directions: Tensor, present: Tensor, mask: Tensor) -> Rows:
+    """The fields of Matches."""
+    cosines = direction_cosines(j, directions, latent_axis=1)
+    matched = matched_cosines(cosines, mask, present)
+    return _named(name, {"cosines": cosines, "matched": matched.mean, "partner": matched.partner})
+
+
+def _named(name: str, fields: Rows) -> Rows:
+    return {f"{name}.{field}": values for field, values in fields.items()}
