@@ -16,7 +16,7 @@ import vaebias
 from vaebias import tensorfile
 from vaebias.checkpoints.model import FORMATS, Model
 from vaebias.checkpoints.state import TrainingState
-from vaebias.errors import InputError, VaebiasError
+from vaebias.errors import InputError
 from vaebias.models import Objective, build
 
 __all__ = ["SUFFIX", "VERSION", "load_objective", "load_state", "save"]
@@ -101,18 +101,10 @@ def load_objective(path: str | Path) -> tuple[Objective, dict[str, Any]]:
     path = Path(path)
     header, tensors = _read(path)
     state = {name: t for name, t in tensors.items() if not name.startswith(OPTIMISER)}
-    try:
-        model = header["model"]
-        objective = build(
-            model["name"],
-            model["image_shape"],
-            model["latents"],
-            model["network"],
-            **model["config"],
-        )
-    except (VaebiasError, KeyError, TypeError, ValueError) as error:
-        raise InputError(str(path), "a header that describes a known model", error) from error
-    _check_state(path, objective.state_dict(), state)
+    with torch.device("meta"):  # sizes alone: no memory for what the file only claims to hold
+        expected = _build(path, header).state_dict()
+    _check_state(path, expected, state)
+    objective = _build(path, header)
     objective.load_state_dict(state)
     return objective.eval(), header
 
@@ -174,6 +166,21 @@ class Native:
 
 
 FORMATS.register(Native.name)(Native())
+
+
+def _build(path: Path, header: dict[str, Any]) -> Objective:
+    try:
+        model = header["model"]
+        return build(
+            model["name"],
+            model["image_shape"],
+            model["latents"],
+            model["network"],
+            **model["config"],
+        )
+    except Exception as error:  # whatever a header that anyone may have written leads to
+        found = str(error).partition("\n")[0]
+        raise InputError(str(path), "a header that describes a known model", found) from error
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -33,7 +33,8 @@ class DisentanglingVAE:
         specs = _specs(path / "specs.json")
         image_shape, latents = _shapes(path / "specs.json", specs)
         state = _state(path / "model.pt")
-        encoder, decoder = build_networks("burgess", image_shape, latents, heads=2)
+        with reading(path / "specs.json", "settings of a Burgess network"), torch.device("meta"):
+            encoder, decoder = build_networks("burgess", image_shape, latents, heads=2)
         size = image_shape[1]
         _fill(path / "model.pt", encoder, state, "encoder", _layers(ENCODER, size))
         _fill(path / "model.pt", decoder, state, "decoder", _layers(DECODER, size))
@@ -99,9 +100,13 @@ def _layers(names: tuple[str, ...], size: int) -> list[str]:
 def _fill(
     path: Path, network: torch.nn.Module, state: dict[str, Tensor], part: str, layers: list[str]
 ) -> None:
-    """Move the tensors of ``part`` from ``state`` into ``network``, layer by layer."""
+    """Move the tensors of ``part`` from ``state`` into ``network``, layer by layer.
+
+    The network is one of sizes alone until then: no memory is taken for what settings claim.
+    """
+    own = {}
     theirs = [f"{part}.{layer}.{kind}" for layer in layers for kind in ("weight", "bias")]
-    for name, parameter in zip(theirs, network.parameters(), strict=True):
+    for name, (key, parameter) in zip(theirs, network.named_parameters(), strict=True):
         if name not in state:
             raise InputError(str(path), f"the tensor {name}", "none")
         tensor = state.pop(name)
@@ -109,4 +114,5 @@ def _fill(
             raise InputError(
                 f"{path}, tensor {name}", f"shape {tuple(parameter.shape)}", tuple(tensor.shape)
             )
-        parameter.data.copy_(tensor)
+        own[key] = tensor.to(parameter.dtype)
+    network.load_state_dict(own, assign=True)
