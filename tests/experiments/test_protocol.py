@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from vaebias import data
 from vaebias.errors import InputError, UnknownNameError
 from vaebias.experiments.protocol import ModelSpec, Protocol, VariantSpec, load_protocol
 from vaebias.experiments.run import check
@@ -126,3 +127,96 @@ def test_pair_of_unknown_factors_is_found_before_training(tiny: Protocol) -> Non
     spec = replace(tiny.perturbation, pairs=(("x", "hue"),))
     with pytest.raises(UnknownNameError, match="unknown factor 'hue'; known: size, x, y"):
         check(replace(tiny, perturbation=spec))
+
+
+def _line(tiny: Protocol, **changes: object) -> Protocol:
+    model = replace(tiny.models[0], **{"strength": "beta", "strengths": (0.5, 2.0), **changes})
+    return replace(tiny, models=(model,), seeds=(0,), variants=tiny.variants[:1])
+
+
+def test_line_search_multiplies_the_strength_and_says_so(tiny: Protocol) -> None:
+    runs = _line(tiny).runs()
+    assert [run.model.options["beta"] for run in runs] == [1.0, 4.0]
+    assert [run.model.label for run in runs] == ["beta-VAE ×0.5", "beta-VAE ×2"]
+    assert runs[0].model.name == "beta-VAE"
+
+
+def test_strength_of_one_is_the_run_without_a_line(tiny: Protocol) -> None:
+    assert _line(tiny, strengths=(1.0,)).runs()[0].key == tiny.runs()[0].key
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"strengths": ()}, "strengths: expected given together with strength"),
+        ({"strength": None}, "strengths: expected given together with strength"),
+        ({"strength": "gamma"}, r"expected a number in options\.gamma, found None"),
+        ({"strength": "likelihood"}, r"expected a number in options\.likelihood"),
+        ({"strengths": (1.0, 1.0)}, "expected each only once"),
+        ({"strengths": (0.0,)}, "expected numbers above 0, found 0"),
+    ],
+)
+def test_line_that_cannot_be_is_refused(
+    tiny: Protocol, changes: dict[str, object], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        _line(tiny, **changes)
+
+
+def test_every_epsilon_has_its_own_original(tiny: Protocol) -> None:
+    spec = replace(tiny.perturbation, epsilons=(0.1, 0.2))
+    runs = replace(tiny, perturbation=spec, seeds=(0,)).runs()
+    assert [run.variant.name for run in runs] == [
+        "original, ε 0.1",
+        "noise, ε 0.1",
+        "original, ε 0.2",
+        "noise, ε 0.2",
+    ]
+    assert [run.perturbation.epsilon for run in runs] == [0.1, 0.1, 0.2, 0.2]
+    assert runs[2].key == tiny.runs()[0].key
+    with pytest.raises(InputError, match=r"perturbation\.epsilon: expected in \(0, 1\]"):
+        replace(tiny, perturbation=replace(spec, epsilons=(0.1, 2.0)))
+
+
+def test_models_take_what_defaults_say_and_they_do_not(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    text = """
+    name = "mine"
+    description = ""
+    seeds = [0]
+    data = { name = "blobs" }
+    perturbation = { epsilon = 0.1 }
+    variants = [{ name = "original" }]
+    models = [{ name = "a", objective = "vae" }, { name = "b", objective = "vae", steps = 2 }]
+    defaults = { latents = 3, steps = 1 }
+    """
+    path.write_text(text)
+    assert [(m.latents, m.steps) for m in load_protocol(path).models] == [(3, 1), (3, 2)]
+    path.write_text(text.replace("{ latents = 3, steps = 1 }", "3"))
+    with pytest.raises(InputError, match="defaults: expected a key among"):
+        load_protocol(path)
+    path.write_text(text.replace("latents", "latent"))
+    with pytest.raises(InputError, match=r"models\[0\]\.latent: expected a key among"):
+        load_protocol(path)
+
+
+def test_study_of_some_models(tiny: Protocol) -> None:
+    assert tiny.with_models(("beta-VAE",)) == tiny
+    with pytest.raises(UnknownNameError, match="unknown model of the protocol 'PCL'"):
+        tiny.with_models(("PCL",))
+
+
+def test_pairs_of_unordered_factors_are_refused(
+    tiny: Protocol, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shapes = data.load("blobs", levels=(4, 4, 2), width=8)
+    monkeypatch.setattr(shapes, "ordinal", (False, False, False))
+    monkeypatch.setattr(data, "load", lambda name, **options: shapes)
+    paired = ModelSpec("m", "pcl", 2, 1, rate=3.0)
+    with pytest.raises(InputError, match=r"m\.objective: expected a model of single images"):
+        check(replace(tiny, models=(paired,)))
+
+
+def test_unknown_metric_is_found_before_training(tiny: Protocol) -> None:
+    with pytest.raises(UnknownNameError, match="unknown metric 'mgi'"):
+        check(replace(tiny, metrics=("mgi",)))

@@ -110,7 +110,7 @@ class Document:
         }
 
     def frame(self) -> pd.DataFrame:
-        """Return scores and differences as one long table, a row a number."""
+        """Return scores, differences and over-pruned runs as one long table, a row a number."""
         import pandas as pd
 
         rows: list[dict[str, Any]] = []
@@ -124,6 +124,12 @@ class Document:
             low, high = one.interval or (None, None)
             found = _numbers("difference", one.model, data_name, one.score, one.cell)
             rows.append(found | {"low": low, "high": high})
+        for pruned in self.pruned:
+            run, told = pruned.result.run, pruned.to_json()
+            for name in ("mig", "reconstruction", "price"):
+                cell = Cell(() if told[name] is None else (told[name],))
+                found = _numbers("over-pruned", run.model.label, run.variant.name, name, cell)
+                rows.append(found)
         columns = ["kind", "model", "data", "score", "runs", "mean", "sd", "low", "high"]
         return pd.DataFrame(rows, columns=[*columns, "paper_mean", "paper_sd"])
 

@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from vaebias.experiments.document import FORMATS, Document, document, rich
+from vaebias.experiments.events import Failure, Result
+from vaebias.experiments.protocol import DataSpec, Protocol, Run, load_protocol
+from vaebias.experiments.published import published
+from vaebias.experiments.study import Study
+
+
+def _result(run: Run, mig: float, *, active: int | None = 3, loss: float = 10.0) -> Result:
+    activity = {"counts": {"zietlow2021": active}}
+    details: Mapping[str, Any] = {
+        "details": {"mig": {"per_factor": {"x": 0, "y": 0, "size": 0}}, "activity": activity},
+        "loss": {"reconstruction": loss},
+    }
+    return Result(run, Path("nowhere"), {"mig": mig, "active": active}, details)
+
+
+@pytest.fixture
+def found(tiny: Protocol) -> Document:
+    """Two seeds on two variants: a run over-pruned, one failed."""
+    first, noisy, second, broken = tiny.runs()
+    results = (
+        _result(first, 0.6),
+        _result(noisy, 0.4),
+        _result(second, 0.9, active=2, loss=14.0),
+    )
+    return document(Study(tiny, results, (Failure(broken, "100 % of_it broke"),), ()), ["mig"])
+
+
+def test_over_pruned_runs_are_in_no_mean_and_have_a_price(found: Document) -> None:
+    row = found.table.row("beta-VAE", "original")
+    assert row is not None
+    assert row.cells["mig"].values == (0.6,)
+    (pruned,) = found.pruned
+    assert pruned.price == 4.0
+    assert [(one.before, one.after, one.seeds) for one in found.differences] == [
+        ("original", "noise", (0,))
+    ]
+
+
+def test_every_part_is_in_every_format(found: Document) -> None:
+    stream = io.StringIO()
+    Console(file=stream, width=120).print(rich(found))
+    texts = [stream.getvalue(), FORMATS["markdown"](found), FORMATS["latex"](found)]
+    for text in texts:
+        for part in ("Mean (sd)", "Paired differences", "Over-pruned", "Failed"):
+            assert part in text
+        assert "broke" in text
+    assert json.loads(json.dumps(found.to_json(), allow_nan=False))["over_pruned"][0]["seed"] == 1
+
+
+def test_latex_holds_no_character_that_it_would_choke_on(found: Document) -> None:
+    text = FORMATS["latex"](found)
+    assert text.isascii()
+    assert "of\\_it" in text
+    assert "100 \\% of" in text
+    assert "95 \\% bootstrap" in text
+    assert text.count("\\begin{table}") == text.count("\\end{table}") == 4
+
+
+def test_csv_is_one_long_table(found: Document) -> None:
+    frame = pd.read_csv(io.StringIO(FORMATS["csv"](found)))
+    row = frame[(frame["kind"] == "difference") & (frame["data"] == "original → noise")].iloc[0]
+    assert row["mean"] == pytest.approx(-0.2)
+    assert list(frame[frame["kind"] == "score"]["mean"]) == [0.6, 0.4]
+    assert list(frame[frame["kind"] == "over-pruned"]["mean"]) == [0.9, 14.0, 4.0]
+
+
+def test_missing_runs_are_said_to_be_missing(tiny: Protocol) -> None:
+    study = Study(tiny, (_result(tiny.runs()[0], 0.5),), (), tiny.runs()[1:])
+    assert "3 runs are still to be done" in FORMATS["markdown"](document(study, ["mig"]))
+
+
+def test_paper_stands_beside_its_own_setting_only(tiny: Protocol) -> None:
+    paper = load_protocol("paper-dsprites")
+    study = Study(paper, tuple(_result(run, 0.5) for run in paper.runs()), (), ())
+    found = document(study, ["mig"])
+    assert found.paper["beta-VAE", "modified"] == (0.07, 0.09)
+    assert len(found.paper) == 6 * 3
+    assert found.note.endswith("Here the modification is gram, not the authors' own.")
+    assert "| .07 (.09) |" in FORMATS["markdown"](found)
+    toy = Study(tiny, (_result(tiny.runs()[0], 0.5),), (), ())
+    assert not document(toy, ["mig"]).paper
+
+
+def test_departures_from_the_paper_are_told() -> None:
+    small = load_protocol("small-dsprites").with_seeds((0,))
+    assert published().differences(small, 32) == (
+        "the modification is gram, not the authors' own",
+        "30,000 steps, not 300,000",
+        "images of 32 pixels a side, not 64",
+        "1 seeds, not 10",
+    )
+
+
+def test_another_strength_or_epsilon_is_not_the_papers() -> None:
+    run = load_protocol("paper-dsprites").runs()[1]
+    source = published()
+    assert source.value(run) == (0.23, 0.08)
+    spec = run.perturbation.at(0.2)
+    other = replace(run, model=replace(run.model, strengths=(2.0,)))
+    assert source.value(replace(run, perturbation=spec)) is None
+    assert source.value(other) is None
+    assert source.value(replace(run, data=DataSpec("blobs"))) is None
