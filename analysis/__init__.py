@@ -27,6 +27,7 @@ from vaebias.analysis.label_free import (
 )
 from vaebias.analysis.local_pca import Grid, LocalPca, factor_tangents, local_pca
 from vaebias.analysis.mixture import FactorMixture, factor_mixture
+from vaebias.analysis.nonlinear_pca import PrincipalCurve, latent_variances, principal_curve
 from vaebias.analysis.references import DataAlignment, Matches, Mixture, Prediction, Reference
 
 __all__ = [
@@ -43,6 +44,7 @@ __all__ = [
     "Mixture",
     "Prediction",
     "PrincipalComponents",
+    "PrincipalCurve",
     "Reference",
     "active_units",
     "align",
@@ -53,11 +55,13 @@ __all__ = [
     "factor_tangents",
     "global_components",
     "jacobian",
+    "latent_variances",
     "linear_vae",
     "local_pca",
     "matched_cosines",
     "neighbour_components",
     "posterior_components",
     "principal_angles",
+    "principal_curve",
     "relative_gaps",
 ]
