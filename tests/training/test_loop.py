@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from vaebias import checkpoints, training
 from vaebias.data import ArrayGrid, Factor, FactorGrid, load
@@ -347,16 +347,18 @@ def test_no_checkpoint_is_made_of_what_is_not_finite(grid: FactorGrid) -> None:
     assert [state.step for state in states] == [2, 4, 6]
 
 
-def test_weights_that_are_not_finite_are_no_checkpoint(grid: FactorGrid) -> None:
+def test_weights_that_are_not_finite_stop_the_run(grid: FactorGrid) -> None:
+    class Steep(Recorder):
+        """The loss is 0, its slope infinite."""
+
+        def loss(self, batch: Batch, step: Step) -> Loss:
+            return Loss(self.get_parameter("weight").sqrt(), {})
+
     states: list[TrainingState] = []
-    objective = build("pcl", grid.image_shape, 2, TINY, seed=0)
-
-    def spoil(done: int, total: int, loss: float) -> None:
-        with torch.no_grad():
-            objective.get_parameter("m").fill_(math.nan)
-
-    with pytest.raises(RunFailedError, match=r"the weights m are not finite after step 4"):
-        fit(objective, grid, 4, 2, progress=spoil, checkpoint=states.append)
+    steep = Steep(grid.image_shape)
+    steep.weight = nn.Parameter(torch.zeros(()))
+    with pytest.raises(RunFailedError, match=r"the weights weight are not finite after step 1"):
+        fit(steep, grid, 1, 2, checkpoint=states.append)
     assert not states
 
 

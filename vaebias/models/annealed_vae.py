@@ -47,6 +47,7 @@ class AnnealedVAE(VAE):
 
     settings: ClassVar[type[AnnealedVAEConfig]] = AnnealedVAEConfig
     config: AnnealedVAEConfig
+    separable = False
 
     def kl_weight(self, step: Step) -> float:
         """Return 0: the KL enters only by its distance from the capacity."""

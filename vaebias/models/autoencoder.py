@@ -18,6 +18,7 @@ class Autoencoder(Objective):
     settings: ClassVar[type[ReconstructionConfig]] = ReconstructionConfig
     config: ReconstructionConfig
     heads = 1
+    separable = True
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

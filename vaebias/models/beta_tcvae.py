@@ -50,6 +50,7 @@ class BetaTCVAE(VAE):
 
     settings: ClassVar[type[BetaTCVAEConfig]] = BetaTCVAEConfig
     config: BetaTCVAEConfig
+    separable = False
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -47,6 +47,7 @@ class DIPVAEIConfig(DIPVAEIIConfig):
 class _DIPVAE(VAE):
     settings: ClassVar[type[DIPVAEIIConfig]] = DIPVAEIIConfig
     config: DIPVAEIIConfig
+    separable = False
 
     @abstractmethod
     def covariance(self, posterior: Posterior) -> Tensor:

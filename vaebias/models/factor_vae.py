@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
+from vaebias import ops
 from vaebias.errors import InputError
 from vaebias.models.objective import MODELS, Adversary, Step
 from vaebias.models.vae import VAE, Posterior, ReconstructionConfig
@@ -18,8 +18,8 @@ from vaebias.models.vae import VAE, Posterior, ReconstructionConfig
 __all__ = ["FactorVAE", "FactorVAEConfig"]
 
 SLOPE = 0.2
-PERMUTATION = 1
-"""Keeps the permutations apart from the batches, which are drawn from seed and number alone."""
+PERMUTATION = 2**62
+"""First draw of a seed's noise that orders permutations: samples of latents take those below."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,7 @@ class FactorVAE(VAE):
 
     settings: ClassVar[type[FactorVAEConfig]] = FactorVAEConfig
     config: FactorVAEConfig
+    separable = False
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -84,8 +85,9 @@ class FactorVAE(VAE):
     def adversary_loss(self, posterior: Posterior, step: Step) -> Tensor:
         """Return the discriminator's cross entropy, in nats, the mean of both halves."""
         z = posterior.z.detach()
-        rng = np.random.default_rng([step.seed, step.number, PERMUTATION])
-        order = torch.from_numpy(rng.random(z.shape).argsort(0)).to(z.device)
+        zero = torch.zeros_like(z)
+        noise, _ = ops.sample_and_kl(zero, zero, step.seed, PERMUTATION + step.number)
+        order = noise.argsort(0)  # a random order for each latent
         real, permuted = self.discriminator(torch.cat([z, z.gather(0, order)])).chunk(2)
         log_joint, log_product = real.log_softmax(1)[:, 0], permuted.log_softmax(1)[:, 1]
         likelihood: Tensor = log_joint.mean() + log_product.mean()

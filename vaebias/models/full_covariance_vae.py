@@ -76,7 +76,7 @@ class FullCovarianceVAE(VAE):
         images = single(batch)
         mu, diagonal, below = self.cholesky(images)
         zero = torch.zeros_like(mu)
-        noise, _ = ops.sample_and_kl(zero, zero, step.seed, step.number)
+        noise, _ = self.sample(zero, zero, step)
         z = mu + (diagonal / 2).exp() * noise + (below @ noise[..., None]).squeeze(2)
         # the KL of independent latents of variances L_ii^2, and what the rest of L adds to it
         total, reconstruction, kl = ops.elbo(

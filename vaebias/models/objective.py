@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from numbers import Integral, Real
 from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias
@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias
 import torch
 from torch import Tensor, nn
 
+from vaebias import ops
 from vaebias.errors import InputError
 from vaebias.models.networks import ImageShape, NetworkSpec, build_networks
 from vaebias.registry import Registry
@@ -47,12 +48,21 @@ class Step:
     total
         Steps of the whole run.
     seed
-        Seed of the run; noise is a function of ``seed`` and ``number``.
+        Seed of the run; noise is a function of ``seed`` and ``number``. An int64 tensor ``[]``
+        where torch.vmap trains many seeds at once.
+    part, parts
+        Which of how many equal parts of the step's batch the batch at hand is.
+    gather
+        Where other processes have the other parts: stacks everyone's ``[b, ...]`` to
+        ``[parts, b, ...]``, differentiably.
     """
 
     number: int
     total: int
-    seed: int
+    seed: int | Tensor
+    part: int = 0
+    parts: int = 1
+    gather: Callable[[Tensor], Tensor] | None = None
 
 
 class Loss(NamedTuple):
@@ -112,6 +122,10 @@ class Objective(nn.Module, ABC):
     """Vectors of d numbers that the encoder puts out: 2 for mean and log-variance."""
     pairs: ClassVar[bool] = False
     """Whether a batch is a pair of neighbouring frames rather than single images."""
+    separable: ClassVar[bool] = False
+    """Whether the loss of a batch is the mean of the losses of its equal parts: images, or pairs,
+    do not meet in it. Others are never computed in parts one after the other, and have to
+    ``gather`` what they need of the whole where its parts lie in several processes."""
     pairing: ClassVar[Pairing] = "laplace"
     """How pairs are drawn: by ``data.laplace_pairs``, the same with at least one factor moving,
     or by ``data.uniform_pairs``."""
@@ -170,6 +184,39 @@ class Objective(nn.Module, ABC):
             raise InputError("model", "one with a decoder", self.name)
         decoded: Tensor = self.decoder(z)
         return decoded
+
+    def sample(
+        self,
+        mu: Tensor,  # [B, d]
+        logvar: Tensor,  # [B, d]
+        step: Step,
+    ) -> tuple[Tensor, Tensor]:
+        """Draw from posteriors by ``ops.sample_and_kl``; return samples and KL, ``[B, d]`` each.
+
+        A part of a batch is given the noise that it has in the whole.
+        """
+        if step.parts == 1:
+            return ops.sample_and_kl(mu, logvar, step.seed, step.number)
+        zero = mu.new_zeros(step.parts * len(mu), self.latents)
+        noise, _ = ops.sample_and_kl(zero, zero, step.seed, step.number)
+        own = noise.unflatten(0, (1 + self.pairs, step.parts, -1))[:, step.part].flatten(0, 1)
+        return ops.sample_and_kl(mu, logvar, noise=own)
+
+    def gather(
+        self,
+        rows: Tensor,  # [B, ...]
+        step: Step,
+    ) -> Tensor:
+        """Return the rows of the whole batch, in its order, differentiably.
+
+        A term of the loss computed of them is the same in every process.
+        """
+        if step.gather is None:
+            return rows
+        stacked: Tensor = step.gather(rows)  # [parts, B, ...]
+        frames = stacked.unflatten(1, (1 + self.pairs, -1)).transpose(0, 1)
+        gathered: Tensor = frames.flatten(0, 2)
+        return gathered
 
     @abstractmethod
     def loss(self, batch: Batch, step: Step) -> Loss:

@@ -96,10 +96,10 @@ class PCL(Objective):
     def loss(self, batch: Batch, step: Step) -> Loss:
         """Return the mean logistic loss over true and shuffled pairs, in nats."""
         images = frames(batch)
-        size = len(images) // 2
+        size = step.parts * len(images) // 2
         if size < 2:
             raise InputError("batch size", "at least 2, or no pair can be shuffled", size)
-        h, h_next = self.encode(images)[0].chunk(2)
+        h, h_next = self.gather(self.encode(images)[0], step).chunk(2)
         true = self.logit(h, h_next)
         # pairs of a batch are independent draws: the neighbour's second frame is a fair
         # shuffle, and unlike a random permutation it never returns a true pair

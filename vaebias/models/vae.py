@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, NamedTuple
 
+import torch
 from torch import Tensor
 
 from vaebias import ops
@@ -65,6 +66,7 @@ class VAE(Objective):
 
     settings: ClassVar[type[ReconstructionConfig]] = ReconstructionConfig
     config: ReconstructionConfig
+    separable = True
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -75,7 +77,10 @@ class VAE(Objective):
         return 1.0
 
     def regulariser(self, posterior: Posterior, step: Step) -> Tensor | None:
-        """Return a further scalar of the loss, differentiable in the posterior, if any."""
+        """Return a further scalar of the loss, differentiable in the posterior, if any.
+
+        The posterior is that of the whole batch, unless the class is ``separable``.
+        """
         return None
 
     def moments(self, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -96,7 +101,7 @@ class VAE(Objective):
         """
         images = frames(batch) if self.pairs else single(batch)
         mu, logvar = self.moments(images)
-        posterior = Posterior(mu, logvar, *ops.sample_and_kl(mu, logvar, step.seed, step.number))
+        posterior = Posterior(mu, logvar, *self.sample(mu, logvar, step))
         total, reconstruction, kl = ops.elbo(
             self.decode(posterior.z),
             images,
@@ -110,6 +115,9 @@ class VAE(Objective):
             "reconstruction": reconstruction.detach().mean(),
             "kl": kl.detach().sum(1).mean(),
         }
+        if not self.separable and step.gather is not None:
+            together = self.gather(torch.cat(posterior, 1), step)  # one message, not four
+            posterior = Posterior(*together.split(self.latents, 1))
         extra = self.regulariser(posterior, step)
         if extra is not None:
             total = total + extra

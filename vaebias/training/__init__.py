@@ -6,5 +6,18 @@ from vaebias.training.encode import encode_grid
 from vaebias.training.history import History
 from vaebias.training.loop import fit
 from vaebias.training.optimisers import SCHEDULES
+from vaebias.training.processes import PRECISIONS, Precision, launch
+from vaebias.training.stacked import fit_seeds
 
-__all__ = ["PAIRINGS", "SCHEDULES", "History", "TrainingState", "encode_grid", "fit"]
+__all__ = [
+    "PAIRINGS",
+    "PRECISIONS",
+    "SCHEDULES",
+    "History",
+    "Precision",
+    "TrainingState",
+    "encode_grid",
+    "fit",
+    "fit_seeds",
+    "launch",
+]

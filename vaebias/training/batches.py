@@ -16,9 +16,11 @@ from vaebias.data import DeviceImages, FactorGrid, laplace_pairs, uniform_pairs
 from vaebias.errors import InputError
 from vaebias.models import Objective
 
-__all__ = ["PAIRINGS", "Images", "Index", "check_shape", "draw_pairs", "some"]
+__all__ = ["PAIRINGS", "Draw", "Images", "Index", "check_shape", "draw_pairs", "drawing", "some"]
 
 Index: TypeAlias = NDArray[np.int64]
+Draw: TypeAlias = "Callable[[int, np.random.Generator], tuple[Index, ...]]"
+"""Draws so many points of a grid, or so many pairs of points."""
 
 PAIRINGS = ("laplace", "laplace-moving", "uniform")
 """Known ways to draw pairs; each objective of pairs has its own by default."""
@@ -74,6 +76,15 @@ def check_shape(objective: Objective, grid: FactorGrid) -> None:
     if tuple(grid.image_shape) != tuple(objective.image_shape):
         expected = f"images of shape {tuple(objective.image_shape)}"
         raise InputError(f"grid {grid.name}", expected, tuple(grid.image_shape))
+
+
+def drawing(objective: Objective, grid: FactorGrid, pairing: str | None, rate: float) -> Draw:
+    """Return how the batches of an objective are drawn, once the grid has proved to have them."""
+    pairs = draw_pairs(objective.pairing if pairing is None else pairing, rate, grid)
+    if not objective.pairs:
+        return lambda n, rng: (grid.sample(n, rng),)
+    pairs(1, np.random.default_rng(0))  # refuses a grid without such pairs
+    return pairs
 
 
 def draw_pairs(

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from vaebias.errors import RunFailedError
+from vaebias.models import Objective
 
-__all__ = ["History", "add"]
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+__all__ = ["History", "add", "check_weights"]
 
 
 @dataclass
@@ -38,10 +42,23 @@ class History:
         return {"steps": list(self.steps), "values": values, "seconds": self.seconds}
 
 
-def add(history: History, pending: list[dict[str, Tensor]], done: int) -> dict[str, float]:
-    """Add the means of the pending steps to the history and return them."""
+def add(
+    history: History,
+    pending: list[dict[str, Tensor]],
+    done: int,
+    fabric: Fabric | None = None,
+) -> dict[str, float]:
+    """Add the means of the pending steps, of all processes, to the history and return them.
+
+    Raises
+    ------
+    RunFailedError
+        A loss is not finite; the message names the step.
+    """
     names = list(pending[0])
     table = torch.stack([torch.stack([step[name] for name in names]) for step in pending])
+    if fabric is not None and fabric.world_size > 1:
+        table = fabric.strategy.all_reduce(table, reduce_op="mean")
     rows = table.double().cpu()  # [steps, names]
     for row, loss in enumerate(rows[:, 0].tolist()):
         if not math.isfinite(loss):
@@ -55,3 +72,10 @@ def add(history: History, pending: list[dict[str, Tensor]], done: int) -> dict[s
     for name, value in zip(names, means, strict=True):
         history.values.setdefault(name, []).append(value)
     return dict(zip(names, means, strict=True))
+
+
+def check_weights(objective: Objective, done: int) -> None:
+    """Raise RunFailedError, naming one, where weights are not finite."""
+    for name, tensor in objective.state_dict().items():
+        if not tensor.isfinite().all():
+            raise RunFailedError(f"the weights {name} are not finite after step {done}")

@@ -6,20 +6,24 @@ import copy
 import math
 import time
 from collections.abc import Callable, Mapping
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
-import numpy as np
 from torch import Tensor
 
 from vaebias.checkpoints import TrainingState
 from vaebias.data import FactorGrid
-from vaebias.errors import InputError, RunFailedError
-from vaebias.models import Objective, Step
-from vaebias.training.batches import Images, check_shape, draw_pairs, some
-from vaebias.training.history import History, add
+from vaebias.errors import InputError
+from vaebias.models import Objective
+from vaebias.training.batches import Images, check_shape, drawing, some
+from vaebias.training.history import History, add, check_weights
 from vaebias.training.optimisers import Optimisers
+from vaebias.training.processes import single
+from vaebias.training.step import Descent, Trainee
 
-__all__ = ["fit"]
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+__all__ = ["check_numbers", "fit"]
 
 Progress: TypeAlias = Callable[[int, int, float], None]
 Log: TypeAlias = Callable[[int, Mapping[str, float]], None]
@@ -36,6 +40,8 @@ def fit(
     *,
     pair_rate: float = 1.0,
     pairing: str | None = None,
+    accumulate: int = 1,
+    fabric: Fabric | None = None,
     log_every: int = 100,
     progress: Progress | None = None,
     log: Log | None = None,
@@ -43,7 +49,7 @@ def fit(
     checkpoint_every: int | None = None,
     state: TrainingState | None = None,
 ) -> History:
-    """Train ``objective`` in place, where its parameters are (CPU or CUDA).
+    """Train ``objective`` in place.
 
     Adam on batches drawn uniformly from the grid with replacement. Batch and noise of a step
     are functions of ``seed`` and the step's number alone: on the CPU, the same number of
@@ -73,6 +79,15 @@ def fit(
     pairing
         ``"laplace"``, ``"laplace-moving"`` (at least one factor moves) or ``"uniform"``
         (``data.uniform_pairs``); that of the objective by default.
+    accumulate
+        Compute each step's batch in so many parts, one after the other, and add their gradients:
+        memory for one part, the step of all. Only where the objective is ``separable``.
+    fabric
+        Device, precision and processes (``launch``); by default one process in float32, on the
+        device where the objective is. Several processes each take their part of the batch of
+        a step, which is the batch and has the noise that it has in one: losses and weights
+        are those of one process up to rounding. All have the same weights and return the same
+        history; callbacks are called in the first only.
     log_every
         Steps between entries of the history, checks for NaN, and calls of ``progress``.
     progress
@@ -94,6 +109,60 @@ def fit(
         An argument out of range, images whose shape is not the objective's, or pairs wanted of
         factors that have no order.
     """
+    check_numbers(steps, batch_size, learning_rate, seed, log_every, checkpoint_every)
+    if state is not None and state.step > steps:
+        raise InputError("steps", f"at least the {state.step} that were taken", steps)
+    check_shape(objective, grid)
+    draw = drawing(objective, grid, pairing, pair_rate)
+    started = time.perf_counter()
+    if fabric is None:
+        fabric = single(next(objective.parameters()).device)
+    _check_parts(objective, batch_size, accumulate, fabric.world_size)
+    images = Images(grid, fabric.device)
+    if len(grid) <= steps * batch_size:  # else reading all would cost more than it saves
+        images.keep()
+    objective.to(fabric.device)
+    objective.prepare(images.batches(some(grid, seed)), len(grid))
+    objective.train()
+    module = fabric.setup_module(Trainee(objective))
+    optimisers = Optimisers(objective, learning_rate, schedule, steps, state, fabric)
+    descent = Descent(fabric, module, optimisers, images, draw, batch_size, accumulate)
+    history = History() if state is None else History(**copy.deepcopy(state.history))
+    earlier = history.seconds
+    pending: list[dict[str, Tensor]] = []
+    for number in range(0 if state is None else state.step, steps):
+        # read together every log_every steps: on a GPU each reading waits for the device
+        pending.append(descent.step(number, steps, seed))
+        done = number + 1
+        if done % log_every and done < steps:
+            continue
+        means = add(history, pending, done, fabric)
+        pending = []
+        check_weights(objective, done)
+        history.seconds = earlier + time.perf_counter() - started
+        if not fabric.is_global_zero:
+            continue
+        if log is not None:
+            log(done, means)
+        if progress is not None:
+            progress(done, steps, means["loss"])
+        due = done == steps or (checkpoint_every and done % checkpoint_every == 0)
+        if checkpoint is not None and due:
+            checkpoint(TrainingState(done, history.to_json(), optimisers.tensors()))
+    objective.eval()
+    history.seconds = earlier + time.perf_counter() - started
+    return history
+
+
+def check_numbers(
+    steps: int,
+    batch_size: int,
+    learning_rate: float,
+    seed: int,
+    log_every: int,
+    checkpoint_every: int | None = None,
+) -> None:
+    """Refuse numbers with which ``fit`` cannot run."""
     every = {} if checkpoint_every is None else {"checkpoint_every": checkpoint_every}
     counts = {"steps": steps, "batch_size": batch_size, "log_every": log_every, **every}
     for name, value in counts.items():
@@ -105,52 +174,14 @@ def fit(
         raise InputError("learning_rate", "a positive number", learning_rate)
     if seed < 0:
         raise InputError("seed", "a number not below 0", seed)
-    if state is not None and state.step > steps:
-        raise InputError("steps", f"at least the {state.step} that were taken", steps)
-    check_shape(objective, grid)
-    pairs = draw_pairs(objective.pairing if pairing is None else pairing, pair_rate, grid)
-    if objective.pairs:
-        pairs(1, np.random.default_rng(seed))  # refuses a grid without such pairs
-    started = time.perf_counter()
-    images = Images(grid, next(objective.parameters()).device)
-    if len(grid) <= steps * batch_size:  # else reading all would cost more than it saves
-        images.keep()
-    objective.prepare(images.batches(some(grid, seed)), len(grid))
-    objective.train()
-    optimisers = Optimisers(objective, learning_rate, schedule, steps, state)
-    history = History() if state is None else History(**copy.deepcopy(state.history))
-    earlier = history.seconds
-    pending: list[dict[str, Tensor]] = []
-    for number in range(0 if state is None else state.step, steps):
-        rng = np.random.default_rng([seed, number])
-        step = Step(number, steps, seed)
-        if objective.pairs:
-            now, later = pairs(batch_size, rng)
-            loss = objective.loss((images[now], images[later]), step)
-        else:
-            loss = objective.loss(images[grid.sample(batch_size, rng)], step)
-        optimisers.step(loss)
-        # read together every log_every steps: on a GPU each reading waits for the device
-        pending.append({"loss": loss.total.detach(), **loss.parts})
-        done = number + 1
-        if done % log_every == 0 or done == steps:
-            means = add(history, pending, done)
-            pending = []
-            if log is not None:
-                log(done, means)
-            if progress is not None:
-                progress(done, steps, means["loss"])
-            history.seconds = earlier + time.perf_counter() - started
-            due = done == steps or (checkpoint_every and done % checkpoint_every == 0)
-            if checkpoint is not None and due:
-                _check_weights(objective, done)
-                checkpoint(TrainingState(done, history.to_json(), optimisers.tensors()))
-    objective.eval()
-    history.seconds = earlier + time.perf_counter() - started
-    return history
 
 
-def _check_weights(objective: Objective, done: int) -> None:
-    for name, tensor in objective.state_dict().items():
-        if not tensor.isfinite().all():
-            raise RunFailedError(f"the weights {name} are not finite after step {done}")
+def _check_parts(objective: Objective, batch_size: int, accumulate: int, processes: int) -> None:
+    if accumulate < 1:
+        raise InputError("accumulate", "at least 1", accumulate)
+    if accumulate > 1 and not objective.separable:
+        expected = f"1, for the images of a batch meet in the loss of {objective.name}"
+        raise InputError("accumulate", expected, accumulate)
+    if batch_size % (accumulate * processes):
+        expected = f"a multiple of {accumulate * processes}, the parts of a batch"
+        raise InputError("batch_size", expected, batch_size)

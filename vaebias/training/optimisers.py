@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from vaebias.checkpoints import TrainingState
 from vaebias.errors import InputError
-from vaebias.models import Loss, Objective
+from vaebias.models import Adversary, Loss
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 __all__ = ["SCHEDULES", "Optimisers"]
 
@@ -17,16 +21,27 @@ SCHEDULES = ("constant", "one-cycle")
 """Known learning-rate schedules: one-cycle is that of Smith & Topin 2019."""
 
 
+class Trainable(Protocol):
+    """What has parameters, and perhaps an adversary with some of them."""
+
+    def parameters(self) -> Iterable[nn.Parameter]:
+        """Return all of them, the adversary's too."""
+
+    def adversary(self) -> Adversary | None:
+        """Return it, or None."""
+
+
 class Optimisers:
     """Adam of the model, with its schedule, and that of the adversary, if there is one."""
 
     def __init__(
         self,
-        objective: Objective,
+        objective: Trainable,
         learning_rate: float,
         schedule: str,
         steps: int,
         state: TrainingState | None,
+        fabric: Fabric | None = None,
     ) -> None:
         adversary = objective.adversary()
         against = [] if adversary is None else list(adversary.network.parameters())
@@ -43,23 +58,40 @@ class Optimisers:
             )
         if state is not None:
             self._restore(state.optimiser)
+        self._movers: list[Any] = list(self._optimisers)
+        self._backward: Callable[..., None] = torch.autograd.backward
+        if fabric is not None:
+            self._movers = [fabric.setup_optimizers(optimiser) for optimiser in self._optimisers]
+            self._backward = fabric.backward
         self._scheduler = _scheduler(
             schedule, self._optimisers[0], learning_rate, steps, 0 if state is None else state.step
         )
 
     def step(self, loss: Loss) -> None:
-        """Take one step down both losses, their gradients both taken before either."""
+        """Take one step down both losses."""
+        self.zero()
+        self.backward(loss)
+        self.move()
+
+    def zero(self) -> None:
+        """Forget all gradients."""
         for optimiser in self._optimisers:
             optimiser.zero_grad()
+
+    def backward(self, loss: Loss, parts: int = 1) -> None:
+        """Add the gradients of the losses of a batch, or of one of so many parts of it."""
         if len(self._optimisers) == 1:
-            torch.autograd.backward(loss.total)
-        else:
-            if loss.adversary is None:
-                raise InputError("loss", "one for the adversary too", "none")
-            # the model's loss runs through the adversary, but must not train it
-            torch.autograd.backward(loss.total, inputs=self._parameters[0])
-            torch.autograd.backward(loss.adversary, inputs=self._parameters[1])
-        for optimiser in self._optimisers:
+            self._backward(loss.total if parts == 1 else loss.total / parts)
+            return
+        if loss.adversary is None:
+            raise InputError("loss", "one for the adversary too", "none")
+        # the model's loss runs through the adversary, but must not train it
+        self._backward(loss.total, inputs=self._parameters[0])
+        self._backward(loss.adversary, inputs=self._parameters[1])
+
+    def move(self) -> None:
+        """Move all parameters, all gradients having been taken before any moves."""
+        for optimiser in self._movers:
             optimiser.step()
         if self._scheduler is not None:
             self._scheduler.step()

@@ -1,0 +1,70 @@
+"""Where and how a model is trained: device, precision, processes. All of it is Lightning Fabric."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import torch
+
+from vaebias.errors import InputError
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+__all__ = ["PRECISIONS", "Precision", "launch", "single"]
+
+Precision = Literal["32-true", "bf16-mixed"]
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+"""Known precisions. Half precision is not among them: the state of its scaling of the loss would
+have to be kept for a run to go on to the same bits."""
+
+
+def launch(device: torch.device | str = "cpu", precision: Precision = "32-true") -> Fabric:
+    """Make the Fabric that ``fit`` takes, of all the processes that torchrun started, if it did.
+
+    Parameters
+    ----------
+    device
+        A device such as ``"cpu"`` or ``"cuda:1"``. Of several processes, each takes the one of
+        its number.
+    precision
+        ``"32-true"``, or ``"bf16-mixed"``: networks compute in bfloat16, weights and losses stay
+        in float32.
+
+    Raises
+    ------
+    InputError
+        Another precision.
+    """
+    device = torch.device(device)
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        return single(device, precision)
+    fabric = _fabric(
+        device,
+        precision,
+        strategy="ddp",
+        devices=int(os.environ["LOCAL_WORLD_SIZE"]),
+        num_nodes=int(os.environ["GROUP_WORLD_SIZE"]),
+    )
+    fabric.launch()
+    return fabric
+
+
+def single(device: torch.device, precision: Precision = "32-true") -> Fabric:
+    """Make a Fabric of this one process."""
+    from lightning_fabric.plugins.environments.lightning import LightningEnvironment
+
+    devices: int | list[int] = 1
+    if device.type == "cuda":
+        devices = [torch.cuda.current_device() if device.index is None else device.index]
+    # without an environment of its own it would ask the cluster's scheduler for more processes
+    return _fabric(device, precision, devices=devices, plugins=[LightningEnvironment()])
+
+
+def _fabric(device: torch.device, precision: Precision, **options: Any) -> Fabric:
+    from lightning_fabric import Fabric  # takes as long to import as torch: only where it is used
+
+    if precision not in PRECISIONS:
+        raise InputError("precision", " or ".join(PRECISIONS), repr(precision))
+    return Fabric(accelerator=device.type, precision=precision, **options)
