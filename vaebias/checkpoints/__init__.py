@@ -3,6 +3,7 @@
 from vaebias.checkpoints.format import load_objective, load_state, save
 from vaebias.checkpoints.model import FORMATS, Format, Model, load
 from vaebias.checkpoints.state import TrainingState
+from vaebias.checkpoints.weights import load_weights
 
 __all__ = [
     "FORMATS",
@@ -12,5 +13,6 @@ __all__ = [
     "load",
     "load_objective",
     "load_state",
+    "load_weights",
     "save",
 ]
