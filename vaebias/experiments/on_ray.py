@@ -67,8 +67,8 @@ def _started(jobs: int | None) -> Iterator[Any]:
     if ray.is_initialized():
         yield ray
         return
-    own = {} if "RAY_ADDRESS" in os.environ else {"num_cpus": jobs, "include_dashboard": False}
-    ray.init(log_to_driver=False, **own)
+    own: dict[str, Any] = {"num_cpus": jobs, "include_dashboard": False}
+    ray.init(log_to_driver=False, **({} if "RAY_ADDRESS" in os.environ else own))
     try:
         yield ray
     finally:
