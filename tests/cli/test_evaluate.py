@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from vaebias import checkpoints, data, models
+from vaebias import checkpoints, data, models, perturb
 from vaebias.cli import app
 
 RUN = CliRunner()
@@ -61,6 +61,57 @@ def test_a_run_is_its_model(checkpoint: Path) -> None:
     expected = _json(checkpoint, "--data", "blobs", *QUICK)
     found = _json(checkpoint.parent, "--data", "blobs", *QUICK)
     assert found["scores"] == expected["scores"]
+
+
+@pytest.mark.parametrize("data_of_run", ["blobs", {"name": "blobs", "options": {}}])
+def test_a_run_that_names_its_data_needs_none(tmp_path: Path, data_of_run: object) -> None:
+    path = tmp_path / "model.safetensors"
+    run = {
+        "data": data_of_run,
+        "perturbation": {"epsilon": 0.2, "range": "rescale", "pairs": [["x", "y"]]},
+        "variant": {"method": "pattern", "options": {"form": "checkerboard"}},
+        "model": {"objective": "beta_vae", "latents": 3, "steps": 1},
+    }
+    objective = models.build("beta_vae", (1, 24, 24), 3, NETWORK, seed=0)
+    checkpoints.save(path, objective, {"run": run})
+    found = _json(path, *QUICK)
+    base = data.load("blobs")
+    if data_of_run == "blobs":  # of `vaebias train`
+        assert found["data"]["name"] == "blobs"
+    else:  # of a sweep
+        made = perturb.pattern(base, [("x", "y")], 0.2, form="checkerboard")
+        assert found["data"]["name"] == "blobs-pattern"
+        assert found["data"]["provenance"]["perturbation"] == made.to_json()
+
+
+def test_provenance_that_does_not_hold_is_named(tmp_path: Path) -> None:
+    objective = models.build("beta_vae", (1, 24, 24), 3, NETWORK, seed=0)
+    for run, message in (
+        ({}, "expected the provenance of a run of vaebias"),
+        ({"data": "nope"}, "expected data that can be loaded here"),
+        ({"data": {"name": "blobs"}, "perturbation": {}, "variant": {}}, "data that can be loaded"),
+    ):
+        path = tmp_path / "model.safetensors"
+        checkpoints.save(path, objective, {"run": run})
+        code, line = _error(path)
+        assert code == 2
+        assert message in line
+
+
+def test_page_shows_scores_a_matrix_and_codes(checkpoint: Path, tmp_path: Path) -> None:
+    page = tmp_path / "scores.html"
+    names = "mig,sap.continuous,reconstruction,latent_kl,over_pruning"
+    arguments = ("--data", "blobs", "--metrics", names)
+    options = ("--repeats", "1", "--max-images", "300", "--jobs", "1")
+    found = _json(checkpoint, *arguments, *options, "--html", page)
+    assert found["scores"]["reconstruction"]["mean"] > 0
+    assert len(found["details"]["latent_kl"]["per_latent"]) == 3
+    text = page.read_text()
+    assert text.count("<svg") == 3  # bars, information, codes
+    assert "latent_kl" in text
+    assert "--max-images 300" in text
+    assert _error(checkpoint, *arguments, "--html", page)[0] == 2
+    assert page.read_text() == text
 
 
 def test_a_table_needs_no_data_set(table: Path) -> None:

@@ -12,6 +12,7 @@ from scipy.stats import t as student
 
 from vaebias.errors import InputError, UnknownNameError
 from vaebias.metrics import METRICS, PROTOCOLS, evaluate
+from vaebias.metrics.protocol import Protocol
 
 SIZES = (4, 3, 5)
 
@@ -135,7 +136,8 @@ def test_every_protocol_runs_whole_and_is_json() -> None:
     codes = factors + 0.3 * rng.normal(size=(150, 2))
     for name, protocol in PROTOCOLS.items():
         found = evaluate(codes, factors, name, n_repeats=1, jobs=1)
-        assert set(protocol.panel) <= set(found.scores)
+        of_models = {"latent_kl", "over_pruning", "reconstruction"}
+        assert set(protocol.panel) - of_models == set(found.details)
         record = json.loads(json.dumps(found.to_json(), allow_nan=False))
         assert record["settings"]["protocol"] == name
         assert 0 < record["scores"]["dci.completeness"]["mean"] < 1
@@ -161,6 +163,45 @@ def test_a_metric_outside_the_protocol_comes_with_its_defaults() -> None:
     finally:
         METRICS._items.pop("first_code")
     assert found.scores["first_code"].mean == 1
+
+
+def test_a_model_is_scored_by_its_posterior_and_its_decoder() -> None:
+    def encode(images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        codes, _ = encoder(images)
+        return codes, torch.tensor([-3.0, -3.0, 0.0]).expand_as(codes)
+
+    def decode(codes: torch.Tensor) -> torch.Tensor:  # every pixel is 1/255 too bright
+        return (codes[:, [1, 2, 0]] + 1)[:, None, None, :] / 255
+
+    names = ["latent_kl", "over_pruning", "reconstruction"]
+    options = {"metrics": names, "n_repeats": 1, "jobs": 1}
+    found = evaluate(encode, Pixels(), decoder=decode, output="image", **options)
+    assert found.scores["reconstruction"].mean == pytest.approx(1 / 255**2)
+    assert found.details["reconstruction"]["nats"] is None
+    assert found.scores["over_pruning"].mean == 1  # two latents below .8, three factors
+    assert found.scores["over_pruning.active"].mean == 2
+    kl = found.details["latent_kl"]["per_latent"]
+    # sigma^2 = 1 and mu = b in 0, 1, 2: half of the mean square, 5 / 3
+    assert kl[2] == pytest.approx(5 / 6, abs=0.05)
+    assert (found.codes.shape, found.factors.shape) == ((500, 3), (500, 3))
+
+
+def test_what_a_model_lacks_is_left_out_unless_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    panel = {name: PROTOCOLS["fast"].panel[name] for name in ("mcc", "reconstruction")}
+    monkeypatch.setitem(PROTOCOLS, "short", Protocol(100, 50, panel))
+    seen: list[tuple[int, int]] = []
+    found = evaluate(
+        encoder,
+        Pixels(),
+        "short",
+        n_repeats=1,
+        jobs=1,
+        progress=lambda *now: seen.append(now),
+    )
+    assert "reconstruction" not in found.scores
+    assert seen[-1][0] == seen[-1][1]
+    with pytest.raises(InputError, match="metric latent_kl: expected logvar"):
+        evaluate(encoder, Pixels(), metrics=["mcc", "latent_kl"], n_repeats=1, jobs=1)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,7 +19,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from vaebias.data import FactorGrid
-    from vaebias.metrics import Encoder, Evaluation
+    from vaebias.metrics import Decoder, Encoder, Evaluation
+    from vaebias.models.objective import Output
 
 MODEL_FILE = "model.safetensors"
 
@@ -30,7 +34,8 @@ def evaluate(
         ),
     ],
     data: Annotated[
-        str | None, typer.Option(metavar="D", help="Data set, such as dsprites.")
+        str | None,
+        typer.Option(metavar="D", help="Data set, such as dsprites; that of the run otherwise."),
     ] = None,
     metrics: Annotated[
         str | None,
@@ -49,6 +54,8 @@ def evaluate(
         int | None, typer.Option(min=1, help="Processes; as many as cores otherwise.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    html: Annotated[Path | None, typer.Option(metavar="F", help="Write a page to F.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace the page if it exists.")] = False,
 ) -> None:
     """Score codes against the factors of their data: MIG, DCI, SAP, FactorVAE score and more.
 
@@ -60,30 +67,39 @@ def evaluate(
     from vaebias import data as datasets
     from vaebias import metrics as panel
     from vaebias.cli.progress import watch_points
+    from vaebias.experiments.files import refuse_to_overwrite
 
+    if html is not None:
+        refuse_to_overwrite(html, force=force, option="--html")
     grid = None if data is None else datasets.load(data)
-    codes, source, names, said = _read(what, grid, device)
+    scored = _read_table(what, grid) if what.suffix == ".npz" else _read_model(what, grid, device)
+    said = scored.said
     with watch_points(str(what), 1) as progress:
         found = panel.evaluate(
-            codes,
-            source,
+            scored.codes,
+            scored.source,
             protocol,
             repeats,
             seed,
             None if metrics is None else [name.strip() for name in metrics.split(",")],
             progress,
-            names=names,
+            names=scored.names,
+            decoder=scored.decoder,
+            output=scored.output,
             max_images=max_images,
             device=device,
             jobs=jobs,
         )
+    if html is not None:
+        from vaebias.report import page
+        from vaebias.report.evaluate import evaluate_page
+
+        seen = said["data"]["name"] if said["data"] else "a table of codes"
+        facts = [("scored", f"{what} ({said['model'] or 'codes'})"), ("data", seen)]
+        command = _command(what, data, metrics, repeats, seed, protocol, max_images)
+        text = evaluate_page(found, facts, command=command)
+        page.write(html, text, force=force, option="--html")
     if as_json:
-        if grid is not None:
-            said["data"] = {
-                "name": grid.name,
-                "source": grid.source,
-                "provenance": grid.provenance,
-            }
         typer.echo(json.dumps({**said, **found.to_json()}, allow_nan=False))
         return
     console = Console()
@@ -97,33 +113,70 @@ def evaluate(
             f" protocol {protocol}, seed {seed}"
         )
     )
+    if html is not None:
+        console.print(f"Page: {html}", highlight=False, soft_wrap=True)
 
 
-def _read(what: Path, grid: FactorGrid | None, device: str) -> tuple[Any, Any, Any, dict[str, Any]]:
+@dataclass(frozen=True)
+class _Scored:
     """What to score, on which grid or factors, their names, and what to say of it."""
-    said: dict[str, Any] = {"input": str(what), "model": None, "format": None, "data": None}
-    if what.suffix == ".npz":
-        tables = _tables(what)
-        names = tables["names"].tolist() if "names" in tables else None
-        if "factors" not in tables and grid is None:
-            raise InputError("--data", "a data set, or factors beside the codes", "neither")
-        if "factors" in tables and grid is not None and names is None:
-            names = list(grid.names)
-        return tables["codes"], tables.get("factors", grid), names, said | {"format": "npz"}
+
+    codes: Any  # or an encoder
+    source: Any
+    names: list[str] | None
+    said: dict[str, Any]
+    decoder: Decoder | None = None
+    output: Output = "logits"
+
+
+def _say(what: Path, form: str, model: str | None, grid: FactorGrid | None) -> dict[str, Any]:
+    known = None
+    if grid is not None:
+        known = {"name": grid.name, "source": grid.source, "provenance": grid.provenance}
+    return {"input": str(what), "model": model, "format": form, "data": known}
+
+
+def _read_table(what: Path, grid: FactorGrid | None) -> _Scored:
+    tables = _tables(what)
+    names = tables["names"].tolist() if "names" in tables else None
+    if "factors" not in tables and grid is None:
+        raise InputError("--data", "a data set, or factors beside the codes", "neither")
+    if "factors" in tables and grid is not None and names is None:
+        names = list(grid.names)
+    said = _say(what, "npz", None, grid)
+    return _Scored(tables["codes"], tables.get("factors", grid), names, said)
+
+
+def _read_model(what: Path, grid: FactorGrid | None, device: str) -> _Scored:
     from vaebias import checkpoints
 
-    if grid is None:
-        raise InputError("--data", f"a data set for the images that {what} encodes", "none")
     path = what / MODEL_FILE if (what / MODEL_FILE).is_file() else what
     model = checkpoints.load(path)
+    if grid is None:
+        grid = _training_data(what, model.details)
     if tuple(model.image_shape) != tuple(grid.image_shape):
         found = f"{grid.name} with images of {tuple(grid.image_shape)}"
         raise InputError("--data", f"images of {tuple(model.image_shape)} as {what} takes", found)
     encoder: Encoder = model.encoder
+    decoder = model.decoder
     if device != "cpu":  # models of any format are on the CPU; our own can be moved
         objective, _ = checkpoints.load_objective(path)
-        encoder = objective.to(parse_device(device)).eval().encode
-    return encoder, grid, None, said | {"model": model.name, "format": model.format}
+        moved = objective.to(parse_device(device)).eval()
+        encoder, decoder = moved.encode, None if decoder is None else moved.decode
+    said = _say(what, model.format, model.name, grid)
+    return _Scored(encoder, grid, None, said, decoder, model.output)
+
+
+def _training_data(what: Path, details: Mapping[str, Any]) -> FactorGrid:
+    from vaebias.cli.progress import watch_points
+    from vaebias.experiments.origin import training_data
+
+    provenance = details.get("provenance", {})
+    if "run" not in provenance:
+        expected = f"a data set for the images that {what} encodes (it names none itself)"
+        raise InputError("--data", expected, "none")
+    with watch_points("the data it was trained on", 1) as progress:
+        return training_data(provenance, what, lambda event: progress(event.step, event.total))
 
 
 def _tables(path: Path) -> dict[str, NDArray[Any]]:
@@ -132,12 +185,29 @@ def _tables(path: Path) -> dict[str, NDArray[Any]]:
     wanted = ("codes", "factors", "names")
     with (
         reading(path, "a NumPy .npz of plain arrays"),
-        np.load(path, allow_pickle=False) as archive,
+        path.open("rb") as file,  # numpy leaves it open where it is damaged
+        np.load(file, allow_pickle=False) as archive,
     ):
         tables = {name: archive[name] for name in wanted if name in archive}
     if "codes" not in tables:
         raise InputError(str(path), "an array `codes` [N, d]", "none of that name")
     return tables
+
+
+def _command(
+    what: Path,
+    data: str | None,
+    metrics: str | None,
+    repeats: int,
+    seed: int,
+    protocol: str,
+    max_images: int | None,
+) -> str:
+    given = {"data": data, "metrics": metrics, "max-images": max_images}
+    options = {"repeats": repeats, "seed": seed, "protocol": protocol}
+    options |= {name: value for name, value in given.items() if value is not None}
+    words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
+    return shlex.join(["vaebias", "evaluate", str(what), *words, "--html", "F"])
 
 
 def _table(found: Evaluation) -> Table:

@@ -11,7 +11,13 @@ from vaebias.data import FactorGrid
 from vaebias.errors import InputError, VaebiasError
 from vaebias.experiments.config import from_table
 from vaebias.experiments.events import Listener
-from vaebias.experiments.protocol import DataSpec, PerturbationSpec, Protocol, VariantSpec
+from vaebias.experiments.protocol import (
+    DataSpec,
+    ModelSpec,
+    PerturbationSpec,
+    Protocol,
+    VariantSpec,
+)
 from vaebias.experiments.run import perturbations, variant_grid
 
 __all__ = ["training_data"]
@@ -57,6 +63,7 @@ def _variant(run: Mapping[str, Any], where: str | Path, tell: Listener | None) -
     source = from_table(DataSpec, run["data"], where, "data")
     spec = from_table(PerturbationSpec, run["perturbation"], where, "perturbation")
     variant = from_table(VariantSpec, {"name": "seen", **run["variant"]}, where, "variant")
-    study = Protocol("seen", "", (0,), source, spec, (variant,), ())
-    made = perturbations(study, tell)["seen"]
+    model = from_table(ModelSpec, {"name": "seen", **run["model"]}, where, "model")
+    study = Protocol("seen", "", (0,), source, spec, (variant,), (model,))
+    made = perturbations(study, None, tell)["seen"]
     return variant_grid(data.load(source.name, **source.options), spec, made)

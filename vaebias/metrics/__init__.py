@@ -4,18 +4,21 @@ from vaebias.metrics.beta_vae_score import BetaVaeScore, beta_vae_score
 from vaebias.metrics.dci import Dci, dci
 from vaebias.metrics.dci_es import DciEs, dci_es
 from vaebias.metrics.effective_rank import EffectiveRank, effective_rank
-from vaebias.metrics.evaluate import Encoder, Evaluation, Grid, Summary, evaluate
+from vaebias.metrics.evaluate import Decoder, Encoder, Evaluation, Grid, Summary, evaluate
 from vaebias.metrics.explicitness import Explicitness, explicitness
 from vaebias.metrics.factor_vae_score import FactorVaeScore, factor_vae_score
 from vaebias.metrics.gaussian_tc import GaussianTc, gaussian_tc
 from vaebias.metrics.infomec import Infomec, infomec
 from vaebias.metrics.information import discretise, entropy, mutual_information
 from vaebias.metrics.irs import Irs, irs
+from vaebias.metrics.latent_kl import LatentKl, latent_kl
 from vaebias.metrics.mcc import Mcc, mcc
 from vaebias.metrics.metric import METRICS, Result, Score
 from vaebias.metrics.mig import Mig, mig
 from vaebias.metrics.modularity import Modularity, modularity
+from vaebias.metrics.over_pruning import OverPruning, over_pruning
 from vaebias.metrics.protocol import PROTOCOLS
+from vaebias.metrics.reconstruction import Reconstruction, reconstruction
 from vaebias.metrics.sap import Sap, sap
 from vaebias.metrics.udr import Udr, udr
 
@@ -25,6 +28,7 @@ __all__ = [
     "BetaVaeScore",
     "Dci",
     "DciEs",
+    "Decoder",
     "EffectiveRank",
     "Encoder",
     "Evaluation",
@@ -34,9 +38,12 @@ __all__ = [
     "Grid",
     "Infomec",
     "Irs",
+    "LatentKl",
     "Mcc",
     "Mig",
     "Modularity",
+    "OverPruning",
+    "Reconstruction",
     "Result",
     "Sap",
     "Score",
@@ -54,10 +61,13 @@ __all__ = [
     "gaussian_tc",
     "infomec",
     "irs",
+    "latent_kl",
     "mcc",
     "mig",
     "modularity",
     "mutual_information",
+    "over_pruning",
+    "reconstruction",
     "sap",
     "udr",
 ]

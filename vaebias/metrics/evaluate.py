@@ -6,7 +6,7 @@ import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeAlias, runtime_checkable
+from typing import Any, Literal, NamedTuple, TypeAlias, runtime_checkable
 from typing import Protocol as Interface
 
 import numpy as np
@@ -27,14 +27,18 @@ from vaebias.metrics.metric import (
     to_json,
 )
 from vaebias.metrics.protocol import PROTOCOLS, Entry, Protocol, entries
+from vaebias.metrics.reconstruction import reconstruction_errors
 
-__all__ = ["Encoder", "Evaluation", "Grid", "Summary", "evaluate"]
+__all__ = ["Decoder", "Encoder", "Evaluation", "Grid", "Summary", "evaluate"]
 
 Encoder: TypeAlias = "Callable[[Tensor], Tensor | tuple[Tensor, Tensor | None]]"
-"""[B, C, H, W] float in [0, 1] to codes [B, d], or to a tuple that begins with them."""
+"""[B, C, H, W] float in [0, 1] to codes [B, d], or to a tuple of them and log-variances."""
+Decoder: TypeAlias = "Callable[[Tensor], Tensor]"
+"""Codes [B, d] to [B, C, H, W]."""
 Index: TypeAlias = "NDArray[np.int64]"
 
 BATCH = 512
+SHOWN = 500
 LEVEL = 0.95
 
 
@@ -95,11 +99,15 @@ class Evaluation:
         each factor, settings.
     settings
         Protocol, repeats, seed, samples, and how many images of how many were encoded.
+    codes, factors
+        [n, d] and [n, k], the first samples (500 at most) of the first repeat, to be looked at.
     """
 
     scores: Mapping[str, Summary]
     details: Mapping[str, dict[str, Any]]
     settings: Mapping[str, Any]
+    codes: NDArray[np.floating[Any]]
+    factors: NDArray[np.int64]
 
     def to_json(self) -> dict[str, Any]:
         """Everything as JSON types; None for what is not finite."""
@@ -117,6 +125,8 @@ def evaluate(
     progress: Callable[[int, int], None] | None = None,
     *,
     names: Sequence[str] | None = None,
+    decoder: Decoder | None = None,
+    output: Literal["logits", "image"] = "logits",
     max_images: int | None = None,
     device: torch.device | str = "cpu",
     jobs: int | None = None,
@@ -125,12 +135,14 @@ def evaluate(
 
     Every repeat draws its own training and test sample from the grid, uniformly with
     replacement, and its own votes. All images that any of them needs are encoded once, before.
+    Of the protocol, metrics for which there is no posterior variance or no decoder are left out.
 
     Parameters
     ----------
     codes_or_encoder
-        An encoder, ``[B, C, H, W]`` float in [0, 1] to codes (a tuple's first entry), which
-        sees batches on ``device``; or codes [N, d] of all N images of the grid, in its order.
+        An encoder, ``[B, C, H, W]`` float in [0, 1] to codes, or to codes and log-variances,
+        which sees batches on ``device``; or codes [N, d] of all N images of the grid, in its
+        order.
     grid
         The factor grid. With codes, also just their factors [N, k]: any table of labelled codes
         is scored. Training and test rows are then disjoint random parts of it, two thirds
@@ -148,6 +160,10 @@ def evaluate(
         Called as ``progress(done, total)`` after every batch encoded and every metric.
     names
         Of the factors, where ``grid`` is a table of them.
+    decoder
+        On ``device`` beside an encoder: images are decoded from their codes as well.
+    output
+        What it returns: Bernoulli logits, or pixel values.
     max_images
         Encode no more than so many images, a uniform choice of the grid, and draw from them.
         Vote metrics may need every image of the grid, and do by default.
@@ -166,8 +182,8 @@ def evaluate(
     UnknownNameError
         An unknown protocol or metric.
     InputError
-        Codes that do not fit the grid or are not finite, an encoder without a grid, or
-        numbers out of range.
+        Codes that do not fit the grid or are not finite, an encoder without a grid, a metric
+        asked for by name that needs what there is not, or numbers out of range.
 
     Examples
     --------
@@ -190,12 +206,20 @@ def evaluate(
     watch = _Watch(progress)
     watch.total += n_repeats * len(chosen)
     samples = _samples(codes_or_encoder, grid, plan, n_repeats, seed, max_images, chosen)
-    codes, factors, names = _rows(codes_or_encoder, grid, samples.rows, names, device, watch)
+    model = _Model(codes_or_encoder, decoder, output, device)
+    table, names = _rows(model, grid, samples.rows, names, watch)
+    codes, factors = table["codes"], table["factors"]
+    possible = {label: entry for label, entry in chosen.items() if not _lacks(entry, table)}
+    if metrics is not None and (missing := [label for label in chosen if label not in possible]):
+        needs = f"{', '.join(_lacks(chosen[missing[0]], table))} (of an encoder and decoder)"
+        raise InputError(f"metric {missing[0]}", needs, "none")
+    watch.total -= n_repeats * (len(chosen) - len(possible))
+    chosen = possible
     if any("names" in _parameters(entry) for entry in chosen.values()):
         for draw in samples.draws:  # here rather than in another process, before long work
             as_sample(codes[draw.train], factors[draw.train], names)
     calls = [
-        (label, entry, _arguments(entry, codes, factors, draw, repeat, seed))
+        (label, entry, _arguments(entry, table, draw, repeat, seed))
         for repeat, draw in enumerate(samples.draws)
         for label, entry in chosen.items()
     ]
@@ -216,7 +240,10 @@ def evaluate(
         "latents": codes.shape[1],
         "factors": list(names),
     }
+    shown = samples.draws[0].train[:SHOWN]
     return Evaluation(
+        codes=codes[shown],
+        factors=factors[shown],
         scores={k: v for label, found in results.items() for k, v in _summaries(label, found)},
         details={label: found[0].to_json() for label, found in results.items()},
         settings=settings,
@@ -285,47 +312,60 @@ def _parts(size: int, plan: Protocol, rng: np.random.Generator) -> _Draw:
     return _Draw(order[held:][: plan.train], order[:held][: plan.test])
 
 
+class _Model(NamedTuple):
+    codes_or_encoder: Any
+    decoder: Decoder | None
+    output: Literal["logits", "image"]
+    device: torch.device | str
+
+
 def _rows(
-    codes_or_encoder: Any,
+    model: _Model,
     grid: Any,
     rows: Index | None,
     names: Sequence[str] | None,
-    device: torch.device | str,
     watch: _Watch,
-) -> tuple[NDArray[np.floating[Any]], NDArray[np.int64], Sequence[str]]:
-    """Codes and factors of the rows, and the factors' names."""
+) -> tuple[dict[str, NDArray[Any]], Sequence[str]]:
+    """Codes, factors and whatever else is known of each row, and the factors' names."""
+    given = model.codes_or_encoder
     if not isinstance(grid, Grid):
-        codes = as_codes(codes_or_encoder)
+        codes = as_codes(given)
         factors = as_factors(grid, len(codes))
-        return codes, factors, names or [str(j) for j in range(factors.shape[1])]
+        labels = names or [str(j) for j in range(factors.shape[1])]
+        return {"codes": codes, "factors": factors}, labels
     index = np.arange(len(grid)) if rows is None else rows
-    if callable(codes_or_encoder):
-        codes = as_codes(_encode(codes_or_encoder, grid, index, device, watch))
+    if callable(given):
+        table = _encode(model, grid, index, watch)
+        table["codes"] = as_codes(table["codes"])
     else:
-        codes = as_codes(codes_or_encoder)
+        codes = as_codes(given)
         if len(codes) != len(grid):
             raise InputError("codes", f"a row for each of {len(grid)} images", len(codes))
-        codes = codes[index]
-    return codes, grid.factors(index), grid.names
+        table = {"codes": codes[index]}
+    return table | {"factors": grid.factors(index)}, grid.names
 
 
 @torch.no_grad()
-def _encode(
-    encoder: Encoder, grid: Grid, index: Index, device: torch.device | str, watch: _Watch
-) -> NDArray[Any]:
+def _encode(model: _Model, grid: Grid, index: Index, watch: _Watch) -> dict[str, NDArray[Any]]:
     starts = range(0, len(index), BATCH)
     watch.total += len(starts)
-    parts = []
+    parts: list[dict[str, NDArray[Any]]] = []
     for start in starts:
-        images = torch.from_numpy(grid.images(index[start : start + BATCH])).to(device)
-        found = encoder(images.float() / 255 if images.dtype == torch.uint8 else images)
-        codes = found if isinstance(found, Tensor) else found[0]
+        images = torch.from_numpy(grid.images(index[start : start + BATCH])).to(model.device)
+        images = images.float() / 255 if images.dtype == torch.uint8 else images
+        found = model.codes_or_encoder(images)
+        codes, logvar = (found, None) if isinstance(found, Tensor) else (*found, None)[:2]
         if codes.ndim != 2 or len(codes) != len(images):
             expected = f"codes [{len(images)}, d] of {len(images)} images"
             raise InputError("encoder", expected, list(codes.shape))
-        parts.append(codes.float().cpu().numpy())
+        part = {"codes": codes.float().cpu().numpy()}
+        if logvar is not None:
+            part["logvar"] = logvar.float().cpu().numpy()
+        if model.decoder is not None:
+            part |= reconstruction_errors(model.decoder(codes), images, model.output)
+        parts.append(part)
         watch.step()
-    return np.concatenate(parts)
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def _parameters(entry: Entry) -> Mapping[str, inspect.Parameter]:
@@ -338,21 +378,25 @@ def _votes(entry: Entry) -> bool:
     return "votes" in _parameters(entry)
 
 
+def _lacks(entry: Entry, table: Mapping[str, Any]) -> list[str]:
+    """What a metric needs of each row and the table does not have."""
+    return [
+        name
+        for name, one in _parameters(entry).items()
+        if one.default is one.empty and name not in table
+    ]
+
+
 def _arguments(
-    entry: Entry,
-    codes: NDArray[Any],
-    factors: NDArray[np.int64],
-    draw: _Draw,
-    repeat: int,
-    seed: int,
+    entry: Entry, table: Mapping[str, NDArray[Any]], draw: _Draw, repeat: int, seed: int
 ) -> dict[str, Any]:
     parameters = _parameters(entry)
-    if "votes" in parameters:
-        given: dict[str, Any] = {"codes": codes, "factors": factors}
-    else:
-        given = {"codes": codes[draw.train], "factors": factors[draw.train]}
+    rows = slice(None) if _votes(entry) else draw.train
+    given: dict[str, Any] = {
+        name: values[rows] for name, values in table.items() if name in parameters
+    }
     if "test" in parameters:
-        given["test"] = codes[draw.test], factors[draw.test]
+        given["test"] = table["codes"][draw.test], table["factors"][draw.test]
     if "seed" in parameters:
         given["seed"] = int(np.random.SeedSequence([seed, repeat]).generate_state(1)[0])
     return given

@@ -47,6 +47,9 @@ def _panel(estimator: str) -> dict[str, Entry]:
         "mcc.pearson": Entry("mcc", {"correlation": "pearson"}),
         "gaussian_tc": Entry("gaussian_tc", {}),
         "effective_rank": Entry("effective_rank", {}),
+        "latent_kl": Entry("latent_kl", {}),
+        "over_pruning": Entry("over_pruning", {}),
+        "reconstruction": Entry("reconstruction", {}),
     }
 
 

@@ -1,0 +1,131 @@
+"""The page of a panel of metrics: scores, what latents know of factors, and the codes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vaebias.experiments.tables import number
+from vaebias.metrics import Evaluation
+from vaebias.report import figures
+from vaebias.report.page import HtmlTable, render
+from vaebias.report.theme import SERIES, WIDTH, Picture, axes, styled, svg
+
+__all__ = ["code_scatter", "evaluate_page"]
+
+BARS = ("mig", "sap", "explicitness", "mcc", "infomec")
+"""Metrics whose scores of single factors are drawn, where they were asked for."""
+
+
+def evaluate_page(found: Evaluation, facts: Sequence[tuple[str, str]], *, command: str) -> str:
+    """Return the page as HTML.
+
+    Parameters
+    ----------
+    found
+        What `vaebias.metrics.evaluate` returned.
+    facts
+        What was scored, in words: names and values.
+    command
+        What the reader types to get the same page.
+    """
+    settings = found.settings
+    return render(
+        "evaluate.html.j2",
+        title="How far are these codes disentangled?",
+        kind="metrics",
+        scores=_scores(found),
+        bars=_bars(found.details),
+        matrices=_matrices(found.details, settings["latents"]),
+        scatter=code_scatter(found.codes, found.factors, settings["factors"]),
+        shown=len(found.codes),
+        facts=[
+            *facts,
+            ("protocol", f"{settings['protocol']}, seed {settings['seed']}"),
+            ("repeats", str(settings["repeats"])),
+            ("samples", f"{settings['train']:,} for training, {settings['test']:,} for tests"),
+            ("images", f"{settings['rows']:,} of {settings['of']:,}"),
+        ],
+        command=command,
+    )
+
+
+@styled
+def code_scatter(
+    codes: NDArray[Any],  # [n, d]
+    factors: NDArray[np.int64],  # [n, k]
+    names: Sequence[str],
+) -> Picture:
+    """Each latent over each factor: one row a latent, one column a factor.
+
+    A latent that is one factor is a curve in its column and a cloud in all others.
+    """
+    d, k = codes.shape[1], factors.shape[1]
+    figure, panels = axes(WIDTH, 0.35 + 0.55 * d, rows=d, columns=k)
+    beside = np.random.default_rng(0).uniform(-0.3, 0.3, len(codes))  # levels lie apart
+    for place, ax in enumerate(panels):
+        i, j = divmod(place, k)
+        colour = SERIES[j % len(SERIES)]
+        ax.plot(
+            factors[:, j] + beside, codes[:, i], ".", color=colour, markersize=1.6, alpha=0.5,
+            rasterized=True,
+        )  # fmt: skip
+        ax.set_xticks([])
+        ax.set_yticks([])
+        ax.set_ylabel(f"z{i + 1}" if j == 0 else "", rotation=0, ha="right", va="center")
+        ax.set_title(names[j] if i == 0 else "", fontsize=8.5, pad=3)
+    return svg(figure, f"Codes of {len(codes)} images over the levels of {', '.join(names)}.")
+
+
+def _scores(found: Evaluation) -> HtmlTable:
+    rows = [
+        (
+            label,
+            number(one.mean),
+            "" if one.interval is None else " to ".join(map(number, one.interval)),
+            "" if one.std is None else number(one.std),
+        )
+        for label, one in found.scores.items()
+    ]
+    return HtmlTable(("score", "mean", "95 % interval", "deviation"), tuple(rows))
+
+
+def _bars(details: Mapping[str, dict[str, Any]]) -> Picture | None:
+    chosen = {name: details[name]["per_factor"] for name in BARS if name in details}
+    if not chosen:
+        return None
+    names = list(dict.fromkeys(name for scores in chosen.values() for name in scores))
+    return figures.score_bars(
+        {
+            factor: {
+                label: [scores[factor]] if scores.get(factor) is not None else []
+                for label, scores in chosen.items()
+            }
+            for factor in names
+        },
+        label="score",
+        title="Scores of each factor",
+        marks=False,
+    )
+
+
+def _matrices(details: Mapping[str, dict[str, Any]], latents: int) -> list[tuple[str, Picture]]:
+    rows = [f"z{i + 1}" for i in range(latents)]
+    found: list[tuple[str, NDArray[np.float64], list[str]]] = []
+    if "mig" in details:
+        one = details["mig"]
+        kept = [j for j, name in enumerate(one["factors"]) if name not in one["constant"]]
+        share = np.array(one["mutual_information"])[:, kept] / np.array(one["entropy"])[kept]
+        names = [one["factors"][j] for j in kept]
+        found.append(("Mutual information over the factor's entropy (MIG)", share, names))
+    if "dci" in details:
+        one = details["dci"]
+        title = "Importance to a classifier of the factor (DCI)"
+        found.append((title, np.array(one["importance"]), one["names"]))
+    return [
+        (title, figures.matrices({"": matrix}, rows, names, title=title))
+        for title, matrix, names in found
+    ]
