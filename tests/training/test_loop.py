@@ -57,32 +57,6 @@ def test_fitting_lowers_the_loss(grid: FactorGrid, name: str) -> None:
     assert losses[-1] < losses[0]
 
 
-def test_linear_vae_finds_the_principal_components_and_their_variances() -> None:
-    """Rolinek et al. 2019: a latent of data variance l is active iff l > beta s^2.
-
-    Then its posterior variance is beta s^2 / l, and its decoder column has squared length
-    l - beta s^2 and lies along the principal component.
-    """
-    a, b, c = np.meshgrid(*[np.linspace(-1, 1, 5)] * 3, indexing="ij")
-    pixels = 0.5 + np.stack([0.4 * a, 0.2 * b, 0.05 * c], -1).reshape(-1, 1, 1, 3)
-    axes = [Factor(name, np.linspace(-1, 1, 5)) for name in "abc"]
-    grid = ArrayGrid("plane", axes, pixels.astype(np.float32), "rendered")
-    scale, beta = 0.05, 2.0
-    objective = build(
-        "beta_vae", (1, 1, 3), 3, LINEAR, seed=1, likelihood="gaussian", scale=scale, beta=beta
-    )
-    fit(objective, grid, 2000, 125, 0.3, 1, "one-cycle")
-    _, logvar = encode_grid(objective, grid)
-    assert logvar is not None
-    variance, order = logvar.exp().mean(0).sort()
-    variances = np.array([0.08, 0.02, 0.00125])  # of the pixels: half of amplitude squared
-    noise = beta * scale**2
-    np.testing.assert_allclose(variance, np.minimum(1, noise / variances), rtol=0.1)
-    columns = next(objective.decoder.parameters()).detach()[:, order]  # type: ignore[union-attr]
-    lengths = np.sqrt(np.maximum(variances - noise, 0))
-    np.testing.assert_allclose(columns.abs(), np.diag(lengths), atol=0.02)
-
-
 def test_history_holds_means_over_the_steps_since_the_last_entry(grid: FactorGrid) -> None:
     def run(log_every: int) -> training.History:
         objective = build("beta_vae", grid.image_shape, 3, TINY, seed=0)
