@@ -114,3 +114,22 @@ def test_another_strength_or_epsilon_is_not_the_papers() -> None:
     assert source.value(replace(run, perturbation=spec)) is None
     assert source.value(other) is None
     assert source.value(replace(run, data=DataSpec("blobs"))) is None
+
+
+def test_line_counts_over_pruned_runs_and_goes_by_strength(tiny: Protocol) -> None:
+    model = replace(tiny.models[0], strength="beta", strengths=(2.0, 1.0))
+    line = replace(tiny, models=(model,), variants=tiny.variants[:1])
+    runs = line.runs()
+    results = tuple(
+        _result(run, 0.5, active=2 if run.seed and run.model.strengths == (2.0,) else 3)
+        for run in runs
+    )
+    found = document(Study(line, results, (), ()), ["mig"])
+    assert [(point.model, point.over_pruned) for point in found.line] == [
+        ("beta-VAE ×1", 0),
+        ("beta-VAE ×2", 1),
+    ]
+    assert found.line[1].active.values == (3, 2)
+    assert "| beta-VAE ×2 | original | .50 (.00) | 2.50 (.71) | 10.00 (.00) | 1 of 2 |" in (
+        FORMATS["markdown"](found)
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -13,13 +13,13 @@ from rich.text import Text
 from vaebias.experiments.compare import Difference, differences
 from vaebias.experiments.events import Failure, Result
 from vaebias.experiments.published import Published, published
-from vaebias.experiments.study import Study, over_pruned, reconstruction
+from vaebias.experiments.study import Study, active_latents, over_pruned, reconstruction
 from vaebias.experiments.tables import Cell, Table, markdown, number, rich_table, summarise
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["FORMATS", "Document", "Pruned", "Section", "document"]
+__all__ = ["FORMATS", "Document", "Point", "Pruned", "Section", "document"]
 
 _HEADINGS = {"mig": "MIG", "sap": "SAP", "dci": "DCI", "dto": "DtO", "dto.chance": "chance"}
 _LATEX = str.maketrans(
@@ -48,10 +48,33 @@ class Pruned:
             "model": run.model.label,
             "variant": run.variant.name,
             "seed": run.seed,
-            "active": self.result.scores.get("active"),
+            "active": active_latents(self.result),
             "mig": self.result.scores["mig"],
             "reconstruction": reconstruction(self.result),
             "price": self.price,
+        }
+
+
+@dataclass(frozen=True)
+class Point:
+    """A model at one strength on one version of the data, its over-pruned runs among the others."""
+
+    model: str
+    variant: str
+    mig: Cell
+    active: Cell
+    reconstruction: Cell
+    over_pruned: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Return everything as plain values."""
+        return {
+            "model": self.model,
+            "variant": self.variant,
+            "mig": self.mig.to_json(),
+            "active": self.active.to_json(),
+            "reconstruction": self.reconstruction.to_json(),
+            "over_pruned": self.over_pruned,
         }
 
 
@@ -75,6 +98,7 @@ class Document:
     table: Table
     differences: tuple[Difference, ...]
     pruned: tuple[Pruned, ...]
+    line: tuple[Point, ...]
     failures: tuple[Failure, ...]
     missing: int
     paper: Mapping[tuple[str, str], tuple[float, float]] = field(default_factory=dict)
@@ -87,6 +111,8 @@ class Document:
             parts.append(self._differences())
         if self.pruned:
             parts.append(self._pruned())
+        if self.line:
+            parts.append(self._line())
         if self.failures:
             rows = tuple((failure.run.label, failure.message) for failure in self.failures)
             parts.append(Section("Failed, in no mean", ("run", "what went wrong"), rows, 2))
@@ -100,7 +126,7 @@ class Document:
             **self.table.to_json(),
             "differences": [difference.to_json() for difference in self.differences],
             "over_pruned": [pruned.to_json() for pruned in self.pruned],
-            "failures": [failure.to_json() for failure in self.failures],
+            "line": [point.to_json() for point in self.line],
             "missing": self.missing,
             "paper": [
                 {"model": model, "variant": variant, "mean": mean, "sd": sd}
@@ -174,6 +200,19 @@ class Document:
         )
         return Section("Over-pruned, in no mean", head, tuple(rows), 2, note)
 
+    def _line(self) -> Section:
+        rows = tuple(
+            (
+                point.model,
+                point.variant,
+                *map(str, (point.mig, point.active, point.reconstruction)),
+                f"{point.over_pruned} of {len(point.mig.values)}",
+            )
+            for point in self.line
+        )
+        head = ("model", "data", "MIG", "active latents", "reconstruction", "over-pruned")
+        return Section("Over the strengths, over-pruned runs among the others", head, rows, 2)
+
 
 def document(study: Study, scores: Sequence[str] | None = None) -> Document:
     """Make a study's tables.
@@ -203,6 +242,7 @@ def document(study: Study, scores: Sequence[str] | None = None) -> Document:
         summarise(kept, columns),
         differences(kept, [name for name in shown if name in ("mig", *protocol.metrics)]),
         _pruned(study.results),
+        _line(study.results),
         study.failures,
         len(study.missing),
         paper,
@@ -225,6 +265,37 @@ def _pruned(results: Sequence[Result]) -> tuple[Pruned, ...]:
             price = loss - statistics.fmean(others) if others and loss is not None else None
             found.append(Pruned(result, price))
     return tuple(found)
+
+
+def _line(results: Sequence[Result]) -> tuple[Point, ...]:
+    """Gather the runs of models that have several strengths."""
+    groups: dict[tuple[str, float, str], list[Result]] = {}
+    for result in results:
+        if result.run.model.strengths:
+            run = result.run
+            place = (run.model.name, run.model.strengths[0], run.variant.name)
+            groups.setdefault(place, []).append(result)
+    models = list(dict.fromkeys(name for name, *_ in groups))
+    variants = list(dict.fromkeys(name for *_, name in groups))
+
+    def position(place: tuple[str, float, str]) -> tuple[int, int, float]:
+        return models.index(place[0]), variants.index(place[2]), place[1]
+
+    return tuple(_point(groups[place]) for place in sorted(groups, key=position))
+
+
+def _point(results: Sequence[Result]) -> Point:
+    def cell(values: Iterable[float | None]) -> Cell:
+        return Cell(tuple(value for value in values if value is not None))
+
+    return Point(
+        results[0].run.model.label,
+        results[0].run.variant.name,
+        cell(result.scores["mig"] for result in results),
+        cell(map(active_latents, results)),
+        cell(map(reconstruction, results)),
+        sum(map(over_pruned, results)),
+    )
 
 
 def _note(study: Study, source: Published) -> str:

@@ -17,7 +17,15 @@ from vaebias.experiments.protocol import Protocol, Run
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Study", "index", "over_pruned", "read_study", "reconstruction", "remember"]
+__all__ = [
+    "Study",
+    "active_latents",
+    "index",
+    "over_pruned",
+    "read_study",
+    "reconstruction",
+    "remember",
+]
 
 STUDY_FILE = "study.json"
 INDEX_FILE = "index.parquet"
@@ -93,14 +101,19 @@ def index(study: Study, out: Path) -> pd.DataFrame:
     return frame
 
 
+def active_latents(result: Result) -> int | None:
+    """Return the number of latents with E sigma^2 < .8, None without posterior variances."""
+    count: int | None = result.details["details"]["activity"]["counts"].get("zietlow2021")
+    return count
+
+
 def over_pruned(result: Result) -> bool:
     """Whether fewer latents are active than there are factors, by E sigma^2 < .8.
 
     The rule of Zietlow et al. 2021; a model without posterior variances is never over-pruned.
     """
-    details = result.details["details"]
-    active = details["activity"]["counts"].get("zietlow2021")
-    return active is not None and active < len(details["mig"]["per_factor"])
+    active = active_latents(result)
+    return active is not None and active < len(result.details["details"]["mig"]["per_factor"])
 
 
 def reconstruction(result: Result) -> float | None:

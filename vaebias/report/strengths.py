@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 
 from vaebias.errors import InputError
 from vaebias.experiments import Result, Study
-from vaebias.experiments.study import over_pruned, reconstruction
+from vaebias.experiments.study import active_latents, over_pruned, reconstruction
 from vaebias.report.theme import INK, MARKERS, SERIES, WIDTH, Picture, axes, styled, svg
 
 __all__ = ["line_search"]
@@ -78,4 +78,4 @@ def _line(ax: Axes, runs: Sequence[Result], row: int, number: int, label: str) -
 
 
 def _quantities(result: Result) -> tuple[float | None, ...]:
-    return result.scores["mig"], result.scores.get("active"), reconstruction(result)
+    return result.scores["mig"], active_latents(result), reconstruction(result)
