@@ -48,7 +48,12 @@ def test_demo_writes_a_report_and_the_same_results_that_it_prints(
     assert result.stderr == ""
     printed = json.loads(result.stdout)
     assert printed == json.loads((out / "results.json").read_text())
-    assert sorted(entry.name for entry in out.iterdir()) == ["report.html", "results.json", "runs"]
+    assert sorted(entry.name for entry in out.iterdir()) == [
+        "perturbations",
+        "report.html",
+        "results.json",
+        "runs",
+    ]
     rows = printed["table"]["rows"]
     assert [(row["model"], row["variant"]) for row in rows] == [
         (model, variant)

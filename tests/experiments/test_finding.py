@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from vaebias.experiments.finding import Finding, find
+from vaebias.experiments.compare import Difference
+from vaebias.experiments.finding import Finding, find, tell
 from vaebias.experiments.tables import Cell, Row, Table
 
 VARIANTS = ("original", "modified", "noise")
@@ -77,3 +78,35 @@ def test_missing_runs_leave_nothing_to_say(missing: int) -> None:
     assert found.falls is None
     assert not found.shows
     assert found.to_json()["text"] == "Too few runs of beta-VAE finished to say anything."
+
+
+def _difference(model: str, interval: tuple[float, float] | None) -> Difference:
+    middle = sum(interval) / 2 if interval else -0.4
+    return Difference(model, "mig", "original", "modified", (0, 1), Cell((middle,)), interval)
+
+
+def test_a_change_is_told_where_its_interval_leaves_out_zero() -> None:
+    told = tell(
+        [
+            _difference("beta-VAE", (-0.5, -0.3)),
+            _difference("PCL", (-0.1, 0.2)),
+            _difference("AE", (0.02, 0.1)),
+            _difference("one seed", None),
+        ]
+    )
+    assert told.startswith(
+        "From original to modified, MIG falls for beta-VAE (−.40 [−.50, −.30]); it rises for "
+        "AE (.06 [.02, .10]); it does not clearly change for PCL (.05 [−.10, .20]), "
+        "one seed (−.40)."
+    )
+
+
+def test_of_many_models_the_first_are_named() -> None:
+    told = tell([_difference(f"m{i}", (-0.5, -0.3)) for i in range(9)])
+    assert "m5 " in told
+    assert "m6 " not in told
+    assert "3 more" in told
+
+
+def test_nothing_is_told_of_nothing() -> None:
+    assert tell([]) == "Too few runs finished to compare versions of the data."

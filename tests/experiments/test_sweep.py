@@ -26,8 +26,8 @@ def test_every_run_has_a_folder_of_its_key_with_result_and_model(
     assert not done.failures
     assert [result.run for result in done.results] == list(tiny.runs())
     files = ("history.json", "model.safetensors", "result.json")
-    expected = sorted(f"runs/{run.key}/{name}" for run in tiny.runs() for name in files)
-    assert _files(tmp_path) == expected
+    expected = sorted(f"{run.key}/{name}" for run in tiny.runs() for name in files)
+    assert _files(tmp_path / "runs") == expected
     for result in done.results:
         assert json.loads((result.folder / "result.json").read_text())["key"] == result.run.key
         model = checkpoints.load(result.folder / "model.safetensors")

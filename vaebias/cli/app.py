@@ -20,6 +20,7 @@ COMMANDS = (
     "doctor",
     "evaluate",
     "perturb",
+    "report",
     "reproduce",
     "structure",
     "sweep",

@@ -50,9 +50,9 @@ def demo(
     from rich.console import Console
 
     from vaebias.cli.progress import watch_sweep
-    from vaebias.experiments import find, load_protocol, summarise, sweep
+    from vaebias.experiments import Study, document, find, load_protocol, summarise, sweep
     from vaebias.experiments.files import write_json
-    from vaebias.report import Study, page, structures, study_page
+    from vaebias.report import Shown, page, structures, study_page
 
     protocol = load_protocol("demo").with_seeds(wanted)
     if steps is not None:
@@ -63,9 +63,10 @@ def demo(
     finding = find(table, model=MODEL, control=CONTROL)
     structure = structures(done)
     command = _command(seeds, steps)
-    study = Study(done, table, finding.text, structure, command, MODEL)
+    tables = document(Study(protocol, done.results, done.failures, ()))
+    study = Shown(done, tables, finding.text, structure, command, MODEL)
     html = study_page([study], title="Do the scores follow the factors, or the variance?")
-    document = {
+    record = {
         "command": command,
         "protocol": protocol.to_json(),
         "finding": finding.to_json(),
@@ -76,9 +77,9 @@ def demo(
         "seconds": time.monotonic() - started,
     }
     page.write(report, html, force=True, option="--out")
-    write_json(results, document)
+    write_json(results, record)
     if as_json:
-        typer.echo(json.dumps(document, allow_nan=False))
+        typer.echo(json.dumps(record, allow_nan=False))
     else:
         console = Console()
         console.print(table.rich())
@@ -100,7 +101,7 @@ def _check_folder(out: Path, report: Path, results: Path, *, force: bool) -> Non
     if not force and (report.exists() or results.exists()):
         found = f"{out}, which holds a finished demo"
         raise InputError("--out", "a new folder (or --force to replace the report)", found)
-    ours = {"report.html", "results.json", "runs", "failed", "sweep.lock"}
+    ours = {"report.html", "results.json", "runs", "failed", "sweep.lock", "perturbations"}
     if out.is_dir() and not force and not {entry.name for entry in out.iterdir()} <= ours:
         found = f"{out}, which holds other files"
         raise InputError("--out", "a new or empty folder (or --force)", found)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from vaebias.experiments.compare import Difference
 from vaebias.experiments.tables import Cell, Table, number
 
-__all__ = ["Finding", "find"]
+__all__ = ["Finding", "find", "tell"]
+
+LISTED = 6
+"""Models that a sentence names."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +97,43 @@ def find(
         count = len(table.failures)
         sentences.append(f"{count} {'run' if count == 1 else 'runs'} failed and are left out.")
     return Finding(falls, beyond_noise, spared, " ".join(sentences))
+
+
+def tell(differences: Sequence[Difference], score: str = "mig") -> str:
+    """Say how a score changes between versions of the data, and where that is clear.
+
+    Parameters
+    ----------
+    differences
+        Of a study, as in ``Document.differences``.
+    score
+        Which of its scores.
+    """
+    found = [one for one in differences if one.score == score]
+    if not found:
+        return "Too few runs finished to compare versions of the data."
+    sentences = []
+    for before, after in dict.fromkeys((one.before, one.after) for one in found):
+        here = [one for one in found if (one.before, one.after) == (before, after)]
+        groups = {word: [one for one in here if _direction(one) == word] for word in _DIRECTIONS}
+        said = [f"{word} for {_listed(group)}" for word, group in groups.items() if group]
+        sentences.append(f"From {before} to {after}, {score.upper()} {'; it '.join(said)}.")
+    sentences.append("In brackets, 95 % intervals of the mean over paired seeds.")
+    return " ".join(sentences)
+
+
+_DIRECTIONS = ("falls", "rises", "does not clearly change")
+
+
+def _direction(one: Difference) -> str:
+    low, high = one.interval or (0.0, 0.0)
+    return _DIRECTIONS[0] if high < 0 else _DIRECTIONS[1] if low > 0 else _DIRECTIONS[2]
+
+
+def _listed(group: Sequence[Difference]) -> str:
+    named = [f"{one.model} ({one})" for one in group[:LISTED]]
+    more = [f"{len(group) - LISTED} more"] if len(group) > LISTED else []
+    return ", ".join([*named, *more])
 
 
 def _judge(falls: bool, beyond_noise: bool, fall: float, cost: float) -> str:

@@ -14,7 +14,7 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from vaebias.errors import InputError, UnknownNameError
+from vaebias.errors import InputError, UnknownNameError, reading
 from vaebias.experiments.config import from_table, read_toml
 
 if TYPE_CHECKING:
@@ -225,6 +225,13 @@ class Protocol:
         return asdict(self)
 
 
+    def version_key(self, spec: PerturbationSpec, variant: VariantSpec) -> str:
+        """Return the name of the file of one of `versions`' perturbations, as `Run.key`."""
+        version, how = asdict(variant), asdict(spec)
+        del version["name"], how["epsilons"]
+        return _digest({"data": asdict(self.data), "perturbation": how, "variant": version})
+
+
 @dataclass(frozen=True)
 class Run:
     """One training run: what it depends on, and nothing else."""
@@ -253,8 +260,7 @@ class Run:
     @property
     def key(self) -> str:
         """Name of the run's folder: the first 16 hex digits of the SHA-256 of its configuration."""
-        canonical = json.dumps(self.config(), sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+        return _digest(self.config())
 
     @property
     def label(self) -> str:
@@ -285,10 +291,8 @@ def load_protocol(name_or_path: str | Path) -> Protocol:
     """
     path = Path(name_or_path)
     if path.suffix == ".toml":
-        try:
+        with reading(path, "a TOML file"):
             text = path.read_text(encoding="utf-8")
-        except OSError as error:
-            raise InputError("protocol", "a file that can be read", f"{path} ({error})") from None
         where = str(path)
     else:
         known = _bundled()
@@ -331,6 +335,11 @@ def _check_line(model: ModelSpec) -> None:
     for strength in model.strengths:
         if not strength > 0:
             raise InputError(where, "numbers above 0", strength)
+
+
+def _digest(config: Mapping[str, Any]) -> str:
+    canonical = json.dumps(config, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
 def _distinct(kind: str, names: list[Any]) -> None:

@@ -64,14 +64,27 @@ def check(protocol: Protocol) -> None:
 
 
 def perturbations(
-    protocol: Protocol, tell: Listener | None = None
+    protocol: Protocol, out: Path | None, tell: Listener | None = None
 ) -> dict[str, Perturbation | None]:
-    """Make each variant's perturbation, None for the original; learned ones are trained here."""
+    """Return each variant's perturbation, None for the original.
+
+    They are read from ``perturbations/`` of the study's folder, where they are; others are made
+    here, learned ones trained, and written there.
+    """
     grid = data.load(protocol.data.name, **protocol.data.options)
-    return {
-        variant.name: _perturbation(grid, spec, variant, tell)
-        for spec, variant in protocol.versions()
-    }
+    made: dict[str, Perturbation | None] = {}
+    for spec, variant in protocol.versions():
+        path = None
+        if out is not None:
+            path = out / "perturbations" / f"{protocol.version_key(spec, variant)}.safetensors"
+        if path is not None and path.is_file():
+            made[variant.name] = perturb.load(path).perturbation
+            continue
+        made[variant.name] = perturbation = _perturbation(grid, spec, variant, tell)
+        if path is not None and perturbation is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            perturb.save(path, perturbation, grid, range=spec.range)
+    return made
 
 
 def variant_grid(

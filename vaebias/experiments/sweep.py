@@ -99,7 +99,7 @@ def sweep(
                 tell(Event(run.label, "cached", run.model.steps, run.model.steps))
         _clear(out, todo)
         with one_thread():
-            shared = perturbations(protocol, tell)
+            shared = perturbations(protocol, out, tell)
         failures = BACKENDS[on](todo, shared, out, jobs, tell)
         _clear(out, todo)
         found = (read_result(out, run) for run in runs)

@@ -184,7 +184,7 @@ def rich_table(
 
 def number(value: float) -> str:
     """Two decimals without the leading zero: ``.51``, ``−.03``, ``1.00``."""
-    text = f"{value:.2f}".replace("-", "−")
+    text = f"{value:.2f}".replace("-0.00", "0.00").replace("-", "−")
     return text.replace("0.", ".", 1) if text.lstrip("−").startswith("0.") else text
 
 

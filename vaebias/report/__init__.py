@@ -2,14 +2,14 @@
 
 from vaebias.report.align import Diagnosed, align_page
 from vaebias.report.page import HtmlTable, render, write
-from vaebias.report.study import Study, structures, study_page
+from vaebias.report.study import Shown, structures, study_page
 from vaebias.report.theme import Picture
 
 __all__ = [
     "Diagnosed",
     "HtmlTable",
     "Picture",
-    "Study",
+    "Shown",
     "align_page",
     "render",
     "structures",

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from vaebias import data, perturb
 from vaebias.data import FactorGrid
-from vaebias.experiments import Result, Sweep, Table
+from vaebias.experiments import Document, Result, Sweep, Table
 from vaebias.experiments.run import variant_grid
 from vaebias.experiments.tables import number
 from vaebias.perturb import PerturbedGrid, Structure
@@ -21,7 +21,7 @@ from vaebias.report.images import strip
 from vaebias.report.page import HtmlTable, render
 from vaebias.report.theme import Picture
 
-__all__ = ["Study", "structures", "study_page"]
+__all__ = ["Shown", "structures", "study_page"]
 
 SHOWN = 8
 """Images of a strip."""
@@ -30,15 +30,15 @@ VARIANTS = 6
 STRUCTURE_IMAGES = 2048
 
 
-class Study(NamedTuple):
+class Shown(NamedTuple):
     """A study and what is said of it.
 
     Attributes
     ----------
     sweep
         The finished runs.
-    table
-        Their scores; see `vaebias.experiments.summarise`.
+    document
+        Their tables.
     text
         What they say, in sentences.
     structure
@@ -47,17 +47,14 @@ class Study(NamedTuple):
         What the reader types to get the same.
     model
         Name of the model whose decoder is shown; the first that has one by default.
-    tables
-        More tables of the scores, each with its caption.
     """
 
     sweep: Sweep
-    table: Table
+    document: Document
     text: str
     structure: Mapping[str, Structure]
     command: str
     model: str | None = None
-    tables: Sequence[tuple[HtmlTable, str]] = ()
 
 
 def structures(sweep: Sweep) -> dict[str, Structure]:
@@ -68,7 +65,7 @@ def structures(sweep: Sweep) -> dict[str, Structure]:
     }
 
 
-def study_page(studies: Sequence[Study], *, title: str) -> str:
+def study_page(studies: Sequence[Shown], *, title: str) -> str:
     """Return a page of one or more studies as HTML."""
     return render(
         "study.html.j2",
@@ -78,8 +75,8 @@ def study_page(studies: Sequence[Study], *, title: str) -> str:
     )
 
 
-def _study(prefix: str, study: Study) -> dict[str, Any]:
-    sweep, table, protocol = study.sweep, study.table, study.sweep.protocol
+def _study(prefix: str, study: Shown) -> dict[str, Any]:
+    sweep, table, protocol = study.sweep, study.document.table, study.sweep.protocol
     grids = _grids(sweep)
     shown = list(grids)[:VARIANTS]
     pairs = protocol.perturbation.pairs
@@ -100,9 +97,10 @@ def _study(prefix: str, study: Study) -> dict[str, Any]:
         "strips": _strips({name: grids[name] for name in shown}),
         "structure": _structure(study.structure, shown, pairs),
         "scores": _scores(table, model, shown, pairs),
-        "table": HtmlTable(table.head(), table.texts(), text=2),
-        "tables": study.tables,
-        "failures": [(failure.run.label, failure.message) for failure in table.failures],
+        "tables": [
+            (HtmlTable(section.head, section.rows, section.text), section.title, section.note)
+            for section in study.document.sections()
+        ],
         "model": model,
         "curves": trained.curves(runs),
         "responses": [p for pair in pairs if (p := trained.responses(models, pair)) is not None],
@@ -237,7 +235,7 @@ def _scores(
         "parts": figures.score_bars(
             parts, label="gap of the factor", title=f"Parts of the MIG of the {model}, by factor"
         )
-        if parts
+        if any(any(found.values()) for found in parts.values())
         else None,
     }
 

@@ -1,0 +1,61 @@
+"""``vaebias report``: studies as one page that holds everything it shows."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from vaebias.errors import InputError
+
+
+def report(
+    folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Folders of sweeps.")],
+    out: Annotated[Path, typer.Option(help="The HTML file to write.")],
+    model: Annotated[
+        str | None,
+        typer.Option(help="Model whose latents are shown; the first with a decoder by default."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
+) -> None:
+    """Write what studies found as one HTML file: tables, images, axes, sliders, provenance.
+
+    A sweep need not be over: the page shows the runs that are done. It loads nothing from
+    elsewhere, and can be sent as it is.
+
+    Example: vaebias report studies/blobs studies/dsprites --out report.html
+    """
+    from vaebias.experiments import document, read_study
+    from vaebias.experiments.files import refuse_to_overwrite
+    from vaebias.experiments.finding import tell
+    from vaebias.experiments.run import perturbations
+    from vaebias.experiments.sweep import Sweep
+    from vaebias.report import Shown, page, structures, study_page
+
+    refuse_to_overwrite(out, force=force, option="--out")
+    command = " ".join(["vaebias report", *map(str, folders), f"--out {out}"])
+    shown = []
+    for folder in folders:
+        study = read_study(folder)
+        names = {result.run.model.label for result in study.results}
+        if not names:
+            raise InputError("DIR", "a sweep with a finished run", str(folder))
+        if model is not None and model not in names:
+            raise InputError("--model", f"one of {', '.join(sorted(names))}", model)
+        done = Sweep(
+            study.protocol, study.results, study.failures, perturbations(study.protocol, folder)
+        )
+        found = document(study)
+        text = tell(found.differences)
+        shown.append(Shown(done, found, text, structures(done), command, model))
+    html = study_page(shown, title="Do the scores follow the factors, or the variance?")
+    page.write(out, html, force=force, option="--out")
+    if as_json:
+        typer.echo(json.dumps({"report": str(out), "studies": [s.text for s in shown]}))
+    else:
+        for each in shown:
+            typer.echo(each.text)
+        typer.echo(f"Report: {out}")
