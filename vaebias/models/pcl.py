@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -25,19 +25,29 @@ class PCLConfig(Config):
     ----------
     square
         Value at which the weights a of the squared codes start.
+    readout
+        Of a decoder that the loss knows nothing of and ``training.fit_readout`` trains on the
+        frozen codes: how it scores images, ``"bernoulli"`` (it puts out logits) or
+        ``"gaussian"`` (pixel values). ``"none"``: there is no decoder.
     """
 
     square: float = 0.1
+    readout: Literal["none", "bernoulli", "gaussian"] = "none"
+
+    def __post_init__(self) -> None:
+        if self.readout not in ("none", "bernoulli", "gaussian"):
+            raise InputError("readout", "none, bernoulli or gaussian", repr(self.readout))
 
 
 @MODELS.register("pcl")
 class PCL(Objective):
-    """Permutation contrastive learning (Hyvarinen & Morioka 2017), without a decoder.
+    """Permutation contrastive learning (Hyvarinen & Morioka 2017): no decoder takes part in it.
 
     Tells true pairs of frames from shuffled ones by the logit
     ``-sum_i |w1_i h_i(x) + w2_i h_i(x') + b_i| + sum_i |a_i| h_i(x)^2 + m``, the log density
     ratio of sources with Laplace steps. The codes are h. Encoded images have the mean image
-    of the data taken off, which ``prepare`` stores in the buffer ``mean``.
+    of the data taken off, which ``prepare`` stores in the buffer ``mean``. A read-out decoder
+    is given codes of mean 0 and variance 1, by the buffers ``code_mean`` and ``code_scale``.
     """
 
     settings: ClassVar[type[PCLConfig]] = PCLConfig
@@ -45,6 +55,8 @@ class PCL(Objective):
     heads = 1
     pairs = True
     mean: Tensor
+    code_mean: Tensor
+    code_scale: Tensor
 
     def __init__(
         self,
@@ -55,7 +67,13 @@ class PCL(Objective):
         config: PCLConfig,
     ) -> None:
         super().__init__(name, image_shape, latents, network, config)
-        self.decoder = None
+        if self.decoder is not None and config.readout != "none":
+            self.decoder.requires_grad_(False)  # not in this loss
+            self.output = "logits" if config.readout == "bernoulli" else "image"
+            self.register_buffer("code_mean", torch.zeros(latents))
+            self.register_buffer("code_scale", torch.ones(latents))
+        else:
+            self.decoder = None
         self.register_buffer("mean", torch.zeros(image_shape))
         self.w1 = nn.Parameter(torch.ones(latents))
         self.w2 = nn.Parameter(-torch.ones(latents))
@@ -83,6 +101,15 @@ class PCL(Objective):
         """Return the codes ``h [B, d]``; there is no variance."""
         h: Tensor = self.encoder(pixels(x) - self.mean)
         return h, None
+
+    def decode(
+        self,
+        z: Tensor,  # [B, d]
+    ) -> Tensor:
+        """Return the read-out's images ``[B, C, H, W]``: logits or pixel values."""
+        if self.decoder is not None:
+            z = (z - self.code_mean) / self.code_scale
+        return super().decode(z)
 
     def logit(
         self,

@@ -7,6 +7,7 @@ from vaebias.training.history import History
 from vaebias.training.loop import fit
 from vaebias.training.optimisers import SCHEDULES
 from vaebias.training.processes import PRECISIONS, Precision, launch
+from vaebias.training.readout import fit_readout
 from vaebias.training.stacked import fit_seeds
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "TrainingState",
     "encode_grid",
     "fit",
+    "fit_readout",
     "fit_seeds",
     "launch",
 ]
