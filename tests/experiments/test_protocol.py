@@ -73,7 +73,7 @@ def test_protocol_from_a_file_names_it_in_errors(tmp_path: Path) -> None:
     path.write_text('name = "mine"\nsteps = 3\n')
     with pytest.raises(InputError, match=r"mine\.toml: steps: expected a key among name, "):
         load_protocol(path)
-    with pytest.raises(InputError, match="a file that can be read"):
+    with pytest.raises(InputError, match=r"absent\.toml: expected a file, found no"):
         load_protocol(tmp_path / "absent.toml")
 
 
