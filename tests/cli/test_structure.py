@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -75,6 +76,26 @@ def test_page_of_data_with_a_factor_without_order(tmp_path: Path) -> None:
     assert "posX and posY" in page.read_text()
 
 
+def test_images_without_labels_are_looked_at_by_their_nearest(tmp_path: Path) -> None:
+    grid = data.load("blobs")
+    np.save(tmp_path / "images.npy", grid.images(np.arange(0, len(grid), 4)))
+    page = tmp_path / "structure.html"
+    arguments = ["structure", str(tmp_path / "images.npy"), "--sample", "30", "--html", str(page)]
+    result = RUN.invoke(app, [*arguments, "--json"])
+    assert result.exit_code == 0, result.stderr
+    found = json.loads(result.stdout)
+    assert (found["points"], found["total"], found["neighbours"]) == (30, 512, 20)
+    shares = [one["variance_share"] for one in found["components"]]
+    assert 0.9 < sum(shares) <= 1
+    assert shares == sorted(shares, reverse=True)
+    text = page.read_text()
+    assert text.count("<svg") == 1
+    assert text.count("data:image/png") == 8
+    result = RUN.invoke(app, ["structure", "blobs", "--neighbours", "9", "--sample", "20"])
+    assert "PC 1" in result.stdout
+    assert "20 of 2,048 images, 9 nearest each" in result.stdout
+
+
 def test_bad_input_is_one_line(saved: Path, tmp_path: Path) -> None:
     assert _error("nope")[0] == 2
     code, line = _error("blobs", "--perturbation", tmp_path / "absent")
@@ -83,4 +104,7 @@ def test_bad_input_is_one_line(saved: Path, tmp_path: Path) -> None:
     code, line = _error("dsprites", "--perturbation", saved)
     assert code == 2
     assert "expected a grid like blobs" in line
+    code, line = _error("blobs", "--neighbours", "9", "--perturbation", saved)
+    assert code == 2
+    assert "--perturbation: expected data with factors" in line
     assert RUN.invoke(app, ["structure", "blobs", "--sample", "0"]).exit_code == 2

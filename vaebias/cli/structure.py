@@ -9,19 +9,34 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vaebias.errors import InputError
+
 if TYPE_CHECKING:
     from vaebias.data import FactorGrid
     from vaebias.perturb import Structure
 
+NEIGHBOURS = 20
+SAMPLE = 1000
+
 
 def structure(
-    data: Annotated[str, typer.Argument(metavar="DATA", help="Data set, such as dsprites.")],
+    data: Annotated[
+        str,
+        typer.Argument(
+            metavar="DATA",
+            help="Data set, such as dsprites; or images without labels: a folder, .npy or .npz.",
+        ),
+    ],
     perturbation: Annotated[
         Path | None,
         typer.Option(metavar="F", help="A saved perturbation: measure the original and it."),
     ] = None,
     sample: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Points to look at; all by default.")
+    ] = None,
+    neighbours: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="K", help="Look at the K nearest images, not at factors."),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the sample.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
@@ -32,7 +47,8 @@ def structure(
 
     One step in each factor changes the image; the Gram of these changes tells each factor's
     share in the variance, and for each pair of factors at how many points the components are
-    mixtures of both, which a VAE would then entangle.
+    mixtures of both, which a VAE would then entangle. Of images without labels, it measures the
+    local principal components of each one's nearest (20, of 1,000 images, by default).
     """
     from rich.console import Console
 
@@ -45,6 +61,11 @@ def structure(
 
     if html is not None:
         refuse_to_overwrite(html, force=force, option="--html")
+    if neighbours is not None or _unlabelled(data):
+        if perturbation is not None:
+            raise InputError("--perturbation", "data with factors, without --neighbours", data)
+        _neighbourhoods(data, neighbours or NEIGHBOURS, sample or SAMPLE, seed, as_json, html)
+        return
     grid = datasets.load(data)
     grids: dict[str, FactorGrid] = {"original": grid}
     pairs: tuple[tuple[str, str], ...] = ()
@@ -78,6 +99,63 @@ def structure(
     for name, (one, found) in measured.items():
         points = f"{len(found.index):,} of {found.total:,} points"
         _show(console, f"{one.name} ({name}): {points}", found)
+    if html is not None:
+        console.print(f"Page: {html}", highlight=False, soft_wrap=True)
+
+
+def _unlabelled(data: str) -> bool:
+    """Whether these are images without factors: a folder or array in no known format."""
+    from vaebias.data import DATASETS
+    from vaebias.data.formats.format import FORMATS
+
+    path = Path(data)
+    if data in DATASETS or not path.exists():
+        return False
+    kind = path.is_dir() or path.suffix in (".npy", ".npz")
+    return kind and not any(FORMATS[name].matches(path) for name in FORMATS.names())
+
+
+def _neighbourhoods(
+    data: str, neighbours: int, sample: int, seed: int, as_json: bool, html: Path | None
+) -> None:
+    import numpy as np
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from vaebias import data as datasets
+    from vaebias import perturb
+    from vaebias.cli.progress import watch_points
+    from vaebias.experiments.tables import number
+    from vaebias.report import page
+    from vaebias.report.structure import neighbourhood_page
+
+    if _unlabelled(data):
+        images = datasets.load_pictures(Path(data))
+    else:
+        grid = datasets.load(data)
+        images = grid.images(np.arange(len(grid)))
+    with watch_points(data, min(sample, len(images))) as progress:
+        found = perturb.neighbourhoods(images, sample, neighbours, seed=seed, progress=progress)
+    record = found.to_json()
+    if html is not None:
+        words = ["vaebias", "structure", data, "--neighbours", str(neighbours)]
+        words += ["--sample", str(sample), "--seed", str(seed), "--html", "F"]
+        text = neighbourhood_page(images, found, name=data, command=shlex.join(words))
+        page.write(html, text, force=True)  # it was refused before any work where it may not be
+    if as_json:
+        document = {"data": {"name": data}, "sample": sample, "seed": seed, **record}
+        typer.echo(json.dumps(document, allow_nan=False))
+        return
+    console = Console()
+    points = f"{len(found.index):,} of {found.total:,} images, {neighbours} nearest each"
+    console.print(Text(f"{data}: {points}", style="bold"))
+    table = Table("component", "share of variance", "middle 90 %", "gap to the next")
+    gaps = [*map(number, record["gaps"]), ""]
+    for i, (one, gap) in enumerate(zip(record["components"], gaps, strict=True), 1):
+        middle = " to ".join(map(number, one["quantiles"]))
+        table.add_row(f"PC {i}", number(one["variance_share"]), middle, gap)
+    console.print(table)
     if html is not None:
         console.print(f"Page: {html}", highlight=False, soft_wrap=True)
 

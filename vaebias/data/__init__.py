@@ -10,6 +10,7 @@ from vaebias.data.export import export
 from vaebias.data.factor import Factor
 from vaebias.data.grid import ArrayGrid, FactorGrid, RenderedGrid, SubGrid
 from vaebias.data.pairs import laplace_pairs, laplace_transitions, uniform_pairs
+from vaebias.data.pictures import load_pictures
 
 __all__ = [
     "DATASETS",
@@ -24,5 +25,6 @@ __all__ = [
     "laplace_pairs",
     "laplace_transitions",
     "load",
+    "load_pictures",
     "uniform_pairs",
 ]

@@ -61,7 +61,7 @@ def reconstruction(
     return Reconstruction(
         score=float(errors.mean()),
         settings={"samples": len(errors)},
-        nats=None if nats is None else float(np.mean(nats, dtype=np.float64)),
+        nats=None if nats is None else float(np.asarray(nats, np.float64).mean()),
     )
 
 

@@ -9,6 +9,7 @@ from vaebias.perturb.perturbation import PERTURBATIONS, RANGES, Perturbation, Pe
 from vaebias.perturb.readout import readout_accuracy
 from vaebias.perturb.storage import Stored, is_stored, load, save
 from vaebias.perturb.structure import Structure, structure
+from vaebias.perturb.unlabelled import Neighbourhoods, neighbourhoods
 from vaebias.perturb.verify import Check, Verification, verify
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "Default",
     "GramPerturbation",
     "LearnedPerturbation",
+    "Neighbourhoods",
     "NoisePerturbation",
     "PatternPerturbation",
     "Perturbation",
@@ -31,6 +33,7 @@ __all__ = [
     "learned",
     "load",
     "mixing_loss",
+    "neighbourhoods",
     "noise",
     "pattern",
     "readout_accuracy",

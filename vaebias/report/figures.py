@@ -170,8 +170,9 @@ def spectra(
     singular_values: Mapping[str, np.ndarray],  # each [B, d], descending
     *,
     title: str,
+    label: str = "singular value",
 ) -> Picture:
-    """Singular values of the decoder's Jacobian by rank: median over images, quartiles as a band.
+    """Singular values, or variances, by rank: median over images, quartiles as a band.
 
     Ranks whose median is zero (passive latents) are left off the logarithmic axis.
     """
@@ -200,7 +201,7 @@ def spectra(
         ax.yaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda v, _: f"{v:g}"))
     ax.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(integer=True))
     ax.set_xlabel("rank")
-    ax.set_ylabel("singular value")
+    ax.set_ylabel(label)
     ax.grid(axis="y")
     _legend_above(ax, 3)
     return svg(figure, f"{title}. Medians by rank. {'; '.join(said)}.")

@@ -14,13 +14,20 @@ from numpy.typing import NDArray
 from vaebias.data import FactorGrid
 from vaebias.experiments.tables import number
 from vaebias.ops import local_variance
-from vaebias.perturb import Structure
+from vaebias.perturb import Neighbourhoods, Structure
 from vaebias.report import figures
 from vaebias.report.images import strip
 from vaebias.report.page import HtmlTable, render
 from vaebias.report.theme import WIDTH, Picture, axes, styled, svg
 
-__all__ = ["Measured", "differences", "factor_maps", "structure_page", "structure_sections"]
+__all__ = [
+    "Measured",
+    "differences",
+    "factor_maps",
+    "neighbourhood_page",
+    "structure_page",
+    "structure_sections",
+]
 
 SHOWN = 8
 WINDOW = 9
@@ -68,6 +75,55 @@ def structure_page(
             ("data", f"{grid.name} ({grid.source}): {len(grid):,} images of {shape}"),
             ("factors", named),
             ("points looked at", f"{len(structure.index):,} of {structure.total:,}"),
+        ],
+        command=command,
+    )
+
+
+def neighbourhood_page(
+    images: NDArray[Any],  # [N, C, H, W]
+    found: Neighbourhoods,
+    *,
+    name: str,
+    command: str,
+) -> str:
+    """Return the page of images without factors as HTML; see `structure_page`."""
+    record = found.to_json()
+    rows = [
+        (f"PC {i + 1}", number(one["variance_share"]), " to ".join(map(number, one["quantiles"])))
+        for i, one in enumerate(record["components"])
+    ]
+    shown = [(int(i), planes) for i, planes in zip(found.index, found.leading, strict=False)]
+    return render(
+        "neighbourhoods.html.j2",
+        title="Which directions do these images vary in, locally?",
+        kind="local variance structure",
+        spectrum=figures.spectra(
+            {f"{found.neighbours} nearest": found.shares},
+            title="Share of local principal components in the variance around an image",
+            label="share of the variance",
+        ),
+        table=HtmlTable(("component", "share", "middle 90 %"), tuple(rows)),
+        strips=[
+            (
+                f"image {i}",
+                "and its local principal components",
+                (
+                    strip(images[i : i + 1], f"image {i}"),
+                    strip(
+                        planes,
+                        f"{len(planes)} local principal components around image {i}",
+                        signed=float(np.abs(planes).max()) or 1.0,
+                    ),
+                ),
+            )
+            for i, planes in shown
+        ],
+        facts=[
+            ("data", f"{name}: {len(images):,} images of {' × '.join(map(str, images.shape[1:]))}"),
+            ("images looked around", f"{len(found.index):,}, {found.neighbours} nearest each"),
+            ("components that carry variance", number(record["dimension"])),
+            ("gap of the first two", number(record["gaps"][0]) if record["gaps"] else "–"),
         ],
         command=command,
     )

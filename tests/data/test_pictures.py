@@ -1,0 +1,63 @@
+"""Images without factors, from folders and arrays."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from vaebias.data import load_pictures
+from vaebias.errors import InputError
+
+COLOURS = np.random.default_rng(0).integers(0, 256, (5, 4, 6, 3), dtype=np.uint8)
+
+
+def test_a_folder_is_read_in_the_order_of_its_names(tmp_path: Path) -> None:
+    for i in (3, 0, 4, 1, 2):
+        Image.fromarray(COLOURS[i]).save(tmp_path / f"{i}.png")
+    (tmp_path / "notes.txt").write_text("not a picture")
+    np.testing.assert_array_equal(load_pictures(tmp_path), COLOURS.transpose(0, 3, 1, 2))
+
+
+def test_grey_pictures_have_one_channel(tmp_path: Path) -> None:
+    Image.fromarray(COLOURS[0, :, :, 0]).save(tmp_path / "a.png")
+    np.testing.assert_array_equal(load_pictures(tmp_path), COLOURS[None, :1, :, :, 0])
+
+
+@pytest.mark.parametrize("layout", [COLOURS, COLOURS.transpose(0, 3, 1, 2), COLOURS[..., 0]])
+def test_arrays_of_any_layout(tmp_path: Path, layout: np.ndarray) -> None:
+    expected = COLOURS.transpose(0, 3, 1, 2)
+    expected = expected[:, :1] if layout.ndim == 3 else expected
+    np.save(tmp_path / "a.npy", np.ascontiguousarray(layout))
+    np.testing.assert_array_equal(load_pictures(tmp_path / "a.npy"), expected)
+    np.savez(tmp_path / "a.npz", images=np.ascontiguousarray(layout) / 255)
+    floats = load_pictures(tmp_path / "a.npz")
+    assert floats.dtype == np.float32
+    np.testing.assert_allclose(floats, expected / 255, atol=1e-7)
+
+
+def test_what_is_no_set_of_images_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="a folder of pictures"):
+        load_pictures(tmp_path)
+    (tmp_path / "a.png").write_bytes(b"nothing")
+    with pytest.raises(InputError, match=r"a\.png: expected a picture"):
+        load_pictures(tmp_path)
+    Image.fromarray(COLOURS[0]).save(tmp_path / "a.png")
+    Image.fromarray(COLOURS[0, 1:]).save(tmp_path / "b.png")
+    with pytest.raises(InputError, match=r"b\.png: expected pictures of one size"):
+        load_pictures(tmp_path)
+    for array, message in (
+        (np.zeros((5, 4)), r"images \[N, H, W\]"),
+        (np.full((5, 4, 4), 1.5), "floats in 0..1"),
+        (np.zeros((5, 4, 4), np.int32), "uint8"),
+    ):
+        np.save(tmp_path / "x.npy", array)
+        with pytest.raises(InputError, match=message):
+            load_pictures(tmp_path / "x.npy")
+    np.savez(tmp_path / "x.npz", pixels=COLOURS)
+    with pytest.raises(InputError, match="an array among images, imgs, arr_0"):
+        load_pictures(tmp_path / "x.npz")
+    with pytest.raises(InputError, match="no such file"):
+        load_pictures(tmp_path / "absent.npy")
