@@ -162,3 +162,5 @@ def test_paper_is_reproduced_study_by_study(
     assert found.exit_code == 0, found.stderr
     assert [study["name"] for study in json.loads(found.stdout)["studies"]] == ["tiny"]
     assert "## tiny" in (tmp_path / "tiny" / "table.md").read_text()
+    assert (tmp_path / "tiny" / "strengths.svg").read_text().startswith("<svg ")
+    assert "tiny" in (tmp_path / "report.html").read_text()

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from vaebias.errors import InputError
+
+__all__ = ["report", "write_report"]
 
 
 def report(
@@ -28,6 +31,19 @@ def report(
 
     Example: vaebias report studies/blobs studies/dsprites --out report.html
     """
+    texts = write_report(folders, out, model=model, force=force)
+    if as_json:
+        typer.echo(json.dumps({"report": str(out), "studies": texts}))
+    else:
+        for text in texts:
+            typer.echo(text)
+        typer.echo(f"Report: {out}")
+
+
+def write_report(
+    folders: Sequence[Path], out: Path, *, model: str | None = None, force: bool = False
+) -> list[str]:
+    """Write the page of some sweeps and return what it says of each in words."""
     from vaebias.experiments import document, read_study
     from vaebias.experiments.files import refuse_to_overwrite
     from vaebias.experiments.finding import tell
@@ -53,9 +69,4 @@ def report(
         shown.append(Shown(done, found, text, structures(done), command, model))
     html = study_page(shown, title="Do the scores follow the factors, or the variance?")
     page.write(out, html, force=force, option="--out")
-    if as_json:
-        typer.echo(json.dumps({"report": str(out), "studies": [s.text for s in shown]}))
-    else:
-        for each in shown:
-            typer.echo(each.text)
-        typer.echo(f"Report: {out}")
+    return [each.text for each in shown]

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from vaebias.cli.report import write_report
 from vaebias.cli.sweep import announce, run_study
 from vaebias.errors import RunFailedError, UnknownNameError
 
@@ -47,8 +48,9 @@ def reproduce(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
-    """Run a paper's studies and write their tables (table.md in each study's folder).
+    """Run a paper's studies, write their tables (table.md in each folder) and report.html.
 
+    A line search is drawn into strengths.svg.
     Stopped, the same command goes on; finished runs are not repeated.
     """
     if paper not in STUDIES:
@@ -58,9 +60,10 @@ def reproduce(
     from vaebias.experiments import document, load_protocol
     from vaebias.experiments.document import FORMATS, rich
     from vaebias.experiments.files import write_text
+    from vaebias.report.strengths import line_search
 
     protocols = [load_protocol(name) for name in STUDIES[paper][budget]]
-    documents, failed = [], 0
+    documents, failed, folders = [], 0, []
     for protocol in protocols:
         folder = out / protocol.name
         if dry_run:
@@ -69,10 +72,15 @@ def reproduce(
         study = run_study(protocol, folder, on=on, jobs=jobs)
         found = document(study)
         write_text(folder / "table.md", FORMATS["markdown"](found))
+        if found.line:
+            write_text(folder / "strengths.svg", line_search(study).html)
         failed += len(study.failures)
         documents.append(found.to_json())
+        folders += [folder] if study.results else []
         if not as_json:
             Console().print(rich(found))
+    if folders:
+        write_report(folders, out / "report.html", force=True)
     if as_json and not dry_run:
         typer.echo(json.dumps({"paper": paper, "studies": documents}, allow_nan=False))
     if failed:
