@@ -245,8 +245,8 @@ def _notes(
         notes.append(f"The image answers to no active latent at {flat} of {total} points.")
     dead = mask & (rows["norms"] <= _DEAD * rows["norms"].max()).all(0)
     if dead.any() and flat < total:
-        names = np.flatnonzero(dead).tolist()
-        notes.append(f"Latents {names} count as active but do not move the image.")
+        names = ", ".join(f"z{i + 1}" for i in np.flatnonzero(dead))
+        notes.append(f"Counted as active, but not moving the image: {names}.")
     deficient = int(((singular_values[:, -1:] <= _DEAD * largest) & (largest > 0)).sum())
     if deficient:
         notes.append(

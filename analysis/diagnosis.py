@@ -140,7 +140,7 @@ class Diagnosis:
             table.add_row("  principal angles", _degrees(self.data.components.angles))
             table.add_row("|cos| with factors", _text(self.data.tangents.matched))
             for i in np.flatnonzero(self.active).tolist():
-                table.add_row(f"  latent {i}", self.data.mixture.describe(i, self.data.factors))
+                table.add_row(f"  z{i + 1}", self.data.mixture.describe(i, self.data.factors))
         for name, each in self.label_free.items():
             table.add_row(f"|cos| with {name} PCs", _text(each.matched))
             table.add_row("  principal angles", _degrees(each.angles))

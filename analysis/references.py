@@ -126,10 +126,14 @@ class Mixture:
     explained: Floats
     angle: Floats
 
-    def angles(self, latent: int) -> Floats:
-        """Radians from its factor at the points where the latent can be judged, 0..pi/4."""
+    def judged(self, latent: int) -> NDArray[np.bool_]:
+        """[n] the points at which it can be judged."""
         judged = (self.explained[:, latent] >= 0.5) & ~np.isnan(self.angle[:, latent])
-        return np.asarray(self.angle[judged, latent])
+        return np.asarray(judged)
+
+    def angles(self, latent: int) -> Floats:
+        """Radians from its factor at these points, 0..pi/4."""
+        return np.asarray(self.angle[self.judged(latent), latent])
 
     def mixed(self, latent: int) -> float:
         """Share of these points at which it is a mixture; NaN where there are none."""

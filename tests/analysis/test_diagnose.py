@@ -88,7 +88,7 @@ def test_a_dead_latent_that_counts_as_active_is_named() -> None:
     matrix = STRENGTHS[:, None] * orthogonal(3, 16)
     matrix[1] = 0
     found = diagnose(linear(matrix), Z, output="image")
-    assert any("Latents [1] count as active but do not move" in note for note in found.notes)
+    assert any("not moving the image: z2." in note for note in found.notes)
 
 
 def test_nearly_equal_singular_values_are_flagged() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -21,6 +21,16 @@ def align(
     ],
     data: Annotated[str, typer.Option(metavar="D", help="Data set, such as dsprites.")],
     samples: Annotated[int, typer.Option(min=1, help="Images to look at.")] = 256,
+    neighbours: Annotated[
+        int, typer.Option(min=0, help="Nearest images for components without labels; 0: none.")
+    ] = 20,
+    draws: Annotated[
+        int, typer.Option(min=0, help="Decoded draws of each posterior; 0: none.")
+    ] = 32,
+    beta: Annotated[
+        float | None,
+        typer.Option(help="Weight of the KL in training, if the checkpoint does not say."),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the images drawn.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     html: Annotated[Path | None, typer.Option(metavar="F", help="Write a page to F.")] = None,
@@ -29,7 +39,8 @@ def align(
     """Measure how the latent axes of trained decoders lie to principal directions.
 
     For each checkpoint: active latents, distance to orthogonality with its chance level,
-    singular values, and cosines with the local principal components and factors of the data.
+    singular values, and where its directions lie among the local principal components and
+    factors of the data.
     """
     from rich.console import Console
     from rich.text import Text
@@ -57,6 +68,8 @@ def align(
                 data=grid,
                 samples=samples,
                 output=model.output,
+                neighbours=neighbours or None,
+                **_posteriors(model, grid, draws, beta),
                 seed=seed,
                 progress=progress,
             )
@@ -78,6 +91,19 @@ def align(
         console.print(one.diagnosis.table())
         console.print(Text(one.diagnosis.summary()))
         console.print()
+
+
+def _posteriors(model: Model, grid: FactorGrid, draws: int, beta: float | None) -> dict[str, Any]:
+    """What is asked of posteriors, for an encoder that has them."""
+    import torch
+
+    with torch.no_grad():
+        if model.encoder(torch.from_numpy(grid.images([0])))[1] is None:
+            return {}
+    config = model.details.get("model", {}).get("config", {})
+    if beta is None and model.name in ("vae", "beta_vae"):
+        beta = float(config.get("beta", 1))
+    return {"draws": draws or None, "beta": beta or None, "scale": float(config.get("scale", 1))}
 
 
 def _check(path: Path, model: Model, grid: FactorGrid) -> None:

@@ -14,6 +14,7 @@ from vaebias.checkpoints import Model
 from vaebias.data import FactorGrid
 from vaebias.experiments.tables import number
 from vaebias.report import figures
+from vaebias.report.directions import Pair, directions
 from vaebias.report.images import strip
 from vaebias.report.page import HtmlTable, render
 from vaebias.report.theme import Picture
@@ -78,9 +79,15 @@ LABEL = 28
 
 
 def _names(found: Sequence[Diagnosed]) -> list[str]:
-    """What to call each: the folder or file name where these differ, else the whole path."""
-    short = [one.path.name if one.path.is_dir() else one.path.stem for one in found]
-    return short if len(set(short)) == len(short) else [str(one.path) for one in found]
+    """What to call each: its file or folder, the folder it is in, or else its path."""
+    paths = [one.path for one in found]
+    for names in (
+        [path.name if path.is_dir() else path.stem for path in paths],
+        [path.parent.name for path in paths],
+    ):
+        if len(set(names)) == len(names) and all(names):
+            return names
+    return [str(path) for path in paths]
 
 
 def _labels(names: Sequence[str]) -> list[str]:
@@ -161,18 +168,92 @@ def _model(prefix: str, name: str, one: Diagnosed, grid: FactorGrid, seed: int) 
     few = np.linspace(0, len(index) - 1, min(SHOWN, len(index))).astype(np.int64)
     shown = images[few]
     rebuilt = decode(one.model, codes[few])
+    # a real code near the middle, not the mean: the mean of a cyclic factor's codes is no image
+    middle = int((codes - codes.mean(0)).square().sum(1).argmin())
     return {
         "name": name,
-        "path": str(one.path),
         "notes": d.notes,
         "facts": _facts(one),
         "images": strip(shown.numpy(), f"{len(few)} images of the data set"),
         "rebuilt": strip(rebuilt, f"the same {len(few)} images as the model reconstructs them"),
         "components": _cosines(d, name, components=True),
         "factors": _cosines(d, name, components=False),
+        "mixtures": _mixtures(d, active, name),
+        "references": _references(d),
+        "directions": _directions(one, grid, int(index[middle]), middle, codes, active),
         "activity": _activity(d),
-        "latents": _latents(one.model, codes, active, d, prefix),
+        "latents": _latents(one.model, codes, codes[middle], active, d, prefix),
     }
+
+
+def _directions(
+    one: Diagnosed,
+    grid: FactorGrid,
+    point: int,
+    row: int,
+    codes: torch.Tensor,
+    active: Sequence[int],
+) -> list[Pair]:
+    if one.diagnosis.data is None:
+        return []
+    partner = one.diagnosis.data.components.partner[row]
+    pairs = [(latent, int(partner[latent])) for latent in active if partner[latent] >= 0]
+    return directions(one.model, grid, point, codes[row], codes.std(0, correction=0), pairs)
+
+
+def _mixtures(d: Diagnosis, active: Sequence[int], name: str) -> Picture | None:
+    """For each latent, the angle between its two usual factors: 0 is the one, 90 the other."""
+    if d.data is None or len(d.data.factors) < 2:
+        return None
+    mixture = d.data.mixture
+    angles = {}
+    for latent in active:
+        judged = mixture.judged(latent)
+        if not judged.any():
+            continue
+        weights = np.abs(mixture.weights[judged, latent])
+        a, b = np.sort(np.argsort(-np.square(weights).mean(0))[:2])
+        pair = f"z{latent + 1}, from {d.data.factors[a]} to {d.data.factors[b]}"
+        angles[pair] = np.arctan2(weights[:, b], weights[:, a])
+    if not angles:
+        return None
+    return figures.mixing_angles(
+        angles,
+        title=f"Latents of {name} as mixtures of their two usual factors",
+        label="angle between the two factors",
+    )
+
+
+def _references(d: Diagnosis) -> HtmlTable | None:
+    """Cosines and principal angles beside each kind of principal components."""
+    kinds = {"factors' tangents": d.data.components} if d.data is not None else {}
+    kinds |= {LABELS[name]: reference for name, reference in d.label_free.items()}
+    if not kinds or not d.active.any():
+        return None
+    rows = []
+    for kind, reference in kinds.items():
+        record = reference.to_json()
+        rows.append((kind, _cell(record["matched"]), _angles(record["principal_angles"])))
+    return HtmlTable(
+        ("principal components of", "matched |cos|", "principal angles: median (5–95 %)"),
+        tuple(rows),
+    )
+
+
+LABELS = {
+    "neighbours": "nearest images",
+    "global": "all images",
+    "posterior": "decoded draws of q(z|x)",
+}
+
+
+def _angles(records: Sequence[dict[str, Any]]) -> str:
+    """Each angle over the images, in degrees."""
+    texts = []
+    for one in records:
+        low, _, middle, _, high = one["quantiles"]
+        texts.append("–" if middle is None else f"{middle:.0f}° ({low:.0f}–{high:.0f})")
+    return ", ".join(texts)
 
 
 def _cosines(d: Diagnosis, name: str, *, components: bool) -> Picture | None:
@@ -209,36 +290,35 @@ def _activity(d: Diagnosis) -> HtmlTable | None:
             a.regime[i],
             number(float(a.mean_variance[i])),
             number(float(np.sqrt(a.mean_spread[i]))),
+            "–" if d.prediction is None else number(float(d.prediction.expected[:, i].mean())),
             "–" if np.isnan(a.kl[i]) else f"{a.kl[i]:.2f}",
             *("✓" if mark[i] else "·" for mark in marks),
         )
         for i in range(d.latents)
     )
-    head = ("latent", "regime", "E[σ²]", "sd of μ", "KL, nats")
+    head = ("latent", "regime", "E[σ²]", "sd of μ", "expected σ²", "KL, nats")
     return HtmlTable((*head, "E[σ²] < .8", "sd > .5", "var > .01"), rows, text=2)
 
 
 def _latents(
-    model: Model, codes: torch.Tensor, active: Sequence[int], d: Diagnosis, prefix: str
+    model: Model,
+    codes: torch.Tensor,
+    start: torch.Tensor,
+    active: Sequence[int],
+    d: Diagnosis,
+    prefix: str,
 ) -> tuple[Latent, ...]:
-    notes = []
-    for latent in active:
-        note = ""
-        if d.data is not None:
-            partner = d.data.tangents.partner[:, latent]
-            matched = partner[partner >= 0]
-            if len(matched):
-                best = int(np.bincount(matched).argmax())
-                note = f"mostly {d.data.factors[best]}"
-        notes.append(note)
-    # a real code near the middle, not the mean: the mean of a cyclic factor's codes is no image
-    middle = codes[int((codes - codes.mean(0)).square().sum(1).argmin())]
-    return traverse(model, codes, middle, active, prefix=prefix, notes=notes)
+    notes = [
+        "" if d.data is None else d.data.mixture.describe(latent, d.data.factors)
+        for latent in active
+    ]
+    return traverse(model, codes, start, active, prefix=prefix, notes=notes)
 
 
 def _facts(one: Diagnosed) -> list[tuple[str, str]]:
     d = one.diagnosis
     return [
+        ("checkpoint", str(one.path)),
         ("model", f"{one.model.name} ({one.model.format})"),
         ("active latents", f"{int(d.active.sum())} of {d.latents}, rule {d.rule}"),
         ("Jacobian", f"{d.points:,} images, {d.differentiation} mode, in the {d.space}"),
