@@ -23,7 +23,7 @@ with locked(Path(sys.argv[1])):
 
 def test_held_folder_is_refused_with_its_holder(tmp_path: Path) -> None:
     with locked(tmp_path):
-        expected = rf"in use by another sweep: process {os.getpid()} on .+, since .+ UTC"
+        expected = rf"in use: process {os.getpid()} on .+, since .+ UTC"
         with pytest.raises(RunFailedError, match=expected), locked(tmp_path):
             pass
         assert json.loads((tmp_path / LOCK_FILE).read_text())["pid"] == os.getpid()
@@ -49,7 +49,7 @@ def test_lock_of_a_killed_process_is_taken_over(tmp_path: Path) -> None:
 def test_lock_without_a_name_yet_is_still_a_lock(tmp_path: Path) -> None:
     with locked(tmp_path):
         (tmp_path / LOCK_FILE).write_text("")
-        with pytest.raises(RunFailedError, match="one that has just begun"), locked(tmp_path):
+        with pytest.raises(RunFailedError, match="a process that has just begun"), locked(tmp_path):
             pass
 
 

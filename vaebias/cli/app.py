@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import io
+import sys
 from typing import Annotated, Any
 
 import typer
@@ -78,6 +80,9 @@ for _name in COMMANDS:
 
 def main() -> None:
     """Run the program on the arguments of the process."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a sign that the terminal lacks is no error
+            stream.reconfigure(errors="replace")
     app(prog_name="vaebias")
 
 

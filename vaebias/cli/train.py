@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,10 +12,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vaebias.cli.options import parse_device, parse_seeds
+from vaebias.cli.run_log import EVALUATION_FILE, LOG_FILE, RunLog, check_tensorboard
 from vaebias.errors import InputError, RunFailedError
 
 if TYPE_CHECKING:
-    import torch
+    from lightning_fabric import Fabric
 
     from vaebias.data import FactorGrid
     from vaebias.models import Objective
@@ -24,8 +24,7 @@ if TYPE_CHECKING:
 MODEL_FILE = "model.safetensors"
 CHECKPOINT_FILE = "checkpoint.safetensors"
 RUN_FILE = "run.json"
-LOG_FILE = "log.csv"
-FILES = (RUN_FILE, LOG_FILE, CHECKPOINT_FILE, MODEL_FILE)
+FILES = (RUN_FILE, LOG_FILE, EVALUATION_FILE, CHECKPOINT_FILE, MODEL_FILE)
 
 
 def train(
@@ -44,7 +43,14 @@ def train(
     ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Images, or pairs, of a step.")] = 64,
     learning_rate: Annotated[float, typer.Option(help="Of Adam.")] = 1e-4,
-    schedule: Annotated[str, typer.Option(help="constant or one-cycle.")] = "constant",
+    schedule: Annotated[str, typer.Option(help="constant, cosine or one-cycle.")] = "constant",
+    warmup: Annotated[
+        int, typer.Option(min=0, help="Steps over which the learning rate first rises.")
+    ] = 0,
+    accumulate: Annotated[
+        int, typer.Option(min=1, help="Parts of a batch computed one after the other.")
+    ] = 1,
+    precision: Annotated[str, typer.Option(help="32-true or bf16-mixed.")] = "32-true",
     pairing: Annotated[
         str | None,
         typer.Option(help="laplace, laplace-moving or uniform; the objective's own by default."),
@@ -54,6 +60,13 @@ def train(
     checkpoint_every: Annotated[
         int | None, typer.Option(min=1, help="Steps between checkpoints; ten rows by default.")
     ] = None,
+    evaluate_every: Annotated[
+        int | None,
+        typer.Option(min=1, help="Steps between rows of evaluation.csv."),
+    ] = None,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Write events for TensorBoard as well.")
+    ] = False,
     device: Annotated[str, typer.Option(help="Where to train, such as cuda.")] = "cpu",
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with what is in DIR, from its checkpoint.")
@@ -68,8 +81,10 @@ def train(
     DIR holds model.safetensors, log.csv, checkpoint.safetensors and run.json, or a folder seed-S
     with these for each of several seeds. A run that is stopped, in whatever way, and gone on
     with by --resume ends with the weights of one that was not (on the CPU, to the last bit).
+    Under torchrun, its processes share the batch of each step.
     """
     from vaebias import data as datasets
+    from vaebias import training
 
     if resume and force:
         raise InputError("--resume, --force", "one of the two", "both")
@@ -85,6 +100,9 @@ def train(
         "batch_size": batch_size,
         "learning_rate": learning_rate,
         "schedule": schedule,
+        "warmup": warmup,
+        "accumulate": accumulate,
+        "precision": precision,
         "pairing": pairing,
         "pair_rate": pair_rate,
         "log_every": log_every,
@@ -92,18 +110,30 @@ def train(
     }
     folders = [out if len(seeds) == 1 else out / f"seed-{s}" for s in seeds]
     runs = [_Run(folder, config | {"seed": s}) for folder, s in zip(folders, seeds, strict=True)]
-    _check_folder(out, runs, resume=resume, force=force)
-    place = parse_device(device)
+    if tensorboard:
+        check_tensorboard()
+    fabric = training.launch(parse_device(device), precision)
+    if fabric.is_global_zero:
+        _check_folder(out, runs, resume=resume, force=force)
+    fabric.barrier()  # no folder may be filled before it has been looked at
     found = []
     for run in runs:
-        with _watch(f"{model}, seed {run.config['seed']}") as progress:
-            found.append(run.go(grid, place, progress, resume=resume))
+        with _watch(f"{model}, seed {run.config['seed']}", fabric) as progress:
+            found.append(
+                run.go(
+                    grid, fabric, progress, resume=resume, replace=resume or force,
+                    evaluate_every=evaluate_every, tensorboard=tensorboard,
+                )
+            )  # fmt: skip
+    if not fabric.is_global_zero:
+        return
     said = {"name": grid.name, "source": grid.source, "provenance": grid.provenance}
     if as_json:
         typer.echo(json.dumps({"config": config, "data": said, "runs": found}, allow_nan=False))
         return
     for one in found:
-        losses = ", ".join(f"{name} {value:.4g}" for name, value in one["loss"].items())
+        shown = one["loss"] | one["evaluation"]
+        losses = ", ".join(f"{name} {value:.4g}" for name, value in shown.items())
         typer.echo(f"{one['model']}: {losses} (seed {one['seed']}, {one['seconds']:.1f} s)")
 
 
@@ -130,16 +160,21 @@ class _Run:
     def go(
         self,
         grid: FactorGrid,
-        device: torch.device,
+        fabric: Fabric,
         progress: Callable[[int, int, float], None],
         *,
         resume: bool,
+        replace: bool,
+        evaluate_every: int | None,
+        tensorboard: bool,
     ) -> dict[str, Any]:
         """Train up to the last step, from the checkpoint if there is one to go on from."""
         from vaebias import checkpoints, training
-        from vaebias.experiments.files import write_json
+        from vaebias.experiments.files import locked, write_json
+        from vaebias.experiments.panel import panel
 
         config, folder = self.config, self.folder
+        held = ExitStack()
         seed = config["seed"]
         kept = folder / CHECKPOINT_FILE
         state = None
@@ -148,25 +183,34 @@ class _Run:
             state = checkpoints.load_state(kept)
         else:
             objective = self.build(grid)
-        objective.to(device)
         provenance = {"data": grid.provenance, "run": config}
         reached = [0 if state is None else state.step]
         begun = False
+        written = RunLog(folder, reached[0], {} if state is None else state.history, tensorboard)
+        score = panel(grid, seed)
 
         def log(done: int, row: Mapping[str, float]) -> None:
             nonlocal begun
             if not begun:  # only now, when the arguments have proved to make a run
                 begun = True
-                folder.mkdir(parents=True, exist_ok=True)
+                held.enter_context(locked(folder))
+                if not replace and any((folder / name).exists() for name in FILES):
+                    found = f"{folder}, which another process has filled meanwhile"
+                    raise InputError("--out", "a new or empty folder", found)
                 if state is None:
                     for name in FILES:
                         (folder / name).unlink(missing_ok=True)
                 for stale in folder.glob(f".{CHECKPOINT_FILE}.*.tmp"):  # of a run killed writing
                     stale.unlink()
                 write_json(folder / RUN_FILE, {"config": config, "data": grid.provenance})
-                _start_log(folder / LOG_FILE, row, {} if state is None else state.history)
-            with (folder / LOG_FILE).open("a", newline="") as file:
-                csv.writer(file).writerow([done, *row.values()])
+                held.callback(written.close)
+                written.begin(row)
+            written.add(done, row)
+
+        def evaluate(done: int, now: Objective) -> Mapping[str, float]:
+            scores = score(done, now)
+            written.add_evaluation(done, scores)
+            return scores
 
         def checkpoint(now: training.TrainingState) -> None:
             checkpoints.save(kept, objective, provenance, seed=seed, state=now)
@@ -181,38 +225,37 @@ class _Run:
                 config["learning_rate"],
                 seed,
                 config["schedule"],
+                warmup=config["warmup"],
+                accumulate=config["accumulate"],
+                fabric=fabric,
                 pair_rate=config["pair_rate"],
                 pairing=config["pairing"],
                 log_every=config["log_every"],
                 progress=progress,
                 log=log,
+                evaluate=evaluate,
+                evaluate_every=evaluate_every,
                 checkpoint=checkpoint,
                 checkpoint_every=config["checkpoint_every"],
                 state=state,
             )
-            checkpoints.save(folder / MODEL_FILE, objective, provenance, seed=seed)
+            if fabric.is_global_zero:
+                checkpoints.save(folder / MODEL_FILE, objective, provenance, seed=seed)
         except RunFailedError as error:
             left = f"; the checkpoint of step {reached[-1]} is kept" if reached[-1] else ""
             raise RunFailedError(f"seed {seed}: {error}{left}") from error
+        finally:
+            held.close()
         return {
             "seed": seed,
             "model": str(folder / MODEL_FILE),
             "steps": config["steps"],
             "resumed_from": reached[0],
             "loss": {name: values[-1] for name, values in history.values.items()},
+            "latents": {name: values[-1] for name, values in history.latents.items()},
+            "evaluation": history.evaluations[-1] if history.evaluations else {},
             "seconds": history.seconds,
         }
-
-
-def _start_log(path: Path, row: Mapping[str, float], history: Mapping[str, Any]) -> None:
-    """Write the log up to the checkpoint: it may have gone on beyond, before the run stopped."""
-    from vaebias.experiments.files import write_text
-
-    lines = [",".join(["step", *row])]
-    if history:
-        columns = [history["steps"], *(history["values"][name] for name in row)]
-        lines += [",".join(map(repr, values)) for values in zip(*columns, strict=True)]
-    write_text(path, "\r\n".join(lines) + "\r\n")
 
 
 def _check_folder(out: Path, runs: list[_Run], *, resume: bool, force: bool) -> None:
@@ -274,7 +317,7 @@ def _settings(given: list[str]) -> dict[str, Any]:
 
 
 @contextmanager
-def _watch(label: str) -> Iterator[Callable[[int, int, float], None]]:
+def _watch(label: str, fabric: Fabric) -> Iterator[Callable[[int, int, float], None]]:
     """Yield a callback ``(done, total, loss)`` that shows rate, remaining time and loss."""
     from rich.console import Console
     from rich.progress import (
@@ -286,7 +329,7 @@ def _watch(label: str) -> Iterator[Callable[[int, int, float], None]]:
     )
 
     console = Console(stderr=True)
-    if not console.is_terminal:
+    if not console.is_terminal or not fabric.is_global_zero:
         yield lambda done, total, loss: None
         return
     columns = (

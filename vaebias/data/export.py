@@ -126,7 +126,7 @@ def _write_h5(
 ) -> None:
     channels, height, width = grid.image_shape
     rows = max(1, min(len(grid), 2**18 // (channels * height * width)))
-    with replacing(path) as temporary, h5py.File(temporary, "w") as file:
+    with replacing(path) as temporary, _Sink(temporary, "w+") as sink, h5py.File(sink, "w") as file:
         images = file.create_dataset(
             "images",
             (len(grid), height, width, channels),
@@ -140,9 +140,41 @@ def _write_h5(
         done = 0
         for block in _blocks(grid):
             images[done : done + len(block)] = block
+            sink.check()
             done += len(block)
             if progress is not None:
                 progress(done, len(grid))
+
+
+class _Sink(io.FileIO):
+    """A file that takes whatever HDF5 writes, and raises later.
+
+    HDF5 cannot close a file that it could not write, and ends the process: where the disk is
+    full it is let go on, and what it writes is dropped.
+    """
+
+    failure: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        """Write all of ``data``, or keep the error for `check`."""
+        left = memoryview(data).cast("B")
+        try:
+            while left and self.failure is None:
+                left = left[super().write(left) :]
+        except OSError as error:
+            self.failure = error
+        return len(data)
+
+    def check(self) -> None:
+        """Raise what the first write raised that failed, if one did."""
+        if self.failure is not None:
+            raise self.failure
+
+    def __exit__(self, *raised: object) -> None:
+        """Close the file; raise what a write at the end raised."""
+        super().__exit__(*raised)
+        if raised[0] is None:
+            self.check()
 
 
 class _Python2Pickler(pickle._Pickler):

@@ -5,8 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from vaebias.errors import InputError
 
 __all__ = ["PublishedFile", "data_folder", "digests", "find", "folders", "unpack_folder"]
 
@@ -39,13 +42,23 @@ class PublishedFile:
 def folders() -> list[Path]:
     """Folders in which published files are looked for, in this order."""
     named = os.environ.get("VAEBIAS_DATA")
-    own = Path.home() / ".cache" / "vaebias"
-    return [Path(named).expanduser(), own] if named else [own]
+    found = [Path(named)] if named else []
+    with suppress(RuntimeError):  # a user without a home, as in some containers
+        found = [path.expanduser() for path in found] + [Path.home() / ".cache" / "vaebias"]
+    return found
 
 
 def data_folder() -> Path:
-    """Folder for downloads: ``$VAEBIAS_DATA``, else ``~/.cache/vaebias``."""
-    return folders()[0]
+    """Folder for downloads: ``$VAEBIAS_DATA``, else ``~/.cache/vaebias``.
+
+    Raises
+    ------
+    InputError
+        There is neither.
+    """
+    for folder in folders():
+        return folder
+    raise InputError("VAEBIAS_DATA", "a folder for files of data, as there is no home", "none")
 
 
 def unpack_folder() -> Path:
@@ -56,7 +69,7 @@ def unpack_folder() -> Path:
     for folder in folders():
         if not folder.exists() or os.access(folder, os.W_OK):
             return folder / "unpacked"
-    return folders()[-1] / "unpacked"
+    return [data_folder(), *folders()][-1] / "unpacked"
 
 
 def find(name: str) -> Path | None:

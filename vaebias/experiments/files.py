@@ -104,7 +104,7 @@ def _open_locked(path: Path, folder: Path) -> Any:
             file.seek(0)
             text = file.read()
             file.close()
-            raise RunFailedError(f"{folder} is in use by another sweep: {_holder(text)}") from None
+            raise RunFailedError(f"{folder} is in use: {_holder(text)}") from None
         except FileNotFoundError:
             pass
         file.close()  # it was another's that has just ended, and is no longer the folder's lock
@@ -115,4 +115,4 @@ def _holder(text: str) -> str:
         holder = json.loads(text)
         return f"process {holder['pid']} on {holder['host']}, since {holder['since']}"
     except (ValueError, KeyError, TypeError):
-        return "one that has just begun"
+        return "a process that has just begun"
