@@ -71,11 +71,14 @@ def test_each_seed_ends_as_if_it_were_alone(
 @pytest.mark.parametrize("stack", [True, False])
 def test_progress_counts_the_steps_of_all(grid: FactorGrid, stack: bool) -> None:
     told: list[tuple[int, int]] = []
+    logged: list[tuple[int, int]] = []
     fit_seeds(
         _builds("beta_vae", grid), grid, 4, 8, seeds=SEEDS, log_every=2, stack=stack,
         progress=lambda done, total, loss: told.append((done, total)),
+        log=lambda seed, done, means: logged.append((seed, done)),
     )  # fmt: skip
     assert told[-1] == (12, 12)
+    assert set(logged) == {(seed, done) for seed in SEEDS for done in (2, 4)}
     assert [done for done, _ in told] == ([6, 12] if stack else [2, 4, 6, 8, 10, 12])
 
 

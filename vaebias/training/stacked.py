@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,7 @@ def fit_seeds(
     pairing: str | None = None,
     log_every: int = 100,
     progress: Callable[[int, int, float], None] | None = None,
+    log: Callable[[int, int, Mapping[str, float]], None] | None = None,
     stack: bool | None = None,
 ) -> list[History]:
     """Train several objectives in place, each with its own seed, as one.
@@ -57,6 +59,8 @@ def fit_seeds(
     progress
         Called as ``progress(done, total, loss)``: steps of all seeds together, and the mean of
         the losses.
+    log
+        Called as ``log(seed, done, {"loss": ..., ...})`` with each entry of a seed's history.
     stack
         Whether to stack them, or to train them in a row. By default they are stacked, but for
         convolutions on the CPU, which are slower grouped.
@@ -88,10 +92,12 @@ def fit_seeds(
                 if progress is not None:
                     progress(before + done, total, loss)
 
+            of_seed = None if log is None else partial(log, seed)
             with _naming(seed):
                 histories[i] = fit(
                     objectives[i], grid, steps, batch_size, learning_rate, seed, schedule,
                     pair_rate=pair_rate, pairing=pairing, log_every=log_every, progress=tell,
+                    log=of_seed,
                 )  # fmt: skip
         return histories
 
@@ -120,14 +126,17 @@ def fit_seeds(
         pending.append(loss.parts)
         done = number + 1
         if done % log_every == 0 or done == steps:
-            means = []
+            losses = []
             for i, seed in enumerate(seeds):
                 with _naming(seed):
                     own = [{name: part[i] for name, part in parts.items()} for parts in pending]
-                    means.append(add(histories[i], own, done)["loss"])
+                    means = add(histories[i], own, done)
+                losses.append(means["loss"])
+                if log is not None:
+                    log(seed, done, means)
             pending = []
             if progress is not None:
-                progress(done * len(seeds), total, float(np.mean(means)))
+                progress(done * len(seeds), total, float(np.mean(losses)))
     stacked.write_back()
     for objective, history, seed in zip(objectives, histories, seeds, strict=True):
         with _naming(seed):
