@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from typer.testing import CliRunner
 
 from vaebias import checkpoints, data, models, training
@@ -75,7 +76,9 @@ def test_a_run_is_its_weights_its_log_and_what_it_was(tmp_path: Path) -> None:
     assert model.details["provenance"]["run"] == said["config"] | {"seed": 3}
     rows = _rows(out / "log.csv")
     assert [int(row["step"]) for row in rows] == [5, 10, 15, 20, 25, 30]
-    assert list(rows[0]) == ["step", "loss", "reconstruction", "kl"]
+    latents = ["active", "kl.0", "kl.1", "kl.2"]
+    assert list(rows[0]) == ["step", "loss", "reconstruction", "kl", *latents]
+    assert {name: float(rows[-1][name]) for name in latents} == run["latents"]
     assert float(rows[-1]["loss"]) == run["loss"]["loss"]
 
 
@@ -136,6 +139,17 @@ def test_killed_and_gone_on_with_it_ends_as_if_it_had_not_been(tmp_path: Path, m
     assert (whole / "log.csv").read_bytes() == (killed / "log.csv").read_bytes()
 
 
+def test_evaluations_and_events_are_logged(tmp_path: Path) -> None:
+    whole = tmp_path / "whole"
+    (run,) = _json(whole, "--evaluate-every", "10", "--tensorboard")["runs"]
+    rows = _rows(whole / "evaluation.csv")
+    assert [row["step"] for row in rows] == ["10", "20", "30"]
+    assert {name: float(value) for name, value in rows[-1].items()} == run["evaluation"]
+    events = EventAccumulator(str(whole / "tensorboard")).Reload()
+    assert {"loss", "active", "kl/0", "mig"} <= set(events.Tags()["scalars"])
+    assert [event.step for event in events.Scalars("mig")] == [10, 20, 30]
+
+
 def test_rows_beyond_the_checkpoint_are_written_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -146,14 +160,16 @@ def test_rows_beyond_the_checkpoint_are_written_anew(
             raise KeyboardInterrupt
         original(path, *arguments, **options)
 
-    monkeypatch.setattr(checkpoints, "save", save)
-    out = tmp_path / "run"
-    assert RUN.invoke(app, _arguments(out)).exit_code == 130
+    out, every = tmp_path / "run", ("--evaluate-every", "10")
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints, "save", save)
+        assert RUN.invoke(app, _arguments(out, *every)).exit_code == 130
     assert [int(row["step"]) for row in _rows(out / "log.csv")] == [5, 10, 15, 20]
-    monkeypatch.undo()
-    (run,) = _json(out, "--resume")["runs"]
+    assert [int(row["step"]) for row in _rows(out / "evaluation.csv")] == [10, 20]
+    (run,) = _json(out, "--resume", *every)["runs"]
     assert run["resumed_from"] == 10
     assert [int(row["step"]) for row in _rows(out / "log.csv")] == [5, 10, 15, 20, 25, 30]
+    assert [int(row["step"]) for row in _rows(out / "evaluation.csv")] == [10, 20, 30]
 
 
 def test_what_is_finished_stays_as_it_is(tmp_path: Path) -> None:
@@ -276,7 +292,9 @@ def test_a_full_disk_ends_the_run_and_leaves_the_last_checkpoint(
         (("--network", "{mlp"), "--network: expected a name, or JSON"),
         (("--device", "toaster"), "--device: expected a device"),
         (("--checkpoint-every", "7"), "checkpoint_every: expected a multiple of 5"),
-        (("--schedule", "cosine"), "schedule: expected constant or one-cycle"),
+        (("--schedule", "step"), "schedule: expected constant or cosine or one-cycle"),
+        (("--precision", "16"), "precision: expected 32-true or bf16-mixed"),
+        (("--evaluate-every", "7"), "evaluate_every: expected a multiple of 5"),
         (("--data", "nope"), "unknown data set 'nope'"),
         (("--resume", "--force"), "--resume, --force: expected one of the two"),
     ],

@@ -13,11 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from vaebias import checkpoints, training
+from vaebias.analysis import active_units
 from vaebias.data import ArrayGrid, Factor, FactorGrid, load
 from vaebias.errors import InputError, RunFailedError
 from vaebias.models import MODELS, Objective, Step, build
 from vaebias.models.objective import Batch, Loss
 from vaebias.training import TrainingState, encode_grid, fit
+from vaebias.training.optimisers import Optimisers
 
 TINY = {"name": "mlp", "hidden": [16]}
 LINEAR: dict[str, Any] = {"name": "mlp", "hidden": []}
@@ -196,6 +198,54 @@ def test_one_cycle_ends_where_it_learns_nothing(grid: FactorGrid) -> None:
     assert moved[-1] < 1e-3 * max(moved)
 
 
+@pytest.mark.parametrize(
+    ("schedule", "rates"),
+    [("constant", [0.25, 0.5, 0.75, 1, 1, 1, 1, 1]),
+     ("cosine", [0.25, 0.5, 0.75, 1, 1, (2 + 2**0.5) / 4, 0.5, (2 - 2**0.5) / 4])],
+)  # fmt: skip
+def test_rates_rise_over_the_warm_up_and_go_as_their_schedule(
+    grid: FactorGrid, schedule: str, rates: list[float]
+) -> None:
+    optimisers = Optimisers(
+        build("vae", grid.image_shape, 2, TINY), 0.1, schedule, 8, None, warmup=4
+    )
+    (adam,), found = optimisers._optimisers, []
+    for _ in rates:
+        found.append(adam.param_groups[0]["lr"] / 0.1)
+        optimisers.move()
+    np.testing.assert_allclose(found, rates)
+
+
+def test_latents_of_a_fixed_sample_are_logged(grid: FactorGrid) -> None:
+    objective = build("vae", grid.image_shape, 3, TINY, seed=0)
+    history = fit(objective, grid, 6, 8, log_every=3)
+    units = active_units(*encode_grid(objective, grid))  # fewer images than the sample may have
+    assert history.latents.keys() == {"active", "kl.0", "kl.1", "kl.2"}
+    last = {name: values[-1] for name, values in history.latents.items()}
+    assert last["active"] == units.zietlow2021.sum()
+    np.testing.assert_allclose([last[f"kl.{j}"] for j in range(3)], units.kl, rtol=1e-5)
+    assert fit(build("pcl", grid.image_shape, 3, TINY), grid, 1, 8).latents == {}
+
+
+def test_evaluations_go_into_the_history_and_change_nothing(
+    grid: FactorGrid, tmp_path: Path
+) -> None:
+    def evaluate(done: int, objective: Objective) -> dict[str, float]:
+        assert not objective.training
+        return {"score": done / 2, "unknown": math.nan}
+
+    plain, watched = (build("vae", grid.image_shape, 3, TINY, seed=0) for _ in range(2))
+    fit(plain, grid, 10, 8, log_every=2)
+    states: list[TrainingState] = []
+    history = fit(
+        watched, grid, 10, 8, log_every=2, evaluate=evaluate, evaluate_every=4,
+        checkpoint=states.append,
+    )  # fmt: skip
+    expected = [{"step": step, "score": step / 2} for step in (4, 8, 10)]
+    assert history.evaluations == states[-1].history["evaluations"] == expected
+    assert torch.equal(_weights(plain), _weights(watched))
+
+
 @pytest.mark.parametrize("schedule", training.SCHEDULES)
 def test_one_step_is_a_run(grid: FactorGrid, schedule: str) -> None:
     objective = build("vae", grid.image_shape, 2, TINY, seed=0)
@@ -213,7 +263,11 @@ def test_one_step_is_a_run(grid: FactorGrid, schedule: str) -> None:
         ({"seed": -1}, "seed: expected a number not below 0"),
         ({"checkpoint_every": 0}, "checkpoint_every: expected at least 1"),
         ({"checkpoint_every": 150}, "checkpoint_every: expected a multiple of 100, found 150"),
-        ({"schedule": "cosine"}, "schedule: expected constant or one-cycle, found 'cosine'"),
+        ({"schedule": "step"}, "schedule: expected constant or cosine or one-cycle, found 'step'"),
+        ({"evaluate_every": 150}, "evaluate_every: expected a multiple of 100, found 150"),
+        ({"warmup": -1}, "warmup: expected a number of steps from 0 to 1, found -1"),
+        ({"warmup": 2}, "warmup: expected a number of steps from 0 to 1, found 2"),
+        ({"warmup": 1, "schedule": "one-cycle"}, "warmup: expected 0, for one-cycle rises"),
     ],
 )
 def test_wrong_arguments_are_named(
@@ -271,7 +325,7 @@ def test_a_run_that_goes_on_ends_as_if_it_had_never_stopped(
     whole, stopped = fresh(), fresh()
     arguments: dict[str, Any] = {
         "steps": 30, "batch_size": 8, "learning_rate": 1e-2, "seed": 3, "schedule": schedule,
-        "log_every": 5, "checkpoint_every": 10,
+        "log_every": 5, "checkpoint_every": 10, "warmup": 0 if schedule == "one-cycle" else 8,
     }  # fmt: skip
     expected = fit(whole, grid, **arguments)
 
@@ -295,6 +349,7 @@ def test_a_run_that_goes_on_ends_as_if_it_had_never_stopped(
         assert torch.equal(tensor, resumed.state_dict()[key]), key
     assert history.steps == expected.steps
     assert history.values == expected.values
+    assert history.latents == expected.latents
     assert history.seconds > state.history["seconds"]
 
 
@@ -343,7 +398,9 @@ def test_log_is_told_every_entry_of_the_history(grid: FactorGrid) -> None:
         objective, grid, 10, 8, log_every=4, log=lambda done, row: told.append((done, dict(row)))
     )
     assert [done for done, _ in told] == history.steps
-    for name, values in history.values.items():
+    entries = history.values | history.latents
+    assert entries.keys() == told[0][1].keys()
+    for name, values in entries.items():
         assert [row[name] for _, row in told] == values
 
 

@@ -14,12 +14,18 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from typer.testing import CliRunner
 
 from vaebias import data, training
+from vaebias.cli import app
 from vaebias.errors import InputError
 from vaebias.models import MODELS, Loss, Objective, Step, build
 from vaebias.models.objective import Batch
 
+TRAIN = (
+    "train", "--model", "beta_tcvae", "--data", "blobs", "--steps", "10", "--batch-size", "8",
+    "--log-every", "5", "--latents", "3",
+)  # fmt: skip
 SEPARABLE = [name for name in MODELS.names() if MODELS[name].separable]
 BLOBS = data.load("blobs", levels=(4, 4, 2), width=8)
 
@@ -52,6 +58,7 @@ def main(out: Path) -> None:
         save_file(objective.state_dict(), out / f"{name}-{fabric.global_rank}.safetensors")
     both, _ = _fit("vae", fabric=fabric, accumulate=2)
     save_file(both.state_dict(), out / f"vae-accumulated-{fabric.global_rank}.safetensors")
+    app([*TRAIN, "--out", str(out / "run"), "--json"], standalone_mode=False)
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +74,7 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
         text=True,
     )
     assert process.returncode == 0, process.stderr
+    (out / "stdout").write_text(process.stdout)
     return out
 
 
@@ -85,6 +93,16 @@ def test_two_processes_follow_the_losses_and_weights_of_one(two: Path, name: str
 def test_two_processes_may_accumulate_too(two: Path) -> None:
     objective, _ = _fit("vae")
     _close(load_file(two / "vae-accumulated-1.safetensors"), objective.state_dict())
+
+
+def test_the_command_trains_in_two_processes_what_it_trains_in_one(
+    two: Path, tmp_path: Path
+) -> None:
+    assert CliRunner().invoke(app, [*TRAIN, "--out", str(tmp_path / "run")]).exit_code == 0
+    one, both = (load_file(out / "run" / "model.safetensors") for out in (tmp_path, two))
+    _close(both, one)
+    (said,) = (two / "stdout").read_text().strip().splitlines()  # of the first process alone
+    assert json.loads(said)["runs"][0]["steps"] == 10
 
 
 @pytest.mark.parametrize("name", SEPARABLE)
@@ -142,9 +160,7 @@ class Dtypes(Objective):
 @pytest.mark.parametrize(
     ("precision", "inside"), [("32-true", torch.float32), ("bf16-mixed", torch.bfloat16)]
 )
-def test_networks_compute_in_the_precision_asked_for(
-    precision: training.Precision, inside: torch.dtype
-) -> None:
+def test_networks_compute_in_the_precision_asked_for(precision: str, inside: torch.dtype) -> None:
     objective = Dtypes("dtypes", BLOBS.image_shape, 2, "mlp", Objective.settings())
     training.fit(objective, BLOBS, 1, 4, fabric=training.launch("cpu", precision))
     assert objective.seen == (torch.float32, inside)
@@ -160,7 +176,7 @@ def test_losses_in_bfloat16_are_those_in_float32_to_its_digits(name: str) -> Non
 
 def test_unknown_precision_lists_the_known() -> None:
     with pytest.raises(InputError, match="precision: expected 32-true or bf16-mixed, found '16'"):
-        training.launch("cpu", "16")  # type: ignore[arg-type]
+        training.launch("cpu", "16")
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from vaebias.training.encode import encode_grid
 from vaebias.training.history import History
 from vaebias.training.loop import fit
 from vaebias.training.optimisers import SCHEDULES
-from vaebias.training.processes import PRECISIONS, Precision, launch
+from vaebias.training.processes import PRECISIONS, launch
 from vaebias.training.readout import fit_readout
 from vaebias.training.stacked import fit_seeds
 
@@ -15,7 +15,6 @@ __all__ = [
     "PRECISIONS",
     "SCHEDULES",
     "History",
-    "Precision",
     "TrainingState",
     "encode_grid",
     "fit",

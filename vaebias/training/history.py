@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -28,18 +28,24 @@ class History:
         Steps taken at each entry.
     values
         For ``"loss"`` and each part of it, the mean over the steps since the entry before.
+    latents
+        At each entry, of the model as it is then: ``"active"``, the number of active units, and
+        ``"kl.0"`` and so on, the mean KL of each latent in nats. Empty without variances.
+    evaluations
+        What ``fit(..., evaluate=)`` returned, each with its ``"step"``.
     seconds
         Wall-clock time of the whole fit, over all sessions.
     """
 
     steps: list[int] = field(default_factory=list)
     values: dict[str, list[float]] = field(default_factory=dict)
+    latents: dict[str, list[float]] = field(default_factory=dict)
+    evaluations: list[dict[str, float]] = field(default_factory=list)
     seconds: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
         """Return the history as JSON-able data."""
-        values = {name: list(column) for name, column in self.values.items()}
-        return {"steps": list(self.steps), "values": values, "seconds": self.seconds}
+        return asdict(self)
 
 
 def add(

@@ -16,6 +16,7 @@ from vaebias.errors import InputError
 from vaebias.models import Objective
 from vaebias.training.batches import Images, check_shape, drawing, some
 from vaebias.training.history import History, add, check_weights
+from vaebias.training.latents import Latents
 from vaebias.training.optimisers import Optimisers
 from vaebias.training.processes import single
 from vaebias.training.step import Descent, Trainee
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["check_numbers", "fit"]
 
 Progress: TypeAlias = Callable[[int, int, float], None]
+Evaluate: TypeAlias = Callable[[int, Objective], Mapping[str, float]]
 Log: TypeAlias = Callable[[int, Mapping[str, float]], None]
 
 
@@ -38,6 +40,7 @@ def fit(
     seed: int = 0,
     schedule: str = "constant",
     *,
+    warmup: int = 0,
     pair_rate: float = 1.0,
     pairing: str | None = None,
     accumulate: int = 1,
@@ -45,6 +48,8 @@ def fit(
     log_every: int = 100,
     progress: Progress | None = None,
     log: Log | None = None,
+    evaluate: Evaluate | None = None,
+    evaluate_every: int | None = None,
     checkpoint: Callable[[TrainingState], None] | None = None,
     checkpoint_every: int | None = None,
     state: TrainingState | None = None,
@@ -73,7 +78,10 @@ def fit(
     seed
         Not below 0. Initial weights are drawn in ``models.build``, by its own seed.
     schedule
-        ``"constant"`` or ``"one-cycle"`` (of the learning rate and, inversely, of Adam's beta1).
+        ``"constant"``, ``"cosine"`` (falls to 0 by half a cosine) or ``"one-cycle"`` (of the
+        learning rate and, inversely, of Adam's beta1).
+    warmup
+        Steps over which the rate first rises linearly; not for ``"one-cycle"``.
     pair_rate
         Rate of the Laplace steps between the two frames of a pair (``data.laplace_pairs``).
     pairing
@@ -93,7 +101,12 @@ def fit(
     progress
         Called as ``progress(done, total, loss)``.
     log
-        Called with each entry of the history: ``log(done, {"loss": ..., ...})``.
+        Called with each entry of the history, values and latents:
+        ``log(done, {"loss": ..., "active": ..., ...})``.
+    evaluate, evaluate_every
+        Called as ``evaluate(done, objective)`` every so many steps (a multiple of ``log_every``)
+        and after the last one, if both are given; what is finite of the numbers that it returns
+        goes into the history.
     checkpoint, checkpoint_every
         Called with the state of the run every so many steps (a multiple of ``log_every``) and
         after the last one, once losses and weights are known to be finite.
@@ -109,7 +122,9 @@ def fit(
         An argument out of range, images whose shape is not the objective's, or pairs wanted of
         factors that have no order.
     """
-    check_numbers(steps, batch_size, learning_rate, seed, log_every, checkpoint_every)
+    check_numbers(
+        steps, batch_size, learning_rate, seed, log_every, checkpoint_every, evaluate_every
+    )
     if state is not None and state.step > steps:
         raise InputError("steps", f"at least the {state.step} that were taken", steps)
     check_shape(objective, grid)
@@ -125,7 +140,8 @@ def fit(
     objective.prepare(images.batches(some(grid, seed)), len(grid))
     objective.train()
     module = fabric.setup_module(Trainee(objective))
-    optimisers = Optimisers(objective, learning_rate, schedule, steps, state, fabric)
+    optimisers = Optimisers(objective, learning_rate, schedule, steps, state, fabric, warmup)
+    latents = Latents(grid, images, seed)
     descent = Descent(fabric, module, optimisers, images, draw, batch_size, accumulate)
     history = History() if state is None else History(**copy.deepcopy(state.history))
     earlier = history.seconds
@@ -139,15 +155,23 @@ def fit(
         means = add(history, pending, done, fabric)
         pending = []
         check_weights(objective, done)
+        used = latents(objective)
+        for name, value in used.items():
+            history.latents.setdefault(name, []).append(value)
         history.seconds = earlier + time.perf_counter() - started
         if not fabric.is_global_zero:
             continue
         if log is not None:
-            log(done, means)
+            log(done, means | used)
         if progress is not None:
             progress(done, steps, means["loss"])
-        due = done == steps or (checkpoint_every and done % checkpoint_every == 0)
-        if checkpoint is not None and due:
+        if evaluate is not None and evaluate_every and _due(done, steps, evaluate_every):
+            objective.eval()
+            found = evaluate(done, objective)
+            objective.train()
+            finite = {name: value for name, value in found.items() if math.isfinite(value)}
+            history.evaluations.append({"step": done, **finite})
+        if checkpoint is not None and _due(done, steps, checkpoint_every):
             checkpoint(TrainingState(done, history.to_json(), optimisers.tensors()))
     objective.eval()
     history.seconds = earlier + time.perf_counter() - started
@@ -161,19 +185,26 @@ def check_numbers(
     seed: int,
     log_every: int,
     checkpoint_every: int | None = None,
+    evaluate_every: int | None = None,
 ) -> None:
     """Refuse numbers with which ``fit`` cannot run."""
-    every = {} if checkpoint_every is None else {"checkpoint_every": checkpoint_every}
+    given = {"checkpoint_every": checkpoint_every, "evaluate_every": evaluate_every}
+    every = {name: value for name, value in given.items() if value is not None}
     counts = {"steps": steps, "batch_size": batch_size, "log_every": log_every, **every}
     for name, value in counts.items():
         if value < 1:
             raise InputError(name, "at least 1", value)
-    if checkpoint_every is not None and checkpoint_every % log_every:
-        raise InputError("checkpoint_every", f"a multiple of {log_every}", checkpoint_every)
+    for name, value in every.items():
+        if value % log_every:
+            raise InputError(name, f"a multiple of {log_every}", value)
     if not 0 < learning_rate < math.inf:
         raise InputError("learning_rate", "a positive number", learning_rate)
     if seed < 0:
         raise InputError("seed", "a number not below 0", seed)
+
+
+def _due(done: int, steps: int, every: int | None) -> bool:
+    return done == steps or (every is not None and done % every == 0)
 
 
 def _check_parts(objective: Objective, batch_size: int, accumulate: int, processes: int) -> None:

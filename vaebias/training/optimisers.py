@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -17,8 +18,9 @@ if TYPE_CHECKING:
 
 __all__ = ["SCHEDULES", "Optimisers"]
 
-SCHEDULES = ("constant", "one-cycle")
-"""Known learning-rate schedules: one-cycle is that of Smith & Topin 2019."""
+SCHEDULES = ("constant", "cosine", "one-cycle")
+"""Known learning-rate schedules: one-cycle is that of Smith & Topin 2019, with a rise of its own;
+cosine falls to 0 as half a cosine (Loshchilov & Hutter 2017, without restarts)."""
 
 
 class Trainable(Protocol):
@@ -42,6 +44,7 @@ class Optimisers:
         steps: int,
         state: TrainingState | None,
         fabric: Fabric | None = None,
+        warmup: int = 0,
     ) -> None:
         adversary = objective.adversary()
         against = [] if adversary is None else list(adversary.network.parameters())
@@ -63,9 +66,9 @@ class Optimisers:
         if fabric is not None:
             self._movers = [fabric.setup_optimizers(optimiser) for optimiser in self._optimisers]
             self._backward = fabric.backward
-        self._scheduler = _scheduler(
-            schedule, self._optimisers[0], learning_rate, steps, 0 if state is None else state.step
-        )
+        self._scheduler = _scheduler(schedule, self._optimisers[0], learning_rate, steps, warmup)
+        if self._scheduler is not None and state is not None and state.step:
+            _go_to(self._scheduler, state.step)
 
     def step(self, loss: Loss) -> None:
         """Take one step down both losses."""
@@ -116,15 +119,31 @@ class Optimisers:
 
 
 def _scheduler(
-    name: str, optimiser: torch.optim.Optimizer, learning_rate: float, steps: int, done: int
+    name: str, optimiser: torch.optim.Optimizer, learning_rate: float, steps: int, warmup: int
 ) -> torch.optim.lr_scheduler.LRScheduler | None:
     if name not in SCHEDULES:
         raise InputError("schedule", " or ".join(SCHEDULES), repr(name))
-    if name == "constant":
+    if name == "one-cycle":
+        if warmup:
+            raise InputError("warmup", "0, for one-cycle rises on its own", warmup)
+        return torch.optim.lr_scheduler.OneCycleLR(optimiser, learning_rate, total_steps=steps)
+    if not 0 <= warmup <= steps:
+        raise InputError("warmup", f"a number of steps from 0 to {steps}", warmup)
+    if name == "constant" and not warmup:
         return None
-    scheduler = torch.optim.lr_scheduler.OneCycleLR(optimiser, learning_rate, total_steps=steps)
-    if done:  # its rate is a function of the number of steps
-        known = scheduler.state_dict()
-        scheduler.load_state_dict(known | {"last_epoch": done - 1, "_step_count": done + 1})
-        scheduler.step()
-    return scheduler
+
+    def share(done: int) -> float:
+        if done < warmup:
+            return (done + 1) / warmup
+        if name == "constant" or done >= steps:
+            return 1.0
+        return (1 + math.cos(math.pi * (done - warmup) / (steps - warmup))) / 2
+
+    return torch.optim.lr_scheduler.LambdaLR(optimiser, share)
+
+
+def _go_to(scheduler: torch.optim.lr_scheduler.LRScheduler, done: int) -> None:
+    """Bring a fresh scheduler to so many steps: its rate is a function of their number."""
+    known = scheduler.state_dict()
+    scheduler.load_state_dict(known | {"last_epoch": done - 1, "_step_count": done + 1})
+    scheduler.step()

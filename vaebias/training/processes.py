@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -12,15 +12,14 @@ from vaebias.errors import InputError
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-__all__ = ["PRECISIONS", "Precision", "launch", "single"]
+__all__ = ["PRECISIONS", "launch", "single"]
 
-Precision = Literal["32-true", "bf16-mixed"]
-PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+PRECISIONS = ("32-true", "bf16-mixed")
 """Known precisions. Half precision is not among them: the state of its scaling of the loss would
 have to be kept for a run to go on to the same bits."""
 
 
-def launch(device: torch.device | str = "cpu", precision: Precision = "32-true") -> Fabric:
+def launch(device: torch.device | str = "cpu", precision: str = "32-true") -> Fabric:
     """Make the Fabric that ``fit`` takes, of all the processes that torchrun started, if it did.
 
     Parameters
@@ -51,7 +50,7 @@ def launch(device: torch.device | str = "cpu", precision: Precision = "32-true")
     return fabric
 
 
-def single(device: torch.device, precision: Precision = "32-true") -> Fabric:
+def single(device: torch.device, precision: str = "32-true") -> Fabric:
     """Make a Fabric of this one process."""
     from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 
@@ -62,9 +61,10 @@ def single(device: torch.device, precision: Precision = "32-true") -> Fabric:
     return _fabric(device, precision, devices=devices, plugins=[LightningEnvironment()])
 
 
-def _fabric(device: torch.device, precision: Precision, **options: Any) -> Fabric:
+def _fabric(device: torch.device, precision: str, **options: Any) -> Fabric:
     from lightning_fabric import Fabric  # takes as long to import as torch: only where it is used
 
     if precision not in PRECISIONS:
         raise InputError("precision", " or ".join(PRECISIONS), repr(precision))
-    return Fabric(accelerator=device.type, precision=precision, **options)
+    options["precision"] = precision
+    return Fabric(accelerator=device.type, **options)

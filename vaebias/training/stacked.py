@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -24,6 +24,9 @@ from vaebias.training.optimisers import Optimisers
 
 __all__ = ["fit_seeds"]
 
+Progress: TypeAlias = Callable[[int, int, float], None]
+Log: TypeAlias = Callable[[int, int, Mapping[str, float]], None]
+
 
 def fit_seeds(
     objectives: Sequence[Objective],
@@ -37,8 +40,8 @@ def fit_seeds(
     pair_rate: float = 1.0,
     pairing: str | None = None,
     log_every: int = 100,
-    progress: Callable[[int, int, float], None] | None = None,
-    log: Callable[[int, int, Mapping[str, float]], None] | None = None,
+    progress: Progress | None = None,
+    log: Log | None = None,
     stack: bool | None = None,
 ) -> list[History]:
     """Train several objectives in place, each with its own seed, as one.
@@ -83,24 +86,61 @@ def fit_seeds(
     for objective in objectives:
         if type(objective) is not type(first) or objective.to_json() != first.to_json():
             raise InputError("objectives", "alike but for their weights", objective.to_json())
-    total = steps * len(seeds)
-    histories = [History() for _ in seeds]
-    if not (_worth_stacking(first) if stack is None else stack):
-        for i, seed in enumerate(seeds):
+    if _worth_stacking(first) if stack is None else stack:
+        train = _fit_stacked
+    else:
+        train = _fit_in_a_row
+    return train(
+        objectives, grid, steps, batch_size, learning_rate, seeds, schedule,
+        pair_rate, pairing, log_every, progress or (lambda *_: None), log or (lambda *_: None),
+    )  # fmt: skip
 
-            def tell(done: int, _: int, loss: float, before: int = i * steps) -> None:
-                if progress is not None:
-                    progress(before + done, total, loss)
 
-            of_seed = None if log is None else partial(log, seed)
-            with _naming(seed):
-                histories[i] = fit(
-                    objectives[i], grid, steps, batch_size, learning_rate, seed, schedule,
-                    pair_rate=pair_rate, pairing=pairing, log_every=log_every, progress=tell,
-                    log=of_seed,
-                )  # fmt: skip
-        return histories
+def _fit_in_a_row(
+    objectives: Sequence[Objective],
+    grid: FactorGrid,
+    steps: int,
+    batch_size: int,
+    learning_rate: float,
+    seeds: Sequence[int],
+    schedule: str,
+    pair_rate: float,
+    pairing: str | None,
+    log_every: int,
+    progress: Progress,
+    log: Log,
+) -> list[History]:
+    histories: list[History] = []
 
+    def tell(done: int, steps: int, loss: float) -> None:
+        progress(len(histories) * steps + done, len(seeds) * steps, loss)
+
+    for objective, seed in zip(objectives, seeds, strict=True):
+        with _naming(seed):
+            history = fit(
+                objective, grid, steps, batch_size, learning_rate, seed, schedule,
+                pair_rate=pair_rate, pairing=pairing, log_every=log_every,
+                progress=tell, log=partial(log, seed),
+            )  # fmt: skip
+        histories.append(history)
+    return histories
+
+
+def _fit_stacked(
+    objectives: Sequence[Objective],
+    grid: FactorGrid,
+    steps: int,
+    batch_size: int,
+    learning_rate: float,
+    seeds: Sequence[int],
+    schedule: str,
+    pair_rate: float,
+    pairing: str | None,
+    log_every: int,
+    progress: Progress,
+    log: Log,
+) -> list[History]:
+    first, total = objectives[0], steps * len(seeds)
     for seed in seeds:
         check_numbers(steps, batch_size, learning_rate, seed, log_every)
     check_shape(first, grid)
@@ -114,6 +154,7 @@ def fit_seeds(
         objective.train()
     stacked = Stacked(objectives, seeds)
     optimisers = Optimisers(stacked, learning_rate, schedule, steps, None)
+    histories = [History() for _ in seeds]
     pending: list[dict[str, Tensor]] = []
     for number in range(steps):
         points = [draw(batch_size, np.random.default_rng([seed, number])) for seed in seeds]
@@ -128,15 +169,13 @@ def fit_seeds(
         if done % log_every == 0 or done == steps:
             losses = []
             for i, seed in enumerate(seeds):
+                own = [{name: part[i] for name, part in parts.items()} for parts in pending]
                 with _naming(seed):
-                    own = [{name: part[i] for name, part in parts.items()} for parts in pending]
                     means = add(histories[i], own, done)
                 losses.append(means["loss"])
-                if log is not None:
-                    log(seed, done, means)
+                log(seed, done, means)
             pending = []
-            if progress is not None:
-                progress(done * len(seeds), total, float(np.mean(losses)))
+            progress(done * len(seeds), total, float(np.mean(losses)))
     stacked.write_back()
     for objective, history, seed in zip(objectives, histories, seeds, strict=True):
         with _naming(seed):
