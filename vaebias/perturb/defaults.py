@@ -30,7 +30,7 @@ DEFAULTS: Mapping[str, Default] = MappingProxyType(
             0.1,
             {
                 "gram": {"frequency": 35.0, "steps": 500},
-                "learned": {"frequency": 35.0, "noise": 0.7},
+                "learned": {"frequency": 35.0, "noise": 0.7, "steps": 300},
                 "pattern": {"turn": 6.0},
             },
         ),
@@ -39,7 +39,7 @@ DEFAULTS: Mapping[str, Default] = MappingProxyType(
             0.175,
             {
                 "gram": {"frequency": 10.0, "steps": 400},
-                "learned": {"frequency": 10.0, "noise": 0.7},
+                "learned": {"frequency": 10.0, "margin": 0.2, "steps": 400},
                 "pattern": {"turn": 1.5},
             },
         ),

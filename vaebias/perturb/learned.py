@@ -94,7 +94,7 @@ def learned(
     share
         Training stops as soon as 2 |G_ab| > |G_aa - G_bb| holds, with one sign, at this share of
         512 points, for each pair; looked at every 50 steps. ``options["reached"]`` of the
-        result says whether it did.
+        result says whether it did; if not, psi is that of the look at the largest share.
     noise
         Geometric mean of the posterior standard deviations, in steps between levels. What
         turns over within it is lost to both decoders.
@@ -153,7 +153,7 @@ def learned(
     )
     differences: list[float] = []
     recent: list[float] = []
-    reached, found = False, 0.0
+    reached, found, layers = False, -1.0, freeze(psi)
     for step in range(1, steps + 1):
         optimiser.zero_grad(set_to_none=True)
         with torch.enable_grad():
@@ -166,7 +166,9 @@ def learned(
         if not math.isfinite(recent[-1]):
             raise RunFailedError(f"the perturbation's loss is {recent[-1]} at step {step}")
         if step % _CHECK_EVERY == 0 or step == steps:
-            found = _mixed(grid, psi, chosen, strength, frequency)
+            now = _mixed(grid, psi, chosen, strength, frequency)
+            if now > found:  # it may fall again, while the losses drift further apart
+                found, layers = now, freeze(psi)
             reached = found >= share
         if step % _REPORT_EVERY == 0 or step == steps or reached:
             differences.append(math.fsum(recent) / len(recent))
@@ -192,7 +194,7 @@ def learned(
         grid.names,
         grid.sizes,
         float(frequency),
-        freeze(psi),
+        layers,
         tuple(differences),
         options,
     )

@@ -189,7 +189,9 @@ def evaluate(
 
 def freeze(psi: Parameters) -> Layers:
     """The trained weights as arrays."""
-    return tuple((weight.detach().numpy(), bias.detach().numpy()) for weight, bias in psi)
+    return tuple(
+        (weight.detach().numpy().copy(), bias.detach().numpy().copy()) for weight, bias in psi
+    )
 
 
 def _uniform(shape: tuple[int, ...], bound: float, generator: torch.Generator) -> Tensor:
