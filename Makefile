@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 SOURCES := setup.py pyproject.toml CMakeLists.txt constraints.txt $(shell git ls-files csrc vaebias analysis 2>/dev/null)
 
-.PHONY: demo test lint develop bench bench-quick sanitize clean
+.PHONY: demo test lint develop docs docs-check dist wheels bench bench-quick sanitize tree clean
 
 demo: $(VENV)/installed ## the finding on this machine, in some minutes: demo/report.html
 	$(BIN)/vaebias demo --out demo --force
@@ -15,15 +15,32 @@ test: $(VENV)/tools ## the test suite
 	@echo "== Testing: kernels against their references, then every layer above them"
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses auto
 
-lint: $(VENV)/tools ## style, types, and DESIGN's arrows between packages
+lint: $(VENV)/tools tree ## style, types, and DESIGN's arrows between packages
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	@rm -rf build/tree && mkdir -p build/tree && cp -r vaebias build/tree/vaebias && cp -r analysis build/tree/vaebias/analysis
 	cd build/tree && $(CURDIR)/$(BIN)/mypy -p vaebias --config-file $(CURDIR)/pyproject.toml
 	cd build/tree && $(CURDIR)/$(BIN)/lint-imports --config $(CURDIR)/pyproject.toml --no-cache --no-logo
 
 develop: $(VENV)/tools ## an editable install: Python changes are seen at once, C++ ones on the next `make develop`
 	$(PIP) install --constraint constraints.txt --editable .
+
+docs: $(VENV)/docs tree ## README's pages and the API as a site, build/site; warnings are errors
+	$(BIN)/mkdocs build --strict
+
+docs-check: $(VENV)/tools ## run what README and docs show, at small settings
+	VAEBIAS_DOCS=all OMP_NUM_THREADS=1 $(BIN)/pytest tests/docs
+
+dist: $(VENV)/made ## sdist, and a wheel made of it, in dist/; the wheel is tried where there is no compiler
+	$(PIP) install 'build>=1.2'
+	@rm -rf build/lib* build/bdist* build/wheel dist
+	VAEBIAS_CUDA=$${VAEBIAS_CUDA:-OFF} $(BIN)/python -m build .
+	$(PYTHON) -m venv build/wheel
+	env PATH=$(CURDIR)/build/wheel/bin $(CURDIR)/build/wheel/bin/python -m pip install --quiet --constraint constraints.txt dist/*.whl
+	cd build && env PATH=$(CURDIR)/build/wheel/bin vaebias doctor
+
+wheels: $(VENV)/made ## wheels of every supported Python for this platform, in containers (needs Docker on Linux)
+	$(PIP) install 'cibuildwheel>=2.22'
+	$(BIN)/cibuildwheel --archs native --output-dir dist
 
 bench: $(VENV)/tools ## every benchmark, and a table of ratios
 	$(BIN)/python benchmarks/run.py
@@ -35,6 +52,9 @@ sanitize: $(VENV)/tools ## the kernel tests on a build with the address and unde
 	VAEBIAS_SANITIZE=ON VAEBIAS_CUDA=OFF $(PIP) install --no-deps --upgrade --target build/sanitized .
 	LD_PRELOAD="$$($${CXX:-c++} -print-file-name=libasan.so) $$($${CXX:-c++} -print-file-name=libubsan.so)" \
 		ASAN_OPTIONS=detect_leaks=0 PYTHONPATH=build/sanitized $(BIN)/pytest tests/ops -k "not compile"
+
+tree: # the package as it is installed, with analysis/ in its place
+	@rm -rf build/tree && mkdir -p build/tree && cp -r vaebias build/tree/vaebias && cp -r analysis build/tree/vaebias/analysis
 
 clean: ## what the targets above made
 	rm -rf build dist demo *.egg-info $(VENV) vaebias/_core*.so
@@ -58,4 +78,9 @@ $(VENV)/installed: $(VENV)/made $(SOURCES)
 $(VENV)/tools: $(VENV)/installed
 	@echo "== Installing the tools for tests and lint"
 	$(PIP) install --constraint constraints.txt --group test --group lint
+	@touch $@
+
+$(VENV)/docs: $(VENV)/made pyproject.toml constraints.txt
+	@echo "== Installing the tools for the site"
+	$(PIP) install --constraint constraints.txt --group docs
 	@touch $@

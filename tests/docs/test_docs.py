@@ -1,0 +1,102 @@
+"""What README and docs show can be done.
+
+All Python in them compiles, and all commands take the options they are given. A block below the
+comment ``<!-- check -->`` is run, those of a page in order and with the same names;
+``<!-- check: 3000=20; dsprites=blobs -->`` runs it with smaller settings put in, and
+``<!-- check slow -->`` only in ``make docs-check``.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.main import get_command
+from typer.testing import CliRunner
+
+from vaebias.cli import app
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+BLOCK = re.compile(
+    r"(?:^<!-- check(?P<slow> slow)?(?:: (?P<changes>[^>]*))? -->\n)?"
+    r"^```(?P<kind>\w*)\n(?P<body>.*?)^```$",
+    re.MULTILINE | re.DOTALL,
+)
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block: its language, its text as it is to be run, and whether it is."""
+
+    kind: str
+    text: str
+    run: bool
+    slow: bool
+
+    @property
+    def commands(self) -> list[list[str]]:
+        """Arguments of each line that calls the program."""
+        if self.kind not in ("", "sh", "bash", "console"):
+            return []
+        lines = self.text.replace("\\\n", " ").splitlines()
+        return [
+            shlex.split(line, comments=True)[1:] for line in lines if line.startswith("vaebias ")
+        ]
+
+
+def blocks(page: Path) -> list[Block]:
+    found = []
+    for match in BLOCK.finditer(page.read_text(encoding="utf-8")):
+        text = match["body"]
+        for change in filter(None, (match["changes"] or "").split("; ")):
+            old, new = change.split("=")
+            assert old in text, f"{page.name}: {old!r} is not in the block that is to be changed"
+            text = text.replace(old, new)
+        run = match[0].startswith("<!-- check")
+        found.append(Block(match["kind"], text, run, match["slow"] is not None))
+    return found
+
+
+def options_of(words: list[str]) -> tuple[str, set[str]]:
+    """Name of the command that ``words`` call, and the options it has."""
+    command: Any = get_command(app)
+    name = "vaebias"
+    for word in words:
+        if word not in getattr(command, "commands", {}):
+            break
+        command, name = command.commands[word], f"{name} {word}"
+    assert not hasattr(command, "commands"), f"{name}: no command {words}"
+    return name, {option for each in command.params for option in each.opts} | {"--help", "-h"}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_python_compiles_and_commands_have_their_options(page: Path) -> None:
+    for block in blocks(page):
+        if block.kind == "python":
+            compile(block.text, page.name, "exec")
+        for words in block.commands:
+            name, known = options_of(words)
+            given = {word.partition("=")[0] for word in words if word.startswith("--")}
+            assert given <= known, f"{page.name}: {name} has no {sorted(given - known)}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_marked_blocks_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    everything = os.environ.get("VAEBIAS_DOCS") == "all"
+    wanted = [block for block in blocks(page) if block.run and (everything or not block.slow)]
+    if not wanted:
+        pytest.skip("nothing to run")
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {"__name__": page.stem}
+    for block in wanted:
+        if block.kind == "python":
+            exec(compile(block.text, page.name, "exec"), names)
+        for words in block.commands:
+            result = CliRunner().invoke(app, words)
+            assert result.exit_code == 0, f"{words}: {result.output}"
