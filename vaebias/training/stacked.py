@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -86,103 +87,94 @@ def fit_seeds(
     for objective in objectives:
         if type(objective) is not type(first) or objective.to_json() != first.to_json():
             raise InputError("objectives", "alike but for their weights", objective.to_json())
-    if _worth_stacking(first) if stack is None else stack:
-        train = _fit_stacked
-    else:
-        train = _fit_in_a_row
-    return train(
-        objectives, grid, steps, batch_size, learning_rate, seeds, schedule,
-        pair_rate, pairing, log_every, progress or (lambda *_: None), log or (lambda *_: None),
+    run = _Run(
+        objectives, grid, steps, batch_size, learning_rate, seeds, schedule, pair_rate, pairing,
+        log_every, progress or (lambda *_: None), log or (lambda *_: None),
     )  # fmt: skip
+    together = _worth_stacking(first) if stack is None else stack
+    return run.stacked() if together else run.in_a_row()
 
 
-def _fit_in_a_row(
-    objectives: Sequence[Objective],
-    grid: FactorGrid,
-    steps: int,
-    batch_size: int,
-    learning_rate: float,
-    seeds: Sequence[int],
-    schedule: str,
-    pair_rate: float,
-    pairing: str | None,
-    log_every: int,
-    progress: Progress,
-    log: Log,
-) -> list[History]:
-    histories: list[History] = []
+@dataclass(frozen=True)
+class _Run:
+    """The arguments of ``fit_seeds``, checked."""
 
-    def tell(done: int, steps: int, loss: float) -> None:
-        progress(len(histories) * steps + done, len(seeds) * steps, loss)
+    objectives: Sequence[Objective]
+    grid: FactorGrid
+    steps: int
+    batch_size: int
+    learning_rate: float
+    seeds: Sequence[int]
+    schedule: str
+    pair_rate: float
+    pairing: str | None
+    log_every: int
+    progress: Progress
+    log: Log
 
-    for objective, seed in zip(objectives, seeds, strict=True):
-        with _naming(seed):
-            history = fit(
-                objective, grid, steps, batch_size, learning_rate, seed, schedule,
-                pair_rate=pair_rate, pairing=pairing, log_every=log_every,
-                progress=tell, log=partial(log, seed),
-            )  # fmt: skip
-        histories.append(history)
-    return histories
+    def in_a_row(self) -> list[History]:
+        histories: list[History] = []
 
+        def tell(done: int, steps: int, loss: float) -> None:
+            self.progress(len(histories) * steps + done, len(self.seeds) * steps, loss)
 
-def _fit_stacked(
-    objectives: Sequence[Objective],
-    grid: FactorGrid,
-    steps: int,
-    batch_size: int,
-    learning_rate: float,
-    seeds: Sequence[int],
-    schedule: str,
-    pair_rate: float,
-    pairing: str | None,
-    log_every: int,
-    progress: Progress,
-    log: Log,
-) -> list[History]:
-    first, total = objectives[0], steps * len(seeds)
-    for seed in seeds:
-        check_numbers(steps, batch_size, learning_rate, seed, log_every)
-    check_shape(first, grid)
-    draw = drawing(first, grid, pairing, pair_rate)
-    started = time.perf_counter()
-    images = Images(grid, next(first.parameters()).device)
-    if len(grid) <= total * batch_size:
-        images.keep()
-    for objective, seed in zip(objectives, seeds, strict=True):
-        objective.prepare(images.batches(some(grid, seed)), len(grid))
-        objective.train()
-    stacked = Stacked(objectives, seeds)
-    optimisers = Optimisers(stacked, learning_rate, schedule, steps, None)
-    histories = [History() for _ in seeds]
-    pending: list[dict[str, Tensor]] = []
-    for number in range(steps):
-        points = [draw(batch_size, np.random.default_rng([seed, number])) for seed in seeds]
-        batch = [
-            images[np.concatenate(index)].unflatten(0, (len(seeds), -1))
-            for index in zip(*points, strict=True)
-        ]
-        loss = stacked.loss(batch, number, steps)
-        optimisers.step(loss)
-        pending.append(loss.parts)
-        done = number + 1
-        if done % log_every == 0 or done == steps:
-            losses = []
-            for i, seed in enumerate(seeds):
-                own = [{name: part[i] for name, part in parts.items()} for parts in pending]
-                with _naming(seed):
-                    means = add(histories[i], own, done)
-                losses.append(means["loss"])
-                log(seed, done, means)
-            pending = []
-            progress(done * len(seeds), total, float(np.mean(losses)))
-    stacked.write_back()
-    for objective, history, seed in zip(objectives, histories, seeds, strict=True):
-        with _naming(seed):
-            check_weights(objective, steps)
-        objective.eval()
-        history.seconds = time.perf_counter() - started
-    return histories
+        for objective, seed in zip(self.objectives, self.seeds, strict=True):
+            with _naming(seed):
+                history = fit(
+                    objective, self.grid, self.steps, self.batch_size, self.learning_rate,
+                    seed, self.schedule, pair_rate=self.pair_rate, pairing=self.pairing,
+                    log_every=self.log_every, progress=tell, log=partial(self.log, seed),
+                )  # fmt: skip
+            histories.append(history)
+        return histories
+
+    def stacked(self) -> list[History]:
+        first, seeds = self.objectives[0], self.seeds
+        total = self.steps * len(seeds)
+        for seed in seeds:
+            check_numbers(self.steps, self.batch_size, self.learning_rate, seed, self.log_every)
+        check_shape(first, self.grid)
+        draw = drawing(first, self.grid, self.pairing, self.pair_rate)
+        started = time.perf_counter()
+        images = Images(self.grid, next(first.parameters()).device)
+        if len(self.grid) <= total * self.batch_size:
+            images.keep()
+        for objective, seed in zip(self.objectives, seeds, strict=True):
+            objective.prepare(images.batches(some(self.grid, seed)), len(self.grid))
+            objective.train()
+        stacked = Stacked(self.objectives, seeds)
+        optimisers = Optimisers(stacked, self.learning_rate, self.schedule, self.steps, None)
+        histories = [History() for _ in seeds]
+        pending: list[dict[str, Tensor]] = []
+        for number in range(self.steps):
+            points = [
+                draw(self.batch_size, np.random.default_rng([seed, number])) for seed in seeds
+            ]
+            batch = [
+                images[np.concatenate(index)].unflatten(0, (len(seeds), -1))
+                for index in zip(*(draw(self.batch_size, rng) for rng in rngs), strict=True)
+            ]
+            loss = stacked.loss(batch, number, self.steps)
+            optimisers.step(loss)
+            pending.append(loss.parts)
+            done = number + 1
+            if done % self.log_every == 0 or done == self.steps:
+                losses = []
+                for i, seed in enumerate(seeds):
+                    own = [{name: part[i] for name, part in parts.items()} for parts in pending]
+                    with _naming(seed):
+                        means = add(histories[i], own, done)
+                    losses.append(means["loss"])
+                    self.log(seed, done, means)
+                pending = []
+                self.progress(done * len(seeds), total, float(np.mean(losses)))
+        stacked.write_back()
+        for objective, history, seed in zip(self.objectives, histories, seeds, strict=True):
+            with _naming(seed):
+                check_weights(objective, self.steps)
+            objective.eval()
+            history.seconds = time.perf_counter() - started
+        return histories
 
 
 class Stacked:

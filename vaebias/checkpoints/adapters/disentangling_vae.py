@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor
 
 from vaebias.checkpoints.model import FORMATS, Model
+from vaebias.checkpoints.weights import read_json, read_weights
 from vaebias.errors import InputError, reading
 from vaebias.models.networks import ImageShape, build_networks
 from vaebias.models.objective import pixels
@@ -30,9 +30,9 @@ class DisentanglingVAE:
 
     def load(self, path: Path) -> Model:
         """Read the model; whatever else than a state dict of tensors is refused unread."""
-        specs = _specs(path / "specs.json")
+        specs = read_json(path / "specs.json")
         image_shape, latents = _shapes(path / "specs.json", specs)
-        state = _state(path / "model.pt")
+        state, _ = read_weights(path / "model.pt")
         with reading(path / "specs.json", "settings of a Burgess network"), torch.device("meta"):
             encoder, decoder = build_networks("burgess", image_shape, latents, heads=2)
         size = image_shape[1]
@@ -63,14 +63,6 @@ class DisentanglingVAE:
 FORMATS.register(NAME)(DisentanglingVAE())
 
 
-def _specs(path: Path) -> dict[str, Any]:
-    with reading(path, "a JSON file"):
-        specs = json.loads(path.read_text(encoding="utf-8"))
-    if not isinstance(specs, dict):
-        raise InputError(str(path), "a JSON object", type(specs).__name__)
-    return specs
-
-
 def _shapes(path: Path, specs: dict[str, Any]) -> tuple[ImageShape, int]:
     if specs.get("model_type") != "Burgess":
         raise InputError(f"{path}, model_type", "Burgess", specs.get("model_type"))
@@ -80,17 +72,6 @@ def _shapes(path: Path, specs: dict[str, Any]) -> tuple[ImageShape, int]:
     if not isinstance(size, list) or len(size) != 3 or not all(isinstance(n, int) for n in size):
         raise InputError(f"{path}, img_size", "[channels, height, width]", size)
     return (size[0], size[1], size[2]), latents
-
-
-def _state(path: Path) -> dict[str, Tensor]:
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises whatever its unpickler stumbles on
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(str(path), "a state dict of plain tensors", reason) from error
-    if not isinstance(state, dict) or not all(isinstance(t, Tensor) for t in state.values()):
-        raise InputError(str(path), "a state dict of plain tensors", type(state).__name__)
-    return dict(state)
 
 
 def _layers(names: tuple[str, ...], size: int) -> list[str]:

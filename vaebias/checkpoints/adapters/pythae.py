@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from vaebias.checkpoints.model import FORMATS, Model
 from vaebias.checkpoints.weights import fill, model_of, read_json, read_weights
-from vaebias.errors import InputError
+from vaebias.errors import InputError, reading
 from vaebias.models import Networks
 from vaebias.models.networks import ImageShape
 from vaebias.models.objective import Output
@@ -36,7 +36,7 @@ class Pythae:
         tensors, _ = read_weights(file)
         output: Output = "logits" if config.get("reconstruction_loss") == "bce" else "image"
         last = nn.Identity() if output == "logits" else nn.Sigmoid()
-        with torch.device("meta"):
+        with reading(path / "model_config.json", "pythae's settings"), torch.device("meta"):
             networks = Networks(
                 _Encoder(prod(image_shape), latents, "encoder.log_var.weight" in tensors),
                 _Decoder(image_shape, latents, last),

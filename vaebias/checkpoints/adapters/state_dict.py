@@ -7,7 +7,7 @@ from typing import Any
 
 from vaebias.checkpoints.model import FORMATS, Model
 from vaebias.checkpoints.weights import load_weights, read_json
-from vaebias.errors import InputError, VaebiasError
+from vaebias.errors import InputError, reading
 
 NAME = "state_dict"
 SUFFIXES = (".pt", ".pth", ".bin", ".safetensors")
@@ -39,16 +39,8 @@ class StateDict:
                 expected = f"network, image_shape, latents and output, and {field} of its type"
                 raise InputError(str(described), expected, repr(arguments.get(field)))
         arguments["image_shape"] = tuple(arguments["image_shape"])
-        return _load(path, described, arguments)
-
-
-def _load(path: Path, described: Path, arguments: dict[str, Any]) -> Model:
-    try:
-        return load_weights(path, **arguments)
-    except VaebiasError:
-        raise
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise InputError(str(described), "the arguments of load_weights", error) from error
+        with reading(described, "the arguments of load_weights"):
+            return load_weights(path, **arguments)
 
 
 FORMATS.register(NAME)(StateDict())
