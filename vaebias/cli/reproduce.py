@@ -48,9 +48,9 @@ def reproduce(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
-    """Run a paper's studies, write their tables (table.md in each folder) and report.html.
+    """Run a paper's studies; write their tables and one page (table.md, report.html).
 
-    A line search is drawn into strengths.svg.
+    A line search is also drawn (strengths.svg).
     Stopped, the same command goes on; finished runs are not repeated.
     """
     if paper not in STUDIES:
