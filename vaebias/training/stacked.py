@@ -152,7 +152,7 @@ class _Run:
             ]
             batch = [
                 images[np.concatenate(index)].unflatten(0, (len(seeds), -1))
-                for index in zip(*(draw(self.batch_size, rng) for rng in rngs), strict=True)
+                for index in zip(*points, strict=True)
             ]
             loss = stacked.loss(batch, number, self.steps)
             optimisers.step(loss)
