@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -123,25 +120,6 @@ def test_mistake_is_one_line_and_exit_code_2(
     assert message in found.stderr
     assert found.stderr.count("\n") == 1
     assert not (tmp_path / "new").exists()
-
-
-def test_killed_sweep_goes_on_where_it_was(protocol: Path, run: Command, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    options = ["sweep", str(protocol), "--out", str(out), "--jobs", "1", "--seeds"]
-    code = "from vaebias.cli import main; main()"
-    with subprocess.Popen([sys.executable, "-c", code, *options, "0..999"]) as killed:
-        deadline = time.monotonic() + 60
-        while not (done := list(out.glob("runs/[!.]*"))) and time.monotonic() < deadline:
-            time.sleep(0.01)
-        killed.kill()
-    assert done
-    assert (out / "sweep.lock").exists()
-    stamps = {folder: folder.stat().st_mtime_ns for folder in done}
-    last = run(*options, "0..1")
-    assert last.exit_code == 0, last.stderr
-    assert not (out / "sweep.lock").exists()
-    assert {folder: folder.stat().st_mtime_ns for folder in done} == stamps
-    assert "8 runs finished, 0 failed" in last.stdout
 
 
 def test_failed_runs_are_exit_code_1(run: Command, tmp_path: Path) -> None:
