@@ -346,3 +346,10 @@ def test_pairs_are_expected(name: str) -> None:
 def test_wrong_setting_is_named(name: str, field: str, value: Any) -> None:
     with pytest.raises(InputError, match=f"{field}: expected"):
         build(name, SHAPE, D, TINY, **{field: value})
+
+
+def test_ada_gvae_of_one_latent_shares_nothing() -> None:
+    """Its divergence is the middle of its own range, and what lies there is kept."""
+    pair = (_images(0), _images(1))
+    ada, plain = (build(name, SHAPE, 1, TINY, seed=0).double() for name in ("ada_gvae", "vae"))
+    _close(ada.loss(pair, STEP), plain.loss(torch.cat(pair), STEP).total)
