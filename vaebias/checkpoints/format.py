@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import safetensors.torch
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import vaebias
 from vaebias import tensorfile
@@ -18,6 +18,7 @@ from vaebias.checkpoints.model import FORMATS, Model
 from vaebias.checkpoints.state import TrainingState
 from vaebias.errors import InputError
 from vaebias.models import Objective, build
+from vaebias.models.networks import OWN
 
 __all__ = ["SUFFIX", "VERSION", "load_objective", "load_state", "save"]
 
@@ -85,8 +86,18 @@ def save(
     tensorfile.write(path, safetensors.torch.save(stored, metadata={KEY: text}))
 
 
-def load_objective(path: str | Path) -> tuple[Objective, dict[str, Any]]:
+def load_objective(
+    path: str | Path, network: tuple[nn.Module, nn.Module] | None = None
+) -> tuple[Objective, dict[str, Any]]:
     """Rebuild the objective in a native checkpoint, to be trained on or looked at.
+
+    Parameters
+    ----------
+    path
+        The file.
+    network
+        Modules ``(encoder, decoder)`` to take the weights, where the objective was built with
+        some: a checkpoint holds no code.
 
     Returns
     -------
@@ -101,10 +112,17 @@ def load_objective(path: str | Path) -> tuple[Objective, dict[str, Any]]:
     path = Path(path)
     header, tensors = _read(path)
     state = {name: t for name, t in tensors.items() if not name.startswith(OPTIMISER)}
-    with torch.device("meta"):  # sizes alone: no memory for what the file only claims to hold
-        expected = _build(path, header).state_dict()
-    _check_state(path, expected, state)
-    objective = _build(path, header)
+    if network is None:
+        if isinstance(header.get("model"), dict) and header["model"].get("network") == OWN:
+            expected = "network=(encoder, decoder), for its networks are the user's own"
+            raise InputError(f"load_objective({str(path)!r})", expected, "none")
+        with torch.device("meta"):  # sizes alone: no memory for what the file only claims to hold
+            sizes = _build(path, header).state_dict()
+        _check_state(path, sizes, state)
+        objective = _build(path, header)
+    else:
+        objective = _build(path, header, network)
+        _check_state(path, objective.state_dict(), state)
     objective.load_state_dict(state)
     return objective.eval(), header
 
@@ -168,14 +186,16 @@ class Native:
 FORMATS.register(Native.name)(Native())
 
 
-def _build(path: Path, header: dict[str, Any]) -> Objective:
+def _build(
+    path: Path, header: dict[str, Any], network: tuple[nn.Module, nn.Module] | None = None
+) -> Objective:
     try:
         model = header["model"]
         return build(
             model["name"],
             model["image_shape"],
             model["latents"],
-            model["network"],
+            model["network"] if network is None else network,
             **model["config"],
         )
     except Exception as error:  # whatever a header that anyone may have written leads to

@@ -27,7 +27,10 @@ __all__ = [
 ]
 
 ImageShape: TypeAlias = tuple[int, int, int]
-NetworkSpec: TypeAlias = "str | Mapping[str, Any]"
+NetworkSpec: TypeAlias = "str | Mapping[str, Any] | tuple[nn.Module, nn.Module]"
+
+OWN = "own"
+"""What a checkpoint calls networks that came as modules: it holds their weights, not their code."""
 
 
 class Networks(NamedTuple):
@@ -49,7 +52,8 @@ def build_networks(
     ----------
     network
         A name in ``NETWORKS``, or a mapping with that ``name`` and the options of its function:
-        ``{"name": "mlp", "hidden": [64, 64]}``.
+        ``{"name": "mlp", "hidden": [64, 64]}``. Or the two networks themselves, as modules, which
+        are used as they are.
     image_shape
         ``(C, H, W)``.
     latents
@@ -62,8 +66,14 @@ def build_networks(
     UnknownNameError
         No such network.
     InputError
-        An option that the network does not have, or an image shape it cannot take.
+        An option that the network does not have, an image shape it cannot take, or modules
+        that put out other shapes.
     """
+    if isinstance(network, tuple):
+        return _own(Networks(*network), image_shape, latents, heads)
+    if network == OWN:
+        expected = "the modules (encoder, decoder), for the networks are the user's own"
+        raise InputError("network", expected, repr(OWN))
     options = {"name": network} if isinstance(network, str) else dict(network)
     name = options.pop("name", None)
     if not isinstance(name, str):
@@ -75,6 +85,21 @@ def build_networks(
             expected = f"an option ({', '.join(known) or 'there is none'})"
             raise InputError(f"network {name}", expected, repr(option))
     return make(image_shape, latents, heads, **options)
+
+
+@torch.no_grad()
+def _own(networks: Networks, image_shape: ImageShape, latents: int, heads: int) -> Networks:
+    for network, taken, given in (
+        (networks.encoder, image_shape, (heads * latents,)),
+        (networks.decoder, (latents,), image_shape),
+    ):
+        training = network.training
+        found = tuple(network.eval()(torch.zeros(1, *taken)).shape)
+        network.train(training)
+        if found != (1, *given):
+            name = f"network, {'encoder' if network is networks.encoder else 'decoder'}"
+            raise InputError(name, f"[1, {', '.join(map(str, given))}] of one input", list(found))
+    return networks
 
 
 @NETWORKS.register("mlp")

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from vaebias import ops
 from vaebias.errors import InputError
-from vaebias.models.networks import ImageShape, NetworkSpec, build_networks
+from vaebias.models.networks import OWN, ImageShape, NetworkSpec, build_networks
 from vaebias.registry import Registry
 
 __all__ = [
@@ -148,7 +148,7 @@ class Objective(nn.Module, ABC):
         self.name = name
         self.image_shape = image_shape
         self.latents = latents
-        self.network = network
+        self.network = OWN if isinstance(network, tuple) else network
         self.config = config
         self.encoder, self.decoder = build_networks(network, image_shape, latents, self.outputs())
 
@@ -257,7 +257,11 @@ def build(
     latents
         Number of latents.
     network
-        A name in ``NETWORKS``, or a mapping: ``{"name": "mlp", "hidden": [256, 256]}``.
+        A name in ``NETWORKS``, or a mapping: ``{"name": "mlp", "hidden": [256, 256]}``. Or your
+        own modules ``(encoder, decoder)``, on the CPU: ``[B, C, H, W]`` in [0, 1] to
+        ``[B, heads d]`` (mean and log-variance one after the other), ``[B, d]`` to
+        ``[B, C, H, W]``. They keep their weights. PCL leaves
+        the decoder aside.
     seed
         Seed of the initial weights; torch's generator stays as it is. Without, the weights
         are drawn from torch's generator.
