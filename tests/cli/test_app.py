@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from typer.testing import CliRunner, Result
 
 from vaebias import __version__
@@ -24,13 +25,6 @@ def one_line(result: Result) -> str:
 def test_version_is_that_of_the_package() -> None:
     result = RUN.invoke(app, ["--version"])
     assert (result.exit_code, result.stdout) == (0, f"vaebias {__version__}\n")
-
-
-@pytest.mark.parametrize("command", [[], ["align"], ["demo"], ["doctor"]])
-def test_every_command_has_help(command: list[str]) -> None:
-    result = RUN.invoke(app, [*command, "--help"])
-    assert result.exit_code == 0
-    assert "Usage" in result.stdout
 
 
 def test_help_does_not_wait_for_torch(tmp_path: Path) -> None:
@@ -85,3 +79,39 @@ def test_full_disk_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     result = RUN.invoke(app, ["demo", "--out", str(tmp_path / "d")])
     assert result.exit_code == 1
     assert one_line(result) == "error: [Errno 28] No space left on device"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [MemoryError(), RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")],
+)
+def test_too_little_memory_is_one_line_that_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    from vaebias import data
+
+    def load(name: str) -> None:
+        raise error
+
+    monkeypatch.setattr(data, "load", load)
+    result = RUN.invoke(app, ["structure", "blobs"])
+    assert result.exit_code == 1
+    assert one_line(result).startswith("error: not enough memory: smaller batches")
+
+
+def test_what_torch_cannot_allocate_is_too_little_memory() -> None:
+    from vaebias.cli.app import _NO_MEMORY
+
+    with pytest.raises(RuntimeError) as raised:
+        torch.empty(2**50)
+    assert _NO_MEMORY.search(str(raised.value))
+
+
+def test_a_reader_that_has_enough_is_no_error(tmp_path: Path) -> None:
+    code = "from vaebias.cli import main; main()"
+    command = [sys.executable, "-c", code, "data", "list", "--json"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=tmp_path, text=True
+    ) as process:
+        process.stdout.close()
+        assert process.stderr.read() == ""

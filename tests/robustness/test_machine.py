@@ -29,27 +29,6 @@ TRAIN = (
     "train", "--model", "vae", "--data", "blobs", "--steps", "5", "--latents", "2",
     "--network", NETWORK, "--batch-size", "8",
 )  # fmt: skip
-STUDY = """
-name = "tiny"
-description = "a few steps on a few blobs"
-seeds = [0, 1, 2]
-[data]
-name = "blobs"
-options = { levels = [4, 4, 2], width = 8 }
-[perturbation]
-epsilon = 0.2
-pairs = [["x", "y"]]
-[[variants]]
-name = "original"
-[[models]]
-name = "VAE"
-objective = "vae"
-latents = 2
-steps = 40
-batch_size = 8
-network = { name = "mlp", hidden = [8] }
-options = { likelihood = "gaussian" }
-"""
 
 
 def run(*arguments: object) -> Result:
@@ -69,24 +48,6 @@ def kill_when(process: subprocess.Popen[str], ready: Callable[[], object]) -> No
     process.send_signal(signal.SIGKILL)
     _, said = process.communicate()
     assert process.returncode == -signal.SIGKILL, said
-
-
-def test_killed_sweep_goes_on_and_repeats_no_run(tmp_path: Path, program: Program) -> None:
-    (tmp_path / "tiny.toml").write_text(STUDY)
-    out = tmp_path / "out"
-    arguments = ("sweep", tmp_path / "tiny.toml", "--out", out, "--jobs", 1)
-
-    def finished() -> list[Path]:
-        return sorted(out.glob("runs/[!.]*/result.json"))
-
-    kill_when(program(*arguments), lambda: len(finished()) == 1)
-    stamps = {path: path.stat().st_mtime_ns for path in finished()}
-    assert len(stamps) < 3
-    result = run(*arguments)
-    assert result.exit_code == 0, result.stderr
-    assert len(finished()) == 3
-    assert {path: path.stat().st_mtime_ns for path in stamps} == stamps
-    assert not list(out.glob("runs/.*"))
 
 
 def test_killed_export_leaves_no_file_of_that_name(tmp_path: Path, program: Program) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import io
+import re
 import sys
 from typing import Annotated, Any
 
@@ -11,6 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from vaebias import __version__
+from vaebias.cli.examples import EXAMPLES
 from vaebias.errors import VaebiasError
 
 __all__ = ["app", "main"]
@@ -33,6 +35,7 @@ COMMANDS = (
 imported only there."""
 
 INTERRUPTED = 130
+_NO_MEMORY = re.compile("out of memory|can't allocate memory")  # as torch says it, a RuntimeError
 
 
 class _Group(TyperGroup):
@@ -43,16 +46,22 @@ class _Group(TyperGroup):
             return super().invoke(ctx)
         except VaebiasError as error:
             raise _leave(f"error: {error}", error.exit_code) from None
+        except BrokenPipeError:  # whoever reads has enough: click ends quietly
+            raise
         except OSError as error:  # a full disk, no permission: nothing that a traceback explains
             raise _leave(f"error: {error}", 1) from None
         except KeyboardInterrupt:
             raise _leave("stopped", INTERRUPTED) from None
+        except (MemoryError, RuntimeError) as error:
+            if not (isinstance(error, MemoryError) or _NO_MEMORY.search(str(error))):
+                raise
+            told = "smaller batches, fewer latents, images or jobs need less"
+            raise _leave(f"error: not enough memory: {told}", 1) from None
 
 
 app = typer.Typer(
     cls=_Group,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -72,10 +81,11 @@ def _program(
 
 for _name in COMMANDS:
     _command = getattr(importlib.import_module(f"vaebias.cli.{_name}"), _name)
+    _examples = "\n\n".join(("Examples:", *EXAMPLES.get(_name, ())))
     if isinstance(_command, typer.Typer):
-        app.add_typer(_command, name=_name)
+        app.add_typer(_command, name=_name, epilog=_examples)
     else:
-        app.command(_name)(_command)
+        app.command(_name, epilog=_examples)(_command)
 
 
 def main() -> None:

@@ -32,7 +32,9 @@ def train(
     data: Annotated[str, typer.Option(metavar="D", help="Data set, such as dsprites.")],
     steps: Annotated[int, typer.Option(min=1, help="Optimiser steps.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder to write.")],
-    seed: Annotated[str, typer.Option(metavar="S|0..9", help="One seed, or several.")] = "0",
+    seed: Annotated[
+        str, typer.Option("--seed", "--seeds", metavar="S|0..9", help="One seed, or several.")
+    ] = "0",
     latents: Annotated[int, typer.Option(min=1, help="Number of latents.")] = 10,
     network: Annotated[
         str, typer.Option(help="Its name, or JSON with its name and options.")
