@@ -256,6 +256,30 @@ def test_nan_ends_the_run_and_leaves_the_last_good_checkpoint(
     assert run["resumed_from"] == 20
 
 
+def test_a_checkpoint_that_does_not_fit_ends_the_run_and_leaves_no_part_of_it(
+    tmp_path: Path,
+) -> None:
+    out = tmp_path / "run"
+    program = (
+        "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000));"
+        "from vaebias.cli.app import main; main()"
+    )
+    process = subprocess.run(
+        [sys.executable, "-c", program, *_arguments(out)],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,  # not the checkout, whose sources have no built kernels beside them
+    )
+    assert process.returncode == 1
+    (line,) = process.stderr.strip().splitlines()
+    assert line.startswith("error: seed 0: ")
+    assert "checkpoint.safetensors could not be written" in line
+    assert not list(out.glob("*.safetensors*"))
+    assert not list(out.glob(".checkpoint*"))
+    assert [int(row["step"]) for row in _rows(out / "log.csv")] == [5, 10]
+
+
 def test_a_full_disk_ends_the_run_and_leaves_the_last_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
