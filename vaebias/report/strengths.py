@@ -52,10 +52,13 @@ def _draw(results: Sequence[Result]) -> Picture:
                     said.append(f"{model} on {variant}: MIG {min(means):.2f} to {max(means):.2f}")
         panels[column].set_title(model)
         panels[column].set_ylim(0, 1)
+        panels[column + len(models)].yaxis.set_major_locator(
+            matplotlib.ticker.MaxNLocator(integer=True)
+        )
         panels[column + 2 * len(models)].set_xlabel("strength, × the usual")
     for row, label in enumerate(_LABELS):
         panels[row * len(models)].set_ylabel(label)
-    panels[0].legend(loc="upper left")
+    panels[0].legend(loc="best")
     title = "MIG, active latents and reconstruction over the strength of the regularisation"
     return svg(figure, f"{title}. {'; '.join(said)}.")
 
