@@ -6,6 +6,9 @@ is taken here, and the whole grid is encoded all the same: of all votes the fact
 
 from __future__ import annotations
 
+import inspect
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -13,6 +16,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import mutual_info_score
 
 from vaebias import data, metrics, models
+from vaebias.metrics import METRICS, PROTOCOLS
+from vaebias.metrics.protocol import Entry
 from vaebias.training import encode_grid
 
 VOTES, TEST_VOTES, BATCH = 1_000, 500, 64
@@ -65,6 +70,50 @@ def bench_votes(benchmark, metric, contender):
     # one round: the slow way takes a minute
     score = benchmark.pedantic(ours if contender == "vaebias" else theirs, rounds=1)
     assert 0 < score <= 1
+
+
+@pytest.mark.parametrize("contender", ["vaebias", "vaebias, fast", "an encoding a vote"])
+def bench_panel(benchmark, monkeypatch, contender):
+    """One repeat of the study's panel, a tenth of its votes; metrics of a model left out."""
+    grid = data.load("blobs", width=64)
+    objective = models.build("beta_vae", grid.image_shape, 10, "burgess", seed=0).eval()
+    grid.images(np.arange(len(grid)))  # drawn once before, for all
+    given = PROTOCOLS["fast" if contender == "vaebias, fast" else "locatello2019"]
+    votes = {name: Entry(name, OPTIONS) for name in ("factor_vae_score", "beta_vae_score")}
+    votes["factor_vae_score"] = Entry("factor_vae_score", {**OPTIONS, "threshold": 0})
+    panel = {label: votes.get(label, entry) for label, entry in given.panel.items()}
+    monkeypatch.setitem(PROTOCOLS, "tenth", replace(given, panel=panel))
+
+    def ours():
+        return metrics.evaluate(objective.encode, grid, "tenth", 1, jobs=1).scores["mig"].mean
+
+    @torch.no_grad()
+    def encode(factors):
+        return objective.encode(torch.from_numpy(grid.images(grid.index(factors))))[0].numpy()
+
+    def sample(n, rng):
+        factors = _draw(grid.sizes, n, rng)
+        parts = np.array_split(factors, -(-n // BATCH))
+        return np.concatenate([encode(part) for part in parts]), factors
+
+    def theirs():
+        rng = np.random.default_rng(0)
+        factor_vae_score(encode, grid.sizes, rng)
+        beta_vae_score(encode, grid.sizes, rng)
+        for label, entry in panel.items():
+            call = METRICS[entry.metric]
+            known = inspect.signature(call).parameters
+            if label in votes or "logvar" in known or "squared_error" in known:
+                continue
+            codes, factors = sample(given.train, rng)
+            held = {"test": sample(given.test, rng)} if "test" in known else {}
+            call(codes, factors, **held, **entry.options)
+        return 1.0
+
+    benchmark.group = f"panel, {VOTES + TEST_VOTES} votes of {BATCH}, burgess"
+    benchmark.extra_info |= {"contender": contender, "moved": 0}
+    function = theirs if contender == "an encoding a vote" else ours
+    assert benchmark.pedantic(function, rounds=1) > 0
 
 
 def factor_vae_score(encode, sizes, rng):

@@ -30,7 +30,7 @@ DEFAULTS: Mapping[str, Default] = MappingProxyType(
             0.1,
             {
                 "gram": {"frequency": 35.0, "steps": 500},
-                "learned": {"frequency": 35.0, "noise": 0.7, "steps": 300},
+                "learned": {"frequency": 50.0, "noise": 0.7, "steps": 300},
                 "pattern": {"turn": 6.0},
             },
         ),
