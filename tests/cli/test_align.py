@@ -42,6 +42,19 @@ def test_json_is_one_document_on_stdout_and_nothing_else(checkpoint: Path) -> No
     assert one["diagnosis"]["latents"] == 3
 
 
+def test_posteriors_are_asked_of_encoders_that_have_them(checkpoint: Path, tmp_path: Path) -> None:
+    plain = tmp_path / "ae.safetensors"
+    checkpoints.save(plain, models.build("autoencoder", (1, 24, 24), 3, NETWORK, seed=0), {})
+    options = ["--data", "blobs", "--samples", "8", "--json", "--neighbours", "4"]
+    result = RUN.invoke(app, ["align", str(plain), str(checkpoint), *options])
+    assert result.exit_code == 0, result.stderr
+    first, second = (one["diagnosis"] for one in json.loads(result.stdout)["checkpoints"])
+    assert first["prediction"] is None
+    assert list(first["label_free"]) == ["neighbours", "global"]
+    assert second["prediction"]["beta"] == 4
+    assert second["prediction"]["likelihood"] == "bernoulli"
+
+
 def test_table_and_page_for_people(checkpoint: Path, tmp_path: Path) -> None:
     page = tmp_path / "pages" / "align.html"
     result = RUN.invoke(
