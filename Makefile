@@ -25,7 +25,7 @@ develop: $(VENV)/tools ## an editable install: Python changes are seen at once, 
 	$(PIP) install --constraint constraints.txt --editable .
 
 docs: $(VENV)/docs tree ## README's pages and the API as a site, build/site; warnings are errors
-	$(BIN)/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 docs-check: $(VENV)/tools ## run what README and docs show, at small settings
 	VAEBIAS_DOCS=all OMP_NUM_THREADS=1 $(BIN)/pytest tests/docs
