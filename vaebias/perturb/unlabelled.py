@@ -60,7 +60,7 @@ class Neighbourhoods:
     def dimension(self) -> NDArray[np.float64]:
         """[n] participation ratio 1 / sum of squared shares: how many components carry variance."""
         squares = (self.shares**2).sum(1)
-        return np.divide(1, squares, out=np.zeros_like(squares), where=squares > 0)
+        return np.asarray(np.divide(1, squares, out=np.zeros_like(squares), where=squares > 0))
 
     def to_json(self) -> dict[str, Any]:
         """Means over the images, and the middle 90 % of them, as JSON types."""
