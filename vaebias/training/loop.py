@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 import math
-import time
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
@@ -15,7 +12,8 @@ from vaebias.data import FactorGrid
 from vaebias.errors import InputError
 from vaebias.models import Objective
 from vaebias.training.batches import Images, check_shape, drawing, some
-from vaebias.training.history import History, add, check_weights
+from vaebias.training.course import Course, Evaluate, Keep, Log, Progress, Telling
+from vaebias.training.history import History
 from vaebias.training.latents import Latents
 from vaebias.training.optimisers import Optimisers
 from vaebias.training.processes import single
@@ -25,10 +23,6 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 __all__ = ["check_numbers", "fit"]
-
-Progress: TypeAlias = Callable[[int, int, float], None]
-Evaluate: TypeAlias = Callable[[int, Objective], Mapping[str, float]]
-Log: TypeAlias = Callable[[int, Mapping[str, float]], None]
 
 
 def fit(
@@ -50,7 +44,7 @@ def fit(
     log: Log | None = None,
     evaluate: Evaluate | None = None,
     evaluate_every: int | None = None,
-    checkpoint: Callable[[TrainingState], None] | None = None,
+    checkpoint: Keep | None = None,
     checkpoint_every: int | None = None,
     state: TrainingState | None = None,
 ) -> History:
@@ -129,7 +123,6 @@ def fit(
         raise InputError("steps", f"at least the {state.step} that were taken", steps)
     check_shape(objective, grid)
     draw = drawing(objective, grid, pairing, pair_rate)
-    started = time.perf_counter()
     if fabric is None:
         fabric = single(next(objective.parameters()).device)
     _check_parts(objective, batch_size, accumulate, fabric.world_size)
@@ -141,10 +134,9 @@ def fit(
     objective.train()
     module = fabric.setup_module(Trainee(objective))
     optimisers = Optimisers(objective, learning_rate, schedule, steps, state, fabric, warmup)
-    latents = Latents(grid, images, seed)
     descent = Descent(fabric, module, optimisers, images, draw, batch_size, accumulate)
-    history = History() if state is None else History(**copy.deepcopy(state.history))
-    earlier = history.seconds
+    telling = Telling(log, evaluate, evaluate_every, checkpoint, checkpoint_every)
+    course = Course(objective, steps, Latents(grid, images, seed), telling, state)
     pending: list[dict[str, Tensor]] = []
     for number in range(0 if state is None else state.step, steps):
         # read together every log_every steps: on a GPU each reading waits for the device
@@ -152,30 +144,11 @@ def fit(
         done = number + 1
         if done % log_every and done < steps:
             continue
-        means = add(history, pending, done, fabric)
+        loss = course.enter(pending, done, optimisers.tensors, fabric)
         pending = []
-        check_weights(objective, done)
-        used = latents(objective)
-        for name, value in used.items():
-            history.latents.setdefault(name, []).append(value)
-        history.seconds = earlier + time.perf_counter() - started
-        if not fabric.is_global_zero:
-            continue
-        if log is not None:
-            log(done, means | used)
-        if progress is not None:
-            progress(done, steps, means["loss"])
-        if evaluate is not None and evaluate_every and _due(done, steps, evaluate_every):
-            objective.eval()
-            found = evaluate(done, objective)
-            objective.train()
-            finite = {name: value for name, value in found.items() if math.isfinite(value)}
-            history.evaluations.append({"step": done, **finite})
-        if checkpoint is not None and _due(done, steps, checkpoint_every):
-            checkpoint(TrainingState(done, history.to_json(), optimisers.tensors()))
-    objective.eval()
-    history.seconds = earlier + time.perf_counter() - started
-    return history
+        if progress is not None and fabric.is_global_zero:
+            progress(done, steps, loss)
+    return course.end()
 
 
 def check_numbers(
@@ -201,10 +174,6 @@ def check_numbers(
         raise InputError("learning_rate", "a positive number", learning_rate)
     if seed < 0:
         raise InputError("seed", "a number not below 0", seed)
-
-
-def _due(done: int, steps: int, every: int | None) -> bool:
-    return done == steps or (every is not None and done % every == 0)
 
 
 def _check_parts(objective: Objective, batch_size: int, accumulate: int, processes: int) -> None:

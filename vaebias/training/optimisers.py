@@ -108,6 +108,13 @@ class Optimisers:
             for key, value in optimiser.state[parameter].items()
         }
 
+    def slice(self, i: int) -> dict[str, Tensor]:
+        """Return the same of one of many seeds, whose parameters are stacked along axis 0."""
+        return {
+            name: value[i].clone() if value.ndim else value  # Adam's count of steps is of all
+            for name, value in self.tensors().items()
+        }
+
     def _restore(self, tensors: Mapping[str, Tensor]) -> None:
         found: list[dict[int, dict[str, Tensor]]] = [{} for _ in self._optimisers]
         for name, value in tensors.items():

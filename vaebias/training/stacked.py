@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,19 +13,23 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state
 
+from vaebias.checkpoints import TrainingState
 from vaebias.data import FactorGrid
 from vaebias.errors import InputError, RunFailedError
 from vaebias.models import Adversary, Loss, Objective, Step
 from vaebias.models.objective import Batch
 from vaebias.training.batches import Images, check_shape, drawing, some
-from vaebias.training.history import History, add, check_weights
+from vaebias.training.course import Course, Progress, Telling
+from vaebias.training.history import History
+from vaebias.training.latents import Latents
 from vaebias.training.loop import check_numbers, fit
 from vaebias.training.optimisers import Optimisers
 
-__all__ = ["fit_seeds"]
+__all__ = ["fit_seeds", "worth_stacking"]
 
-Progress: TypeAlias = Callable[[int, int, float], None]
-Log: TypeAlias = Callable[[int, int, Mapping[str, float]], None]
+SeedLog: TypeAlias = Callable[[int, int, Mapping[str, float]], None]
+SeedEvaluate: TypeAlias = Callable[[int, int, Objective], Mapping[str, float]]
+SeedKeep: TypeAlias = Callable[[int, TrainingState], None]
 
 
 def fit_seeds(
@@ -38,11 +41,17 @@ def fit_seeds(
     seeds: Sequence[int] = (0,),
     schedule: str = "constant",
     *,
+    warmup: int = 0,
     pair_rate: float = 1.0,
     pairing: str | None = None,
     log_every: int = 100,
     progress: Progress | None = None,
-    log: Log | None = None,
+    log: SeedLog | None = None,
+    evaluate: SeedEvaluate | None = None,
+    evaluate_every: int | None = None,
+    checkpoint: SeedKeep | None = None,
+    checkpoint_every: int | None = None,
+    states: Sequence[TrainingState | None] | None = None,
     stack: bool | None = None,
 ) -> list[History]:
     """Train several objectives in place, each with its own seed, as one.
@@ -56,15 +65,18 @@ def fit_seeds(
     objectives
         One for each seed, alike but for their weights, on one device:
         ``[models.build(..., seed=s) for s in seeds]``.
-    grid, steps, batch_size, learning_rate, schedule, pair_rate, pairing, log_every
+    grid, steps, batch_size, learning_rate, schedule, warmup, pair_rate, pairing, log_every
         As in ``fit``.
     seeds
         Of batches and noise, one for each objective.
     progress
         Called as ``progress(done, total, loss)``: steps of all seeds together, and the mean of
         the losses.
-    log
-        Called as ``log(seed, done, {"loss": ..., ...})`` with each entry of a seed's history.
+    log, evaluate, evaluate_every, checkpoint, checkpoint_every
+        As in ``fit``, the seed being the first argument of each call: ``log(seed, done, row)``.
+    states
+        Of checkpoints to go on from, one for each seed; stacked, all of the same step. They
+        are those of ``fit``, which may go on from one of these as well.
     stack
         Whether to stack them, or to train them in a row. By default they are stacked, but for
         convolutions on the CPU, which are slower grouped.
@@ -77,7 +89,8 @@ def fit_seeds(
     Raises
     ------
     RunFailedError
-        A loss became NaN or infinite, which stops all seeds; the message names seed and step.
+        A loss or a weight became NaN or infinite, which stops all seeds; the message names seed
+        and step.
     InputError
         Objectives that are not alike, or not one for each seed; and what ``fit`` refuses.
     """
@@ -87,12 +100,32 @@ def fit_seeds(
     for objective in objectives:
         if type(objective) is not type(first) or objective.to_json() != first.to_json():
             raise InputError("objectives", "alike but for their weights", objective.to_json())
+    states = [None] * len(seeds) if states is None else states
+    if len(states) != len(seeds):
+        raise InputError("states", f"one for each of {len(seeds)} seeds", len(states))
+    telling = [
+        Telling(
+            None if log is None else partial(log, seed),
+            None if evaluate is None else partial(evaluate, seed),
+            evaluate_every,
+            None if checkpoint is None else partial(checkpoint, seed),
+            checkpoint_every,
+        )
+        for seed in seeds
+    ]
     run = _Run(
-        objectives, grid, steps, batch_size, learning_rate, seeds, schedule, pair_rate, pairing,
-        log_every, progress or (lambda *_: None), log or (lambda *_: None),
+        objectives, grid, steps, batch_size, learning_rate, seeds, schedule, warmup, pair_rate,
+        pairing, log_every, progress or (lambda *_: None), telling, states,
     )  # fmt: skip
-    together = _worth_stacking(first) if stack is None else stack
+    together = worth_stacking(first) if stack is None else stack
     return run.stacked() if together else run.in_a_row()
+
+
+def worth_stacking(objective: Objective) -> bool:
+    """Whether its seeds are stacked by default: grouped convolutions are slow on the CPU."""
+    on_cpu = next(objective.parameters()).device.type == "cpu"
+    convolves = any(isinstance(m, nn.Conv2d | nn.ConvTranspose2d) for m in objective.modules())
+    return not (on_cpu and convolves)
 
 
 @dataclass(frozen=True)
@@ -106,36 +139,47 @@ class _Run:
     learning_rate: float
     seeds: Sequence[int]
     schedule: str
+    warmup: int
     pair_rate: float
     pairing: str | None
     log_every: int
     progress: Progress
-    log: Log
+    telling: Sequence[Telling]
+    states: Sequence[TrainingState | None]
 
     def in_a_row(self) -> list[History]:
         histories: list[History] = []
 
-        def tell(done: int, steps: int, loss: float) -> None:
+        def progress(done: int, steps: int, loss: float) -> None:
             self.progress(len(histories) * steps + done, len(self.seeds) * steps, loss)
 
-        for objective, seed in zip(self.objectives, self.seeds, strict=True):
+        for objective, seed, telling, state in zip(
+            self.objectives, self.seeds, self.telling, self.states, strict=True
+        ):
             with _naming(seed):
                 history = fit(
                     objective, self.grid, self.steps, self.batch_size, self.learning_rate,
-                    seed, self.schedule, pair_rate=self.pair_rate, pairing=self.pairing,
-                    log_every=self.log_every, progress=tell, log=partial(self.log, seed),
+                    seed, self.schedule, warmup=self.warmup, pair_rate=self.pair_rate,
+                    pairing=self.pairing, log_every=self.log_every, progress=progress,
+                    state=state, **vars(telling),
                 )  # fmt: skip
             histories.append(history)
         return histories
 
     def stacked(self) -> list[History]:
-        first, seeds = self.objectives[0], self.seeds
+        first, seeds, telling = self.objectives[0], self.seeds, self.telling[0]
         total = self.steps * len(seeds)
         for seed in seeds:
-            check_numbers(self.steps, self.batch_size, self.learning_rate, seed, self.log_every)
+            check_numbers(
+                self.steps, self.batch_size, self.learning_rate, seed, self.log_every,
+                telling.checkpoint_every, telling.evaluate_every,
+            )  # fmt: skip
+        state = _together(self.states)
+        reached = 0 if state is None else state.step
+        if reached > self.steps:
+            raise InputError("steps", f"at least the {reached} that were taken", self.steps)
         check_shape(first, self.grid)
         draw = drawing(first, self.grid, self.pairing, self.pair_rate)
-        started = time.perf_counter()
         images = Images(self.grid, next(first.parameters()).device)
         if len(self.grid) <= total * self.batch_size:
             images.keep()
@@ -143,10 +187,17 @@ class _Run:
             objective.prepare(images.batches(some(self.grid, seed)), len(self.grid))
             objective.train()
         stacked = Stacked(self.objectives, seeds)
-        optimisers = Optimisers(stacked, self.learning_rate, self.schedule, self.steps, None)
-        histories = [History() for _ in seeds]
+        optimisers = Optimisers(
+            stacked, self.learning_rate, self.schedule, self.steps, state, warmup=self.warmup
+        )
+        courses = [
+            Course(objective, self.steps, Latents(self.grid, images, seed), telling, state)
+            for objective, seed, telling, state in zip(
+                self.objectives, seeds, self.telling, self.states, strict=True
+            )
+        ]
         pending: list[dict[str, Tensor]] = []
-        for number in range(self.steps):
+        for number in range(reached, self.steps):
             points = [
                 draw(self.batch_size, np.random.default_rng([seed, number])) for seed in seeds
             ]
@@ -158,23 +209,32 @@ class _Run:
             optimisers.step(loss)
             pending.append(loss.parts)
             done = number + 1
-            if done % self.log_every == 0 or done == self.steps:
-                losses = []
-                for i, seed in enumerate(seeds):
-                    own = [{name: part[i] for name, part in parts.items()} for parts in pending]
-                    with _naming(seed):
-                        means = add(histories[i], own, done)
-                    losses.append(means["loss"])
-                    self.log(seed, done, means)
-                pending = []
-                self.progress(done * len(seeds), total, float(np.mean(losses)))
-        stacked.write_back()
-        for objective, history, seed in zip(self.objectives, histories, seeds, strict=True):
-            with _naming(seed):
-                check_weights(objective, self.steps)
-            objective.eval()
-            history.seconds = time.perf_counter() - started
-        return histories
+            if done % self.log_every and done < self.steps:
+                continue
+            stacked.write_back()
+            losses = []
+            for i, (seed, course) in enumerate(zip(seeds, courses, strict=True)):
+                own = [{name: part[i] for name, part in parts.items()} for parts in pending]
+                with _naming(seed):
+                    losses.append(course.enter(own, done, partial(optimisers.slice, i)))
+            pending = []
+            self.progress(done * len(seeds), total, float(np.mean(losses)))
+        return [course.end() for course in courses]
+
+
+def _together(states: Sequence[TrainingState | None]) -> TrainingState | None:
+    """Return the state of many seeds as that of their stacked parameters; None at the start."""
+    known = [state for state in states if state is not None]
+    reached = sorted({0 if state is None else state.step for state in states})
+    if len(reached) > 1:
+        raise InputError("states", "all of the same step, to go on stacked", reached)
+    if not known:
+        return None
+    moments = {
+        name: torch.stack([state.optimiser[name] for state in known]) if first.ndim else first
+        for name, first in known[0].optimiser.items()
+    }
+    return TrainingState(known[0].step, {}, moments)
 
 
 class Stacked:
@@ -255,12 +315,6 @@ class _OfLoss(nn.Module):
 
     def forward(self, batch: Batch, step: Step) -> Loss:
         return self.objective.loss(batch, step)
-
-
-def _worth_stacking(objective: Objective) -> bool:
-    on_cpu = next(objective.parameters()).device.type == "cpu"
-    convolves = any(isinstance(m, nn.Conv2d | nn.ConvTranspose2d) for m in objective.modules())
-    return not (on_cpu and convolves)
 
 
 @contextmanager
