@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from typer.testing import CliRunner
 
 from vaebias import checkpoints, data, models, training
-from vaebias.cli import app
+from vaebias.cli import app, run_folder
 from vaebias.data import ArrayGrid, FactorGrid
 
 RUN = CliRunner()
@@ -94,7 +95,7 @@ def test_it_is_the_fit_of_python(tmp_path: Path) -> None:
 
 def test_seeds_have_a_folder_each(tmp_path: Path) -> None:
     out = tmp_path / "runs"
-    said = _json(out, "--seed", "0..1", steps=10)
+    said = _json(out, "--seed", "0..1", "--in-a-row", steps=10)
     assert [run["seed"] for run in said["runs"]] == [0, 1]
     assert {path.name for path in out.iterdir()} == {"seed-0", "seed-1"}
     one, other = (out / f"seed-{seed}" / "model.safetensors" for seed in (0, 1))
@@ -103,6 +104,52 @@ def test_seeds_have_a_folder_each(tmp_path: Path) -> None:
     assert _same(other, tmp_path / "alone" / "model.safetensors")
     longer = _json(out, "--seed", "0..2", "--resume", steps=10)
     assert [run["resumed_from"] for run in longer["runs"]] == [10, 10, 0]
+
+
+def test_seeds_trained_as_one_are_those_of_a_row_up_to_rounding(tmp_path: Path) -> None:
+    as_one = _json(tmp_path / "as one", "--seed", "0..2", steps=10)
+    in_a_row = _json(tmp_path / "row", "--seed", "0..2", "--in-a-row", steps=10)
+    for one, other in zip(as_one["runs"], in_a_row["runs"], strict=True):
+        assert one["latents"]["active"] == other["latents"]["active"]
+        assert one["loss"] == pytest.approx(other["loss"], rel=1e-4)
+        logs = [_rows(Path(run["model"]).with_name("log.csv")) for run in (one, other)]
+        assert logs[0][0].keys() == logs[1][0].keys()
+
+
+def test_seeds_trained_as_one_go_on_as_if_never_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    arguments = ("--seed", "0..1", "--stack", "--evaluate-every", "10")
+    _json(whole, *arguments)
+    add = run_folder.RunFolder.log
+
+    def log(self: run_folder.RunFolder, done: int, row: Mapping[str, float]) -> None:
+        if done == 25:
+            raise KeyboardInterrupt
+        add(self, done, row)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run_folder.RunFolder, "log", log)
+        assert RUN.invoke(app, _arguments(stopped, *arguments)).exit_code == 130
+    said = _json(stopped, *arguments, "--resume")
+    assert [run["resumed_from"] for run in said["runs"]] == [20, 20]
+    for seed in ("seed-0", "seed-1"):
+        assert _same(whole / seed / "model.safetensors", stopped / seed / "model.safetensors")
+        for name in ("log.csv", "evaluation.csv"):
+            assert (whole / seed / name).read_text() == (stopped / seed / name).read_text()
+
+
+def test_stacking_needs_one_part_of_a_batch(tmp_path: Path) -> None:
+    arguments = ("--seed", "0..1", "--stack", "--accumulate", "2")
+    assert _error(tmp_path / "run", *arguments, model="vae")[1].startswith("error: --stack:")
+
+
+def test_pcl_with_a_read_out_can_be_looked_through(tmp_path: Path) -> None:
+    (run,) = _json(tmp_path / "run", "--set", "readout=gaussian", model="pcl")["runs"]
+    model = checkpoints.load(run["model"])
+    assert model.decoder is not None
+    assert model.decoder(torch.zeros(2, 3)).shape == (2, 1, 24, 24)
 
 
 def test_without_json_it_says_where_the_weights_are(tmp_path: Path) -> None:

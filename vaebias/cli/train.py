@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from vaebias.cli.options import parse_device, parse_seeds
-from vaebias.cli.run_log import EVALUATION_FILE, LOG_FILE, RunLog, check_tensorboard
-from vaebias.errors import InputError, RunFailedError
+from vaebias.cli.run_folder import FILES, RUN_FILE, RunFolder
+from vaebias.cli.run_log import check_tensorboard
+from vaebias.errors import InputError
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
     from vaebias.data import FactorGrid
-    from vaebias.models import Objective
-
-MODEL_FILE = "model.safetensors"
-CHECKPOINT_FILE = "checkpoint.safetensors"
-RUN_FILE = "run.json"
-FILES = (RUN_FILE, LOG_FILE, EVALUATION_FILE, CHECKPOINT_FILE, MODEL_FILE)
 
 
 def train(
@@ -70,6 +64,13 @@ def train(
         bool, typer.Option("--tensorboard", help="Write events for TensorBoard as well.")
     ] = False,
     device: Annotated[str, typer.Option(help="Where to train, such as cuda.")] = "cpu",
+    stack: Annotated[
+        bool | None,
+        typer.Option(
+            "--stack/--in-a-row",
+            help="Train several seeds as one; by default where that is faster.",
+        ),
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with what is in DIR, from its checkpoint.")
     ] = False,
@@ -110,23 +111,28 @@ def train(
         "log_every": log_every,
         "checkpoint_every": checkpoint_every or 10 * log_every,
     }
-    folders = [out if len(seeds) == 1 else out / f"seed-{s}" for s in seeds]
-    runs = [_Run(folder, config | {"seed": s}) for folder, s in zip(folders, seeds, strict=True)]
+    folders = {s: out if len(seeds) == 1 else out / f"seed-{s}" for s in seeds}
+    configs = {folders[s]: config | {"seed": s} for s in seeds}
     if tensorboard:
         check_tensorboard()
     fabric = training.launch(parse_device(device), precision)
     if fabric.is_global_zero:
-        _check_folder(out, runs, resume=resume, force=force)
+        _check_folder(out, configs, resume=resume, force=force)
     fabric.barrier()  # no folder may be filled before it has been looked at
+    runs = [
+        RunFolder(
+            folder, one, grid, resume=resume, replace=resume or force, tensorboard=tensorboard
+        )
+        for folder, one in configs.items()
+    ]
     found = []
-    for run in runs:
-        with _watch(f"{model}, seed {run.config['seed']}", fabric) as progress:
-            found.append(
-                run.go(
-                    grid, fabric, progress, resume=resume, replace=resume or force,
-                    evaluate_every=evaluate_every, tensorboard=tensorboard,
-                )
-            )  # fmt: skip
+    if _stacks(runs, config, fabric, stack):
+        for step in sorted({run.reached for run in runs}):  # killed between two checkpoints
+            group = [run for run in runs if run.reached == step]
+            found += _together(group, config, grid, fabric, evaluate_every)
+        found.sort(key=lambda one: seeds.index(one["seed"]))
+    else:
+        found = _one_by_one(runs, config, grid, fabric, evaluate_every)
     if not fabric.is_global_zero:
         return
     said = {"name": grid.name, "source": grid.source, "provenance": grid.provenance}
@@ -139,128 +145,98 @@ def train(
         typer.echo(f"{one['model']}: {losses} (seed {one['seed']}, {one['seconds']:.1f} s)")
 
 
-@dataclass(frozen=True)
-class _Run:
-    """One seed: its folder, and all that its weights depend on."""
+def _stacks(
+    runs: Sequence[RunFolder], config: Mapping[str, Any], fabric: Fabric, wanted: bool | None
+) -> bool:
+    """Whether to train the seeds as one, if that can be."""
+    from vaebias import training
 
-    folder: Path
-    config: dict[str, Any]
+    can = fabric.world_size == 1 and config["accumulate"] == 1 and config["precision"] == "32-true"
+    if wanted is None:
+        return len(runs) > 1 and can and training.worth_stacking(runs[0].objective)
+    if wanted and not can:
+        raise InputError("--stack", "one process, --accumulate 1 and --precision 32-true", "others")
+    return wanted
 
-    def build(self, grid: FactorGrid) -> Objective:
-        from vaebias import models
 
-        config = self.config
-        return models.build(
-            config["model"],
-            grid.image_shape,
-            config["latents"],
-            config["network"],
-            seed=config["seed"],
-            **config["settings"],
-        )
+def _one_by_one(
+    runs: Sequence[RunFolder],
+    config: Mapping[str, Any],
+    grid: FactorGrid,
+    fabric: Fabric,
+    evaluate_every: int | None,
+) -> list[dict[str, Any]]:
+    from vaebias import training
 
-    def go(
-        self,
-        grid: FactorGrid,
-        fabric: Fabric,
-        progress: Callable[[int, int, float], None],
-        *,
-        resume: bool,
-        replace: bool,
-        evaluate_every: int | None,
-        tensorboard: bool,
-    ) -> dict[str, Any]:
-        """Train up to the last step, from the checkpoint if there is one to go on from."""
-        from vaebias import checkpoints, training
-        from vaebias.experiments.files import locked, write_json
-        from vaebias.experiments.panel import panel
-
-        config, folder = self.config, self.folder
-        held = ExitStack()
-        seed = config["seed"]
-        kept = folder / CHECKPOINT_FILE
-        state = None
-        if resume and kept.is_file():
-            objective, _ = checkpoints.load_objective(kept)
-            state = checkpoints.load_state(kept)
-        else:
-            objective = self.build(grid)
-        provenance = {"data": grid.provenance, "run": config}
-        reached = [0 if state is None else state.step]
-        begun = False
-        written = RunLog(folder, reached[0], {} if state is None else state.history, tensorboard)
-        score = panel(grid, seed)
-
-        def log(done: int, row: Mapping[str, float]) -> None:
-            nonlocal begun
-            if not begun:  # only now, when the arguments have proved to make a run
-                begun = True
-                held.enter_context(locked(folder))
-                if not replace and any((folder / name).exists() for name in FILES):
-                    found = f"{folder}, which another process has filled meanwhile"
-                    raise InputError("--out", "a new or empty folder", found)
-                if state is None:
-                    for name in FILES:
-                        (folder / name).unlink(missing_ok=True)
-                for stale in folder.glob(f".{CHECKPOINT_FILE}.*.tmp"):  # of a run killed writing
-                    stale.unlink()
-                write_json(folder / RUN_FILE, {"config": config, "data": grid.provenance})
-                held.callback(written.close)
-                written.begin(row)
-            written.add(done, row)
-
-        def evaluate(done: int, now: Objective) -> Mapping[str, float]:
-            scores = score(done, now)
-            written.add_evaluation(done, scores)
-            return scores
-
-        def checkpoint(now: training.TrainingState) -> None:
-            checkpoints.save(kept, objective, provenance, seed=seed, state=now)
-            reached.append(now.step)
-
-        try:
+    found = []
+    for run in runs:
+        with _watch(f"{config['model']}, seed {run.seed}", fabric) as progress, run:
             history = training.fit(
-                objective,
+                run.objective,
                 grid,
                 config["steps"],
                 config["batch_size"],
                 config["learning_rate"],
-                seed,
+                run.seed,
                 config["schedule"],
-                warmup=config["warmup"],
                 accumulate=config["accumulate"],
                 fabric=fabric,
-                pair_rate=config["pair_rate"],
-                pairing=config["pairing"],
-                log_every=config["log_every"],
                 progress=progress,
-                log=log,
-                evaluate=evaluate,
+                log=run.log,
+                evaluate=run.evaluate,
                 evaluate_every=evaluate_every,
-                checkpoint=checkpoint,
-                checkpoint_every=config["checkpoint_every"],
-                state=state,
+                checkpoint=run.checkpoint,
+                state=run.state,
+                **_shared(config),
             )
-            if fabric.is_global_zero:
-                checkpoints.save(folder / MODEL_FILE, objective, provenance, seed=seed)
-        except RunFailedError as error:
-            left = f"; the checkpoint of step {reached[-1]} is kept" if reached[-1] else ""
-            raise RunFailedError(f"seed {seed}: {error}{left}") from error
-        finally:
-            held.close()
-        return {
-            "seed": seed,
-            "model": str(folder / MODEL_FILE),
-            "steps": config["steps"],
-            "resumed_from": reached[0],
-            "loss": {name: values[-1] for name, values in history.values.items()},
-            "latents": {name: values[-1] for name, values in history.latents.items()},
-            "evaluation": history.evaluations[-1] if history.evaluations else {},
-            "seconds": history.seconds,
-        }
+            found.append(run.finish(history, save=fabric.is_global_zero))
+    return found
 
 
-def _check_folder(out: Path, runs: list[_Run], *, resume: bool, force: bool) -> None:
+def _together(
+    runs: Sequence[RunFolder],
+    config: Mapping[str, Any],
+    grid: FactorGrid,
+    fabric: Fabric,
+    evaluate_every: int | None,
+) -> list[dict[str, Any]]:
+    """Train seeds stacked; all must have reached the same step."""
+    from vaebias import training
+
+    of = {run.seed: run for run in runs}
+    label = f"{config['model']}, {len(runs)} seeds at once"
+    with _watch(label, fabric) as progress, ExitStack() as held:
+        for run in runs:
+            held.enter_context(run)
+            run.objective.to(fabric.device)
+        histories = training.fit_seeds(
+            [run.objective for run in runs],
+            grid,
+            config["steps"],
+            config["batch_size"],
+            config["learning_rate"],
+            list(of),
+            config["schedule"],
+            progress=progress,
+            log=lambda seed, *rest: of[seed].log(*rest),
+            evaluate=lambda seed, *rest: of[seed].evaluate(*rest),
+            evaluate_every=evaluate_every,
+            checkpoint=lambda seed, state: of[seed].checkpoint(state),
+            states=[run.state for run in runs],
+            stack=True,
+            **_shared(config),
+        )
+        return [run.finish(history) for run, history in zip(runs, histories, strict=True)]
+
+
+def _shared(config: Mapping[str, Any]) -> dict[str, Any]:
+    names = ("warmup", "pair_rate", "pairing", "log_every", "checkpoint_every")
+    return {name: config[name] for name in names}
+
+
+def _check_folder(
+    out: Path, runs: Mapping[Path, Mapping[str, Any]], *, resume: bool, force: bool
+) -> None:
     if out.exists() and not out.is_dir():
         raise InputError("--out", "a folder", f"{out}, a file")
     if not resume:
@@ -268,24 +244,24 @@ def _check_folder(out: Path, runs: list[_Run], *, resume: bool, force: bool) -> 
             expected = "a new or empty folder (or --resume, to go on, or --force, to replace)"
             raise InputError("--out", expected, f"{out}, which is not empty")
         return
-    ours = FILES if len(runs) == 1 else [run.folder.name for run in runs]
+    ours = FILES if len(runs) == 1 else [folder.name for folder in runs]
     if out.is_dir() and any(out.iterdir()) and not any((out / name).exists() for name in ours):
         raise InputError("--resume", "the folder of a run", f"{out}, which holds other things")
-    for run in runs:
-        file = run.folder / RUN_FILE
+    for folder, config in runs.items():
+        file = folder / RUN_FILE
         if not file.is_file():  # stopped before its first row: it begins at the beginning
             continue
         try:
             before = json.loads(file.read_text(encoding="utf-8"))["config"]
-            different = [key for key in run.config if before.get(key) != run.config[key]]
+            different = [key for key in config if before.get(key) != config[key]]
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(str(file), "the settings of a run, in JSON", repr(error)) from error
         if different:
             was, now = (
-                ", ".join(f"{key} {json.dumps(config.get(key))}" for key in different)
-                for config in (before, run.config)
+                ", ".join(f"{key} {json.dumps(each.get(key))}" for key in different)
+                for each in (before, config)
             )
-            raise InputError("--resume", f"the settings of the run in {run.folder}: {was}", now)
+            raise InputError("--resume", f"the settings of the run in {folder}: {was}", now)
 
 
 def _seeds(text: str) -> tuple[int, ...]:

@@ -7,8 +7,8 @@ from vaebias.training.history import History
 from vaebias.training.loop import fit
 from vaebias.training.optimisers import SCHEDULES
 from vaebias.training.processes import PRECISIONS, launch
-from vaebias.training.readout import fit_readout
-from vaebias.training.stacked import fit_seeds
+from vaebias.training.readout import fit_readout, has_readout
+from vaebias.training.stacked import fit_seeds, worth_stacking
 
 __all__ = [
     "PAIRINGS",
@@ -20,5 +20,7 @@ __all__ = [
     "fit",
     "fit_readout",
     "fit_seeds",
+    "has_readout",
     "launch",
+    "worth_stacking",
 ]

@@ -6,11 +6,17 @@ from typing import Any
 
 from vaebias.data import FactorGrid
 from vaebias.models import Objective
+from vaebias.models.pcl import PCL
 from vaebias.models.readout import ReadOut
 from vaebias.training.history import History
 from vaebias.training.loop import fit
 
-__all__ = ["fit_readout"]
+__all__ = ["fit_readout", "has_readout"]
+
+
+def has_readout(objective: Objective) -> bool:
+    """Whether an objective has a decoder that its loss knows nothing of: for ``fit_readout``."""
+    return isinstance(objective, PCL) and objective.decoder is not None
 
 
 def fit_readout(
