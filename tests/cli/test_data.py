@@ -23,14 +23,8 @@ RUN = CliRunner()
 
 
 @pytest.fixture(autouse=True)
-def data_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The only folder in which files are found."""
-    folder = tmp_path / "data-folder"
-    folder.mkdir()
-    monkeypatch.setenv("VAEBIAS_DATA", str(folder))
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+def _wide_terminal(data_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "200")
-    return folder
 
 
 def _json(*arguments: object) -> Any:

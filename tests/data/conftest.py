@@ -16,13 +16,8 @@ from vaebias.data.layouts import dsprites_axes, shapes3d_axes
 
 
 @pytest.fixture(autouse=True)
-def data_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The only folder in which files are found; results cannot depend on the machine's own."""
-    folder = tmp_path / "data-folder"
-    folder.mkdir()
-    monkeypatch.setenv("VAEBIAS_DATA", str(folder))
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    return folder
+def _no_other_files(data_folder: Path) -> None:
+    pass
 
 
 DSPRITES = {

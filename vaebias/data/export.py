@@ -126,24 +126,26 @@ def _write_h5(
 ) -> None:
     channels, height, width = grid.image_shape
     rows = max(1, min(len(grid), 2**18 // (channels * height * width)))
-    with replacing(path) as temporary, _Sink(temporary, "w+") as sink, h5py.File(sink, "w") as file:
-        images = file.create_dataset(
-            "images",
-            (len(grid), height, width, channels),
-            np.uint8,
-            chunks=(rows, height, width, channels),
-            compression="gzip",
-            compression_opts=3,
-        )
-        file["labels"] = _table([numeric(axis) for axis in grid.axes])
-        file["provenance"] = record.dumps()
-        done = 0
-        for block in _blocks(grid):
-            images[done : done + len(block)] = block
-            sink.check()
-            done += len(block)
-            if progress is not None:
-                progress(done, len(grid))
+    with replacing(path) as temporary, _Sink(temporary, "w+") as sink:
+        with h5py.File(sink, "w") as file:
+            images = file.create_dataset(
+                "images",
+                (len(grid), height, width, channels),
+                np.uint8,
+                chunks=(rows, height, width, channels),
+                compression="gzip",
+                compression_opts=3,
+            )
+            file["labels"] = _table([numeric(axis) for axis in grid.axes])
+            file["provenance"] = record.dumps()
+            done = 0
+            for block in _blocks(grid):
+                images[done : done + len(block)] = block
+                sink.check()
+                done += len(block)
+                if progress is not None:
+                    progress(done, len(grid))
+        sink.check()  # of what is written when the file is closed
 
 
 class _Sink(io.FileIO):
@@ -169,12 +171,6 @@ class _Sink(io.FileIO):
         """Raise what the first write raised that failed, if one did."""
         if self.failure is not None:
             raise self.failure
-
-    def __exit__(self, *raised: object) -> None:
-        """Close the file; raise what a write at the end raised."""
-        super().__exit__(*raised)
-        if raised[0] is None:
-            self.check()
 
 
 class _Python2Pickler(pickle._Pickler):
