@@ -224,7 +224,6 @@ class Protocol:
         """Return the study as plain values."""
         return asdict(self)
 
-
     def version_key(self, spec: PerturbationSpec, variant: VariantSpec) -> str:
         """Return the name of the file of one of `versions`' perturbations, as `Run.key`."""
         version, how = asdict(variant), asdict(spec)
