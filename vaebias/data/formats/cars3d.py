@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import re
 import tarfile
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ import numpy.typing as npt
 from vaebias.data.file_grid import FileGrid
 from vaebias.data.files import PublishedFile
 from vaebias.data.formats.format import FORMATS, Format, describe
+from vaebias.data.formats.matlab import read_bytes_array
 from vaebias.data.layouts import cars3d_axes
 from vaebias.data.resize import resize
 from vaebias.data.storage import Progress, unpack
@@ -111,14 +111,11 @@ def _content(archive: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> b
 def _images(
     archive: tarfile.TarFile, member: tarfile.TarInfo, path: Path
 ) -> npt.NDArray[np.uint8]:  # [4, 24, 128, 128, 3]
-    from scipy.io import loadmat
-
     where = f"{member.name} in {path}"
-    content = io.BytesIO(_content(archive, member, path))
-    with reading(where, "a MATLAB file with an array 'im'"):
-        im = loadmat(content, variable_names=["im"])["im"]
-    if im.dtype != np.uint8 or im.shape != _NATIVE:
-        raise InputError(where, f"uint8 {_NATIVE}", f"{im.dtype} {im.shape}")
+    with reading(where, "a MATLAB file with an array 'im' of uint8"):
+        im = read_bytes_array(_content(archive, member, path), "im", _MEMBER_BYTES)
+    if im.shape != _NATIVE:
+        raise InputError(where, f"an array of shape {_NATIVE}", im.shape)
     return np.asarray(im.transpose(4, 3, 0, 1, 2), dtype=np.uint8)
 
 
