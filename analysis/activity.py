@@ -192,7 +192,7 @@ def expected_variance(
 
     To second order the loss depends on sigma_i² as h_i sigma_i² / 2 + beta (sigma_i² - log
     sigma_i²) / 2, with h_i = J_iᵀ H J_i and H the curvature of the likelihood: it is least
-    at 1 / (1 + h_i / beta). For a linear decoder this is the value of :func:`linear_vae`.
+    at 1 / (1 + h_i / beta). For a linear decoder this is the value of `linear_vae`.
     Where a trained encoder's variances are far from it, it is not in the polarised regime,
     or its decoder bends within a posterior.
 

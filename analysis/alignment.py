@@ -121,7 +121,7 @@ def matched_cosines(
     Parameters
     ----------
     cosines
-        From :func:`vaebias.ops.direction_cosines`.
+        From `vaebias.ops.direction_cosines`.
     active
         Latents that take part.
     present

@@ -116,7 +116,7 @@ def prepare_jacobian(
 ) -> DecoderJacobian:
     """Check a decoder on the first latents and choose how to differentiate it.
 
-    Parameters and errors are those of :func:`jacobian`.
+    Parameters and errors are those of `jacobian`.
     """
     for name, value in (("output", output), ("space", space)):
         if value not in ("logits", "image"):

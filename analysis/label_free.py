@@ -127,7 +127,7 @@ def posterior_components(
     Parameters
     ----------
     decoder
-        Maps z [B, d] to images, as for :func:`vaebias.analysis.jacobian`.
+        Maps z [B, d] to images, as for `vaebias.analysis.jacobian`.
     mu, logvar
         Moments of the posteriors.
     draws

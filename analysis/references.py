@@ -88,7 +88,7 @@ class DataAlignment:
     tangents
         Beside the tangents themselves.
     mixture
-        Each direction as a mixture of factors (:class:`FactorMixture`, as arrays).
+        Each direction as a mixture of factors (`FactorMixture`, as arrays).
     """
 
     name: str | None
@@ -117,7 +117,7 @@ class DataAlignment:
 
 @dataclass(frozen=True, eq=False)
 class Mixture:
-    """:class:`vaebias.analysis.FactorMixture` of all points: [n, d, ...] arrays.
+    """`vaebias.analysis.FactorMixture` of all points: [n, d, ...] arrays.
 
     A direction is judged where the factors explain at least half of it.
     """
@@ -176,7 +176,7 @@ class Prediction:
     beta, likelihood
         Weight of the KL, and ``"bernoulli"`` or ``"gaussian"``.
     measured, expected
-        [n, d] the encoder's, and :func:`vaebias.analysis.expected_variance`.
+        [n, d] the encoder's, and `vaebias.analysis.expected_variance`.
     """
 
     beta: float

@@ -57,14 +57,14 @@ class NonlinearPCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
     ----------
     explained_variance_, explained_variance_ratio_
         [n_components] variance that each component is responsible for (Sobol's total index,
-        see :func:`vaebias.analysis.latent_variances`), falling, and as a share of the data's.
+        see `vaebias.analysis.latent_variances`), falling, and as a share of the data's.
     reconstruction_r2_
         Share of the data's variance that all components explain together.
     codes_
         [n_samples, n_components] of the data it was fitted to.
     model_
         The trained ``vaebias.models.Objective``, on centred and scaled rows; None for an
-        estimator made by :meth:`from_model`.
+        estimator made by `from_model`.
     n_features_in_, n_iter_
         Number of features; steps taken.
 

@@ -16,7 +16,7 @@ __all__ = ["GramAlignment", "gram_alignment", "gram_alignment_reference"]
 
 
 class GramAlignment(NamedTuple):
-    """What :func:`gram_alignment` finds in J = U S V^T, for each point."""
+    """What `gram_alignment` finds in J = U S V^T, for each point."""
 
     gram: Tensor  # [B, d, d]
     singular_values: Tensor  # [B, d]

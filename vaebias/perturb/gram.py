@@ -35,7 +35,7 @@ _REPORT_EVERY = 20
 @KINDS.register("gram")
 @dataclass(frozen=True, eq=False)
 class GramPerturbation(PsiPerturbation):
-    """m = psi(w), trained on the tangent Grams; see :func:`gram`."""
+    """m = psi(w), trained on the tangent Grams; see `gram`."""
 
     name: ClassVar[str] = "gram"
 
@@ -56,7 +56,7 @@ def gram(
     psi: factors scaled to [-1, 1] (cyclic ones as cosine and sine, non-ordinal ones one-hot)
     -> 128 tanh -> 128 tanh -> an image, tanh. Each step takes 128 random points inside the
     grid, the central-difference tangents of x' = x + epsilon psi(w) and their Gram
-    (``ops.tangent_gram``), and lowers :func:`mixing_loss` by Adam at 2e-3.
+    (``ops.tangent_gram``), and lowers `mixing_loss` by Adam at 2e-3.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ def gram(
     steps
         Training steps.
     margin
-        How far beyond the criterion to go; see :func:`mixing_loss`.
+        How far beyond the criterion to go; see `mixing_loss`.
     frequency
         0: psi is smooth in the factors, which suits images that are. Above 0 its first layer
         is a sine whose weights are so large: where images change a lot from level to level,

@@ -42,7 +42,7 @@ _FIRST_SPREAD = 0.5
 @KINDS.register("learned")
 @dataclass(frozen=True, eq=False)
 class LearnedPerturbation(PsiPerturbation):
-    """m = psi(w), trained against two decoders; see :func:`learned`.
+    """m = psi(w), trained against two decoders; see `learned`.
 
     ``losses`` is the entangled reference's loss minus the aligned one's, over their sum.
     """
@@ -101,7 +101,7 @@ def learned(
     margin
         By how much of both losses' sum the entangled one shall be the smaller, below 1.
     frequency
-        Fineness of psi in the factors; as for :func:`gram`.
+        Fineness of psi in the factors; as for `gram`.
     progress
         Called as ``progress(steps done, steps, relative loss difference)``.
 
@@ -113,7 +113,7 @@ def learned(
     Raises
     ------
     InputError
-        Before any work: what :func:`gram` refuses, a cyclic factor, a factor in two pairs, a
+        Before any work: what `gram` refuses, a cyclic factor, a factor in two pairs, a
         share outside (0, 1], a margin outside [0, 1), noise that is not positive.
     RunFailedError
         The loss became NaN or infinite.

@@ -51,7 +51,7 @@ class NoisePerturbation(Perturbation):
         tensors: Mapping[str, NDArray[Any]],
         names: Sequence[str],
     ) -> NoisePerturbation:
-        """Undo :meth:`to_json`."""
+        """Undo `to_json`."""
         return cls(check_epsilon(record["epsilon"]), check_integer("seed", record["seed"], 0))
 
 

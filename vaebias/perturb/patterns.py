@@ -30,7 +30,7 @@ class PatternPerturbation(Perturbation):
     Attributes
     ----------
     epsilon, pairs, form, turn, cycles
-        As given to :func:`pattern`.
+        As given to `pattern`.
     sizes
         Numbers of levels of the two factors of each pair.
     picture
@@ -103,7 +103,7 @@ class PatternPerturbation(Perturbation):
         tensors: Mapping[str, NDArray[Any]],
         names: Sequence[str],
     ) -> PatternPerturbation:
-        """Undo :meth:`to_json` and :meth:`tensors`."""
+        """Undo `to_json` and `tensors`."""
         form = str(record["form"])
         if form not in FORMS or (form == "picture") != ("picture" in tensors):
             raise ValueError(f"form {form!r} with {sorted(tensors)}")
@@ -166,7 +166,7 @@ def pattern(
     Raises
     ------
     InputError
-        Before any work: what :func:`gram` refuses of epsilon and pairs, a cyclic factor,
+        Before any work: what `gram` refuses of epsilon and pairs, a cyclic factor,
         an unknown form, turns or cycles that are not positive, a picture of another shape or
         beyond [-1, 1], or one given to another form.
     """

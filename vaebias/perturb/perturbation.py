@@ -55,7 +55,7 @@ class Perturbation(ABC):
         """All that it takes to make the perturbation again, as JSON types."""
 
     def tensors(self) -> dict[str, NDArray[Any]]:
-        """What a file has to hold beside :meth:`to_json`; nothing by default."""
+        """What a file has to hold beside `to_json`; nothing by default."""
         return {}
 
     @classmethod

@@ -119,7 +119,7 @@ class PsiPerturbation(Perturbation):
         tensors: Mapping[str, NDArray[Any]],
         names: Sequence[str],
     ) -> PsiPerturbation:
-        """Undo :meth:`to_json` and :meth:`tensors`."""
+        """Undo `to_json` and `tensors`."""
         layers = tuple((tensors[f"{n}.weight"], tensors[f"{n}.bias"]) for n in range(3))
         widths = [layers[0][0].shape[1], *(len(bias) for _, bias in layers)]
         shapes = [weight.shape for weight, _ in layers]

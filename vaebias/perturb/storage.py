@@ -112,7 +112,7 @@ def save(
 
 
 def is_stored(path: str | Path) -> bool:
-    """Whether a file says of itself that :func:`save` wrote it; it may be damaged all the same."""
+    """Whether a file says of itself that `save` wrote it; it may be damaged all the same."""
     path = Path(path)
     if not path.is_file():
         return False
@@ -121,7 +121,7 @@ def is_stored(path: str | Path) -> bool:
 
 
 def load(path: str | Path) -> Stored:
-    """Read a perturbation that :func:`save` wrote.
+    """Read a perturbation that `save` wrote.
 
     Raises
     ------

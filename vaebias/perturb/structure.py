@@ -109,7 +109,7 @@ class Structure:
     def signed_coupling(self) -> NDArray[np.float64]:
         """[k, k] mean of 2 G_ab / (G_aa + G_bb), where either tangent exists.
 
-        Far below :attr:`coupling` where the mixtures turn now one way, now the other: no one
+        Far below `coupling` where the mixtures turn now one way, now the other: no one
         rotation of the latents serves all points then.
         """
         return self._relative(2 * self.grams)

@@ -39,7 +39,7 @@ class Check:
 
 @dataclass(frozen=True, eq=False)
 class Verification:
-    """What :func:`verify` found.
+    """What `verify` found.
 
     Attributes
     ----------
