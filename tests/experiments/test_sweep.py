@@ -142,3 +142,12 @@ def test_damaged_record_is_named(tiny: Protocol, tmp_path: Path) -> None:
     (done.results[0].folder / "result.json").write_text("{")
     with pytest.raises(InputError, match=r"result\.json: expected the record of a finished run"):
         sweep(tiny.with_seeds((0,)), tmp_path, jobs=1)
+
+
+def test_pcl_with_a_read_out_is_diagnosed(tiny: Protocol, tmp_path: Path) -> None:
+    options = {"readout": "gaussian"}
+    pcl = replace(tiny.models[0], name="PCL", objective="pcl", rate=3.0, options=options)
+    study = replace(tiny, models=(pcl,), variants=tiny.variants[:1]).with_seeds((0,))
+    (result,) = sweep(study, tmp_path, jobs=1).results
+    assert result.details["details"]["diagnosis"] is not None
+    assert checkpoints.load(result.folder / "model.safetensors").decoder is not None

@@ -152,6 +152,10 @@ def _execute(
         pair_rate=1.0 if run.model.rate is None else run.model.rate,
         progress=lambda done, total, loss: progress(done, total),
     )
+    if training.has_readout(objective):
+        training.fit_readout(
+            objective, grid, run.model.steps, run.model.batch_size, seed=run.seed
+        )
     scores, details = evaluate(
         objective, grid, pairs=run.perturbation.pairs, others=run.metrics, seed=run.seed
     )
