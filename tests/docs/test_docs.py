@@ -8,7 +8,9 @@ comment ``<!-- check -->`` is run, those of a page in order and with the same na
 
 from __future__ import annotations
 
+import importlib
 import os
+import pkgutil
 import re
 import shlex
 from dataclasses import dataclass
@@ -100,3 +102,13 @@ def test_marked_blocks_run(page: Path, tmp_path: Path, monkeypatch: pytest.Monke
         for words in block.commands:
             result = CliRunner().invoke(app, words)
             assert result.exit_code == 0, f"{words}: {result.output}"
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs" / "api").glob("*.md")), ids=lambda p: p.stem)
+def test_api_pages_show_functions_named_as_their_module(page: Path) -> None:
+    # the site takes such a name for the module, which it does not show
+    package = importlib.import_module(f"vaebias.{page.stem}")
+    modules = {each.name for each in pkgutil.iter_modules(getattr(package, "__path__", []))}
+    shown = re.findall(r"^::: (\S+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    named = [name for name in package.__all__ if name in modules]
+    assert shown == [package.__name__, *(f"{package.__name__}.{n}.{n}" for n in sorted(named))]
