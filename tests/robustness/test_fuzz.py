@@ -173,8 +173,8 @@ KINDS = (
     "perturbation", "perturbation header", "model.pt", "codes", "protocol",
 )  # fmt: skip
 REFUSED = {  # those that are right but for what would make them large
-    "tar": r"expected uint8 \(128, 128, 3, 24, 4\)",
-    "tar.gz": r"expected uint8 \(128, 128, 3, 24, 4\)",
+    "tar": r"expected an array of shape \(128, 128, 3, 24, 4\)",
+    "tar.gz": r"expected an array of shape \(128, 128, 3, 24, 4\)",
     "model.pt": r"expected the tensor encoder\.conv1\.weight",
     "protocol": "expected a TOML file",
 }
