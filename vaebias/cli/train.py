@@ -174,11 +174,7 @@ def _one_by_one(
             history = training.fit(
                 run.objective,
                 grid,
-                config["steps"],
-                config["batch_size"],
-                config["learning_rate"],
-                run.seed,
-                config["schedule"],
+                seed=run.seed,
                 accumulate=config["accumulate"],
                 fabric=fabric,
                 progress=progress,
@@ -212,11 +208,7 @@ def _together(
         histories = training.fit_seeds(
             [run.objective for run in runs],
             grid,
-            config["steps"],
-            config["batch_size"],
-            config["learning_rate"],
-            list(of),
-            config["schedule"],
+            seeds=list(of),
             progress=progress,
             log=lambda seed, *rest: of[seed].log(*rest),
             evaluate=lambda seed, *rest: of[seed].evaluate(*rest),
@@ -230,7 +222,18 @@ def _together(
 
 
 def _shared(config: Mapping[str, Any]) -> dict[str, Any]:
-    names = ("warmup", "pair_rate", "pairing", "log_every", "checkpoint_every")
+    """Arguments of ``fit`` and ``fit_seeds`` alike."""
+    names = (
+        "steps",
+        "batch_size",
+        "learning_rate",
+        "schedule",
+        "warmup",
+        "pair_rate",
+        "pairing",
+        "log_every",
+        "checkpoint_every",
+    )
     return {name: config[name] for name in names}
 
 

@@ -153,9 +153,7 @@ def _execute(
         progress=lambda done, total, loss: progress(done, total),
     )
     if training.has_readout(objective):
-        training.fit_readout(
-            objective, grid, run.model.steps, run.model.batch_size, seed=run.seed
-        )
+        training.fit_readout(objective, grid, run.model.steps, run.model.batch_size, seed=run.seed)
     scores, details = evaluate(
         objective, grid, pairs=run.perturbation.pairs, others=run.metrics, seed=run.seed
     )

@@ -12,11 +12,9 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 from vaebias.metrics.metric import METRICS, Result, as_sample, positive
-from vaebias.metrics.votes import Sharing
+from vaebias.metrics.votes import Sharing, chunks
 
 __all__ = ["BetaVaeScore", "beta_vae_score"]
-
-CHUNK = 1024
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -120,11 +118,10 @@ def _features(
     labels = np.sort(rng.integers(sharing.count, size=count))
     features = np.empty((count, codes.shape[1]))
     done = 0
-    for factor, n in enumerate(np.bincount(labels)):
-        for start in range(0, int(n), CHUNK):
-            one = rng.integers(sharing.rows, size=(min(CHUNK, int(n) - start), batch))
-            other = sharing.draw(factor, one, rng)
-            apart = np.abs(codes[one] - codes[other])
-            features[done : done + len(one)] = apart.mean(1, dtype=np.float64)
-            done += len(one)
+    for factor, n in chunks(labels):
+        one = rng.integers(sharing.rows, size=(n, batch))
+        other = sharing.draw(factor, one, rng)
+        apart = np.abs(codes[one] - codes[other])
+        features[done : done + n] = apart.mean(1, dtype=np.float64)
+        done += n
     return features, labels

@@ -12,11 +12,9 @@ from torch import Tensor
 
 from vaebias.errors import InputError
 from vaebias.metrics.metric import METRICS, Result, as_sample, positive
-from vaebias.metrics.votes import Sharing
+from vaebias.metrics.votes import Sharing, chunks
 
 __all__ = ["FactorVaeScore", "factor_vae_score"]
-
-CHUNK = 1024
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -145,11 +143,10 @@ def _votes(
 ) -> NDArray[np.int64]:  # [d, k]
     """Votes by stillest code and factor."""
     table = np.zeros((codes.shape[1], sharing.count), np.int64)
-    for factor, n in enumerate(np.bincount(rng.integers(sharing.count, size=count))):
-        for start in range(0, int(n), CHUNK):
-            first = rng.integers(sharing.rows, size=(min(CHUNK, int(n) - start), 1))
-            others = np.broadcast_to(first, (len(first), batch - 1))
-            rows = np.hstack([first, sharing.draw(factor, others, rng)])
-            stillest = codes[rows].var(1, ddof=1).argmin(1)
-            table[:, factor] += np.bincount(stillest, minlength=len(table))
+    for factor, n in chunks(rng.integers(sharing.count, size=count)):
+        first = rng.integers(sharing.rows, size=(n, 1))
+        others = np.broadcast_to(first, (n, batch - 1))
+        rows = np.hstack([first, sharing.draw(factor, others, rng)])
+        stillest = codes[rows].var(1, ddof=1).argmin(1)
+        table[:, factor] += np.bincount(stillest, minlength=len(table))
     return table

@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Sharing"]
+__all__ = ["Sharing", "chunks"]
+
+CHUNK = 1024
+"""Votes that are drawn at once."""
+
+
+def chunks(factors: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
+    """Yield factor and number of votes, at most ``CHUNK`` at once, of votes for ``factors``."""
+    for factor, count in enumerate(np.bincount(factors).tolist()):
+        for start in range(0, count, CHUNK):
+            yield factor, min(CHUNK, count - start)
 
 
 class Sharing:

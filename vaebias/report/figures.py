@@ -177,11 +177,12 @@ def spectra(
     Ranks whose median is zero (passive latents) are left off the logarithmic axis.
     """
     figure, (ax,) = axes(WIDTH, 2.6)
-    said = []
+    said, drawn = [], False
     for number, (name, values) in enumerate(singular_values.items()):
         low, middle, high = np.quantile(values, (0.25, 0.5, 0.75), axis=0)
         shown = middle > 1e-9 * max(float(middle.max(initial=0.0)), 1e-30)
         rank = np.flatnonzero(shown) + 1
+        drawn = drawn or bool(len(rank))
         colour = SERIES[number % len(SERIES)]
         ax.fill_between(rank, low[shown], high[shown], color=colour, alpha=0.18, linewidth=0)
         ax.plot(
@@ -194,7 +195,7 @@ def spectra(
             label=name,
         )
         said.append(f"{name}: {', '.join(f'{v:.3g}' for v in middle[shown])}")
-    if any(len(line.get_ydata()) for line in ax.get_lines()):  # else no latent is active
+    if drawn:  # else no latent is active, and nothing can be on a logarithmic axis
         ax.set_yscale("log")
         ax.yaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1, 2, 5)))
         ax.yaxis.set_minor_locator(matplotlib.ticker.NullLocator())
