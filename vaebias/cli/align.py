@@ -42,12 +42,12 @@ def align(
     singular values, and where its directions lie among the local principal components and
     factors of the data.
     """
-    from rich.console import Console
     from rich.text import Text
 
     from vaebias import analysis
     from vaebias import checkpoints as stored
     from vaebias import data as datasets
+    from vaebias.cli.console import output
     from vaebias.cli.progress import watch_points
     from vaebias.experiments.files import refuse_to_overwrite
     from vaebias.report import Diagnosed, align_page, page
@@ -85,7 +85,7 @@ def align(
         }
         typer.echo(json.dumps(document, allow_nan=False))
         return
-    console = Console()
+    console = output()
     for one in found:
         console.print(Text(f"{one.path} ({one.model.name}, {one.model.format})", style="bold"))
         console.print(one.diagnosis.table())

@@ -36,15 +36,16 @@ def list_(as_json: AsJson = False) -> None:
     if as_json:
         _print({"folders": list(map(str, folders())), "datasets": found})
         return
-    from rich.console import Console
     from rich.table import Table
+
+    from vaebias.cli.console import output
 
     table = Table("name", "images", "factors", "from")
     for entry in found:
         factors = ", ".join(f"{n} {s}" for n, s in entry["factors"].items())
         origin = entry["source"] or "no file here"
         table.add_row(entry["name"], f"{entry['images']:,}", factors, origin)
-    console = Console()
+    console = output()
     console.print(table)
     looked = " and ".join(map(str, folders()))
     text = f"Files are looked for in {looked}; `vaebias data fetch NAME` downloads them."
@@ -85,6 +86,7 @@ def info(name: Name, as_json: AsJson = False) -> None:
     Of a saved perturbation: how it was made, and for which data set.
     """
     from vaebias import perturb
+    from vaebias.cli.console import output
 
     if perturb.is_stored(name):
         _show_perturbation(name, as_json)
@@ -93,12 +95,11 @@ def info(name: Name, as_json: AsJson = False) -> None:
     if as_json:
         _print(_describe(grid))
         return
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     shape = " x ".join(map(str, grid.image_shape))
-    console = Console()
+    console = output()
     console.print(Text(f"{grid.name}: {len(grid):,} images of {shape}, {grid.source}"))
     table = Table("factor", "levels", "values", "order")
     for axis in grid.axes:
@@ -113,18 +114,18 @@ def info(name: Name, as_json: AsJson = False) -> None:
 
 def _show_perturbation(name: str, as_json: bool) -> None:
     from vaebias import perturb
+    from vaebias.cli.console import output
 
     header = perturb.load(name).header
     if as_json:
         _print({"file": name, **header})
         return
-    from rich.console import Console
     from rich.text import Text
 
     record, grid = header["perturbation"], header["grid"]
     factors = ", ".join(f"{n} {s}" for n, s in zip(grid["names"], grid["sizes"], strict=True))
     made = ", ".join(f"{label} {json.dumps(value)}" for label, value in record.items())
-    console = Console()
+    console = output()
     console.print(Text(f"{name}: a perturbation, range {header['range']}", style="bold"))
     console.print(Text(made))
     console.print(Text(f"made for {grid['name']} ({grid['source']}): {factors}"))

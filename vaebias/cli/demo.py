@@ -47,8 +47,7 @@ def demo(
     wanted = parse_seeds(seeds)
     report, results = out / "report.html", out / "results.json"
     _check_folder(out, report, results, force=force)
-    from rich.console import Console
-
+    from vaebias.cli.console import output
     from vaebias.cli.progress import watch_sweep
     from vaebias.experiments import Study, document, find, load_protocol, summarise, sweep
     from vaebias.experiments.files import write_json
@@ -81,7 +80,7 @@ def demo(
     if as_json:
         typer.echo(json.dumps(record, allow_nan=False))
     else:
-        console = Console()
+        console = output()
         console.print(table.rich())
         console.print()
         console.print(finding.text, highlight=False)

@@ -59,10 +59,11 @@ def _examine() -> dict[str, Any]:
 
 
 def _show(found: dict[str, Any]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
-    console, build = Console(), found["build"]
+    from vaebias.cli.console import output
+
+    console, build = output(), found["build"]
     cuda = "not built (no nvcc was found)"
     if build["cuda_architectures"]:
         cuda = f"{build['cuda_compiler']}, for {build['cuda_architectures']}"

@@ -61,11 +61,11 @@ def evaluate(
 
     Each score comes with its 95 % interval over repeats. See docs/metrics.md.
     """
-    from rich.console import Console
     from rich.text import Text
 
     from vaebias import data as datasets
     from vaebias import metrics as panel
+    from vaebias.cli.console import output
     from vaebias.cli.progress import watch_points
     from vaebias.experiments.files import refuse_to_overwrite
 
@@ -102,7 +102,7 @@ def evaluate(
     if as_json:
         typer.echo(json.dumps({**said, **found.to_json()}, allow_nan=False))
         return
-    console = Console()
+    console = output()
     console.print(Text(f"{what} ({said['model'] or 'codes'})", style="bold"))
     console.print(_table(found))
     rows, of = found.settings["rows"], found.settings["of"]

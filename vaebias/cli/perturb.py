@@ -218,12 +218,12 @@ def _show(
     html: Path | None,
     seconds: float,
 ) -> None:
-    from rich.console import Console
     from rich.table import Table
 
+    from vaebias.cli.console import output
     from vaebias.experiments.tables import number
 
-    console = Console()
+    console = output()
     console.print(f"{made.name}, epsilon {made.epsilon:g}: {seconds:.1f} s", highlight=False)
     if made.to_json().get("reached") is False:
         wanted = made.to_json()["share_wanted"]

@@ -28,8 +28,6 @@ def report(
 
     A sweep need not be over: the page shows the runs that are done. It loads nothing from
     elsewhere, and can be sent as it is.
-
-    Example: vaebias report studies/blobs studies/dsprites --out report.html
     """
     texts = write_report(folders, out, model=model, force=force)
     if as_json:

@@ -55,8 +55,7 @@ def reproduce(
     """
     if paper not in STUDIES:
         raise UnknownNameError("paper", paper, STUDIES)
-    from rich.console import Console
-
+    from vaebias.cli.console import output
     from vaebias.experiments import document, load_protocol
     from vaebias.experiments.document import FORMATS, rich
     from vaebias.experiments.files import write_text
@@ -78,7 +77,7 @@ def reproduce(
         documents.append(found.to_json())
         folders += [folder] if study.results else []
         if not as_json:
-            Console().print(rich(found))
+            output().print(rich(found))
     if folders:
         write_report(folders, out / "report.html", force=True)
     if as_json and not dry_run:

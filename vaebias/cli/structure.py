@@ -50,10 +50,9 @@ def structure(
     mixtures of both, which a VAE would then entangle. Of images without labels, it measures the
     local principal components of each one's nearest (20, of 1,000 images, by default).
     """
-    from rich.console import Console
-
     from vaebias import data as datasets
     from vaebias import perturb
+    from vaebias.cli.console import output
     from vaebias.cli.progress import watch_points
     from vaebias.experiments.files import refuse_to_overwrite
     from vaebias.report import page
@@ -95,7 +94,7 @@ def structure(
             document["original"] = measured["original"].structure.to_json()
         typer.echo(json.dumps(document, allow_nan=False))
         return
-    console = Console()
+    console = output()
     for name, (one, found) in measured.items():
         points = f"{len(found.index):,} of {found.total:,} points"
         _show(console, f"{one.name} ({name}): {points}", found)
@@ -119,12 +118,12 @@ def _neighbourhoods(
     data: str, neighbours: int, sample: int, seed: int, as_json: bool, html: Path | None
 ) -> None:
     import numpy as np
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     from vaebias import data as datasets
     from vaebias import perturb
+    from vaebias.cli.console import output
     from vaebias.cli.progress import watch_points
     from vaebias.experiments.tables import number
     from vaebias.report import page
@@ -147,7 +146,7 @@ def _neighbourhoods(
         document = {"data": {"name": data}, "sample": sample, "seed": seed, **record}
         typer.echo(json.dumps(document, allow_nan=False))
         return
-    console = Console()
+    console = output()
     points = f"{len(found.index):,} of {found.total:,} images, {neighbours} nearest each"
     console.print(Text(f"{data}: {points}", style="bold"))
     table = Table("component", "share of variance", "middle 90 %", "gap to the next")

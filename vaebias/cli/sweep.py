@@ -87,8 +87,7 @@ def run_study(protocol: Protocol, out: Path, *, on: str, jobs: int | None) -> St
 
 def announce(protocol: Protocol, out: Path, jobs: int | None, *, as_json: bool) -> None:
     """Print the runs of a protocol, which are done in ``out``, and the time of the others."""
-    from rich.console import Console
-
+    from vaebias.cli.console import output
     from vaebias.experiments import cores
     from vaebias.experiments.estimate import estimate
     from vaebias.experiments.events import read_result
@@ -102,7 +101,7 @@ def announce(protocol: Protocol, out: Path, jobs: int | None, *, as_json: bool) 
     if as_json:
         typer.echo(json.dumps(document, allow_nan=False))
         return
-    console = Console()
+    console = output()
     order = [model.name for model in protocol.models]
     runs = sorted(found.runs, key=lambda run: order.index(run.model.name))
     rows = [_row(run, found.seconds(run), done=run.key in done) for run in runs]

@@ -55,8 +55,7 @@ def table(
 
 def show(folder: Path, form: Format, scores: str | None = None) -> None:
     """Print the tables of a folder."""
-    from rich.console import Console
-
+    from vaebias.cli.console import output
     from vaebias.experiments import document, read_study
     from vaebias.experiments.document import FORMATS, rich
 
@@ -70,6 +69,6 @@ def show(folder: Path, form: Format, scores: str | None = None) -> None:
     if form is Format.json:
         typer.echo(json.dumps(found.to_json(), allow_nan=False))
     elif form is Format.text:
-        Console().print(rich(found))
+        output().print(rich(found))
     else:
         typer.echo(FORMATS[form.value](found), nl=False)

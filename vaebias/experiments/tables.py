@@ -6,7 +6,7 @@ import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from rich import box
 from rich.table import Table as RichTable
@@ -171,8 +171,13 @@ def rich_table(
         pad_edge=False,
         show_edge=False,
     )
+    rows = list(rows)
     for position, name in enumerate(head):
-        table.add_column(name, justify="left" if position < text else "right", no_wrap=True)
+        words = position < text
+        width = max((len(row[position]) for row in rows), default=0) if words else 0
+        # numbers that are too wide break at their blank: ".42" above "(.09)"
+        justify: Literal["left", "right"] = "left" if words else "right"
+        table.add_column(name, justify=justify, overflow="fold", no_wrap=0 < width <= 20)
     previous = None
     for first, *rest in rows:
         if previous is not None and first != previous:
