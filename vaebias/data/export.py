@@ -167,6 +167,16 @@ class _Sink(io.FileIO):
             self.failure = error
         return len(data)
 
+    def truncate(self, size: int | None = None) -> int:
+        """Bring the file to ``size``, or keep the error for `check`."""
+        size = self.tell() if size is None else size
+        try:
+            if self.failure is None:
+                super().truncate(size)
+        except OSError as error:
+            self.failure = error
+        return size
+
     def check(self) -> None:
         """Raise what the first write raised that failed, if one did."""
         if self.failure is not None:
