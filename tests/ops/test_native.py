@@ -143,7 +143,7 @@ UNDER_VMAP = {
     "laplace_kl": (lambda *x: laplace_kl(*x, 2.0), [_random(3, 4, 5)] * 3),
     "total_correlation": (lambda *x: total_correlation(*x, 100), [_random(3, 4, 5)] * 3),
     "local_variance": (lambda x: local_variance(x, 3), [_random(3, 2, 1, 6, 6)]),
-    "tangent_gram": (lambda x: tangent_gram(x, NEIGHBOURS), [_random(3, 4, 6)]),
+    "tangent_gram": (lambda x: tangent_gram(x, NEIGHBOURS.to(x.device)), [_random(3, 4, 6)]),
     "gram_alignment": (
         lambda x: [y for y in gram_alignment(x) if y.is_floating_point()],
         [_random(3, 4, 9, 5)],
@@ -163,8 +163,9 @@ def _one_by_one(function, inputs):
 
 
 @pytest.mark.parametrize("name", UNDER_VMAP)
-def test_kernels_under_vmap_and_their_gradients_are_those_of_a_loop(name, same_gradients):
+def test_kernels_under_vmap_and_their_gradients_are_those_of_a_loop(name, device, same_gradients):
     function, inputs = UNDER_VMAP[name]
+    inputs = [x.to(device) for x in inputs]
 
     def differentiable(outputs):
         return [y for y in outputs if y.requires_grad]
@@ -181,8 +182,8 @@ def test_kernels_under_vmap_and_their_gradients_are_those_of_a_loop(name, same_g
     )
 
 
-def test_each_slice_draws_from_the_stream_of_its_own_seed():
-    mu, logvar = _random(3, 4, 5), _random(3, 4, 5).requires_grad_()
+def test_each_slice_draws_from_the_stream_of_its_own_seed(device):
+    mu, logvar = _random(3, 4, 5).to(device), _random(3, 4, 5).to(device).requires_grad_()
     seeds = torch.tensor([7, 0, 2**40])
     z, kl = torch.vmap(lambda *x: sample_and_kl(*x, 3))(mu, logvar, seeds)
     alone = [sample_and_kl(mu[i], logvar[i], int(seeds[i]), 3) for i in range(3)]
