@@ -105,3 +105,19 @@ def test_existing_page_is_kept_without_force(checkpoint: Path, tmp_path: Path) -
         f"error: --html: expected a new file (or --force to replace it), found {page}, which exists"
     )
     assert page.read_text() == "mine"
+
+
+def test_the_example_that_comes_with_it_knows_its_data() -> None:
+    result = RUN.invoke(app, ["align", "example", "--samples", "32", "--draws", "0", "--json"])
+    assert result.exit_code == 0, result.stderr
+    said = json.loads(result.stdout)
+    assert said["data"]["provenance"]["base"]["x_half_range"] == 0.24
+    (one,) = said["checkpoints"]
+    dto = one["diagnosis"]["dto"]
+    assert dto["mean"] < 0.7 * dto["chance"]["mean"]
+
+
+def test_several_checkpoints_ask_for_their_data() -> None:
+    result = RUN.invoke(app, ["align", "example", "example"])
+    assert result.exit_code == 2
+    assert "--data: expected a data set, for several checkpoints" in result.stderr

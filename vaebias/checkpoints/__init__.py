@@ -2,6 +2,7 @@
 
 from vaebias.checkpoints.format import load_objective, load_state, save
 from vaebias.checkpoints.model import FORMATS, Format, Model, load
+from vaebias.checkpoints.shipped import example
 from vaebias.checkpoints.state import TrainingState
 from vaebias.checkpoints.weights import load_weights
 
@@ -10,6 +11,7 @@ __all__ = [
     "Format",
     "Model",
     "TrainingState",
+    "example",
     "load",
     "load_objective",
     "load_state",

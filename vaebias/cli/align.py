@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vaebias.cli.known_data import training_grid
 from vaebias.errors import InputError
 
 if TYPE_CHECKING:
@@ -17,9 +18,17 @@ if TYPE_CHECKING:
 
 def align(
     checkpoints: Annotated[
-        list[Path], typer.Argument(metavar="CKPT...", help="Checkpoints: files or folders.")
+        list[Path],
+        typer.Argument(
+            metavar="CKPT...", help="Checkpoints, files or folders; example: one of vaebias's own."
+        ),
     ],
-    data: Annotated[str, typer.Option(metavar="D", help="Data set, such as dsprites.")],
+    data: Annotated[
+        str | None,
+        typer.Option(
+            metavar="D", help="Data set, such as dsprites; that of training where CKPT says."
+        ),
+    ] = None,
     samples: Annotated[int, typer.Option(min=1, help="Images to look at.")] = 256,
     neighbours: Annotated[
         int, typer.Option(min=0, help="Nearest images for components without labels; 0: none.")
@@ -54,8 +63,11 @@ def align(
 
     if html is not None:
         refuse_to_overwrite(html, force=force, option="--html")
-    models = [stored.load(path) for path in checkpoints]
-    grid = datasets.load(data)
+    paths = [stored.example() if _is_example(path) else path for path in checkpoints]
+    models = [stored.load(path) for path in paths]
+    if data is None and len(paths) > 1:
+        raise InputError("--data", "a data set, for several checkpoints", "none")
+    grid = training_grid(paths[0], models[0].details) if data is None else datasets.load(data)
     for path, model in zip(checkpoints, models, strict=True):
         _check(path, model, grid)
     found = []
@@ -91,6 +103,10 @@ def align(
         console.print(one.diagnosis.table())
         console.print(Text(one.diagnosis.summary()))
         console.print()
+
+
+def _is_example(path: Path) -> bool:
+    return str(path) == "example" and not path.exists()
 
 
 def _posteriors(model: Model, grid: FactorGrid, draws: int, beta: float | None) -> dict[str, Any]:

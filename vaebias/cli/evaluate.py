@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vaebias.cli.known_data import training_grid
 from vaebias.cli.options import parse_device
 from vaebias.errors import InputError, reading
 
@@ -153,7 +153,7 @@ def _read_model(what: Path, grid: FactorGrid | None, device: str) -> _Scored:
     path = what / MODEL_FILE if (what / MODEL_FILE).is_file() else what
     model = checkpoints.load(path)
     if grid is None:
-        grid = _training_data(what, model.details)
+        grid = training_grid(what, model.details)
     if tuple(model.image_shape) != tuple(grid.image_shape):
         found = f"{grid.name} with images of {tuple(grid.image_shape)}"
         raise InputError("--data", f"images of {tuple(model.image_shape)} as {what} takes", found)
@@ -165,18 +165,6 @@ def _read_model(what: Path, grid: FactorGrid | None, device: str) -> _Scored:
         encoder, decoder = moved.encode, None if decoder is None else moved.decode
     said = _say(what, model.format, model.name, grid)
     return _Scored(encoder, grid, None, said, decoder, model.output)
-
-
-def _training_data(what: Path, details: Mapping[str, Any]) -> FactorGrid:
-    from vaebias.cli.progress import watch_points
-    from vaebias.experiments.origin import training_data
-
-    provenance = details.get("provenance", {})
-    if "run" not in provenance:
-        expected = f"a data set for the images that {what} encodes (it names none itself)"
-        raise InputError("--data", expected, "none")
-    with watch_points("the data it was trained on", 1) as progress:
-        return training_data(provenance, what, lambda event: progress(event.step, event.total))
 
 
 def _tables(path: Path) -> dict[str, NDArray[Any]]:

@@ -8,6 +8,7 @@ __all__ = ["EXAMPLES"]
 
 EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "align": (
+        "vaebias align example",
         "vaebias align runs/model.safetensors --data dsprites",
         "vaebias align VAE_dsprites betaH_dsprites --data dsprites --html align.html",
     ),

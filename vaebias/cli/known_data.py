@@ -1,0 +1,27 @@
+"""The data of a checkpoint that says itself what it was trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from vaebias.errors import InputError
+
+if TYPE_CHECKING:
+    from vaebias.data import FactorGrid
+
+__all__ = ["training_grid"]
+
+
+def training_grid(what: Path, details: Mapping[str, Any]) -> FactorGrid:
+    """Return the images a checkpoint was trained on; without a record of them ask for --data."""
+    from vaebias.cli.progress import watch_points
+    from vaebias.experiments.origin import training_data
+
+    provenance = details.get("provenance", {})
+    if "run" not in provenance:
+        expected = f"a data set for the images that {what} encodes (it names none itself)"
+        raise InputError("--data", expected, "none")
+    with watch_points("the data it was trained on", 1) as progress:
+        return training_data(provenance, what, lambda event: progress(event.step, event.total))
