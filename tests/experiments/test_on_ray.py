@@ -24,12 +24,15 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _cluster() -> Iterator[None]:
+def _cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     # the workers cannot import a test's module: its classes travel whole
     ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
-    yield
-    ray.shutdown()
+    with pytest.MonkeyPatch.context() as patch:
+        # workers import from where this process is: in the checkout sources have no built kernels
+        patch.chdir(tmp_path_factory.mktemp("ray"))
+        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+        yield
+        ray.shutdown()
 
 
 class _Deadly(NoisePerturbation):
