@@ -188,7 +188,7 @@ def _choose(function: Callable[[Tensor], Tensor], z: Tensor) -> Method:
             found = _METHODS[name](function, z)
         except torch.OutOfMemoryError:
             raise
-        except (RuntimeError, NotImplementedError, ValueError, TypeError):
+        except (RuntimeError, ValueError, TypeError):
             continue  # torch has no common type for "this operation lacks a derivative"
         # A decoder that leaves autograd (inference_mode, detach) yields zeros, not an error.
         if found.any() or not _finite(function, z).any():

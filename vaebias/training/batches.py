@@ -16,7 +16,7 @@ from vaebias.data import DeviceImages, FactorGrid, laplace_pairs, uniform_pairs
 from vaebias.errors import InputError
 from vaebias.models import Objective
 
-__all__ = ["PAIRINGS", "Draw", "Images", "Index", "check_shape", "draw_pairs", "drawing", "some"]
+__all__ = ["PAIRINGS", "Draw", "Images", "Index", "check_shape", "drawing", "some"]
 
 Index: TypeAlias = NDArray[np.int64]
 Draw: TypeAlias = "Callable[[int, np.random.Generator], tuple[Index, ...]]"
@@ -80,14 +80,14 @@ def check_shape(objective: Objective, grid: FactorGrid) -> None:
 
 def drawing(objective: Objective, grid: FactorGrid, pairing: str | None, rate: float) -> Draw:
     """Return how the batches of an objective are drawn, once the grid has proved to have them."""
-    pairs = draw_pairs(objective.pairing if pairing is None else pairing, rate, grid)
+    pairs = _draw_pairs(objective.pairing if pairing is None else pairing, rate, grid)
     if not objective.pairs:
         return lambda n, rng: (grid.sample(n, rng),)
     pairs(1, np.random.default_rng(0))  # refuses a grid without such pairs
     return pairs
 
 
-def draw_pairs(
+def _draw_pairs(
     name: str, rate: float, grid: FactorGrid
 ) -> Callable[[int, np.random.Generator], tuple[Index, Index]]:
     """Return how to draw so many pairs."""
