@@ -51,6 +51,22 @@ def test_a_saved_perturbation_is_measured_beside_the_original(saved: Path) -> No
     assert found["mixed_share"]["x+y"] > 0.9
 
 
+def test_a_part_is_perturbed_and_measured_as_a_grid_of_its_own(tmp_path: Path) -> None:
+    part = ["--restrict", "size=3", "--restrict", "x=0:12:2"]
+    out = tmp_path / "m.safetensors"
+    made = RUN.invoke(
+        app, ["perturb", "blobs", *part, "--method", "pattern", "--out", str(out), "--json"]
+    )
+    assert made.exit_code == 0, made.stderr
+    result = RUN.invoke(app, ["structure", "blobs", *part, "--perturbation", str(out), "--json"])
+    found = json.loads(result.stdout)
+    assert (found["factors"], found["total"]) == (["x", "y"], 6 * 16)
+    assert found["mixed_share"] == {"x+y": json.loads(made.stdout)["mixed_share"]["x+y"]["after"]}
+    code, message = _error("blobs", "--perturbation", out)
+    assert code == 2
+    assert "expected a grid like blobs with names" in message
+
+
 def test_tables_and_page_for_people(saved: Path, tmp_path: Path) -> None:
     page = tmp_path / "pages" / "structure.html"
     result = RUN.invoke(

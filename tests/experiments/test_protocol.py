@@ -220,3 +220,23 @@ def test_pairs_of_unordered_factors_are_refused(
 def test_unknown_metric_is_found_before_training(tiny: Protocol) -> None:
     with pytest.raises(UnknownNameError, match="unknown metric 'mgi'"):
         check(replace(tiny, metrics=("mgi",)))
+
+
+def test_part_of_a_data_set_is_another_study(tiny: Protocol) -> None:
+    part = replace(tiny, data=replace(tiny.data, levels={"size": 1, "x": [0, 1, 3]}))
+    check(part)
+    grid = part.data.load()
+    assert (grid.names, grid.sizes) == (("x", "y"), (3, tiny.data.load().sizes[1]))
+    assert part.runs()[0].key != tiny.runs()[0].key
+    assert part.version_key(*part.versions()[0]) != tiny.version_key(*tiny.versions()[0])
+
+
+@pytest.mark.parametrize(
+    ("levels", "message"),
+    [({"colour": 1}, "factor: expected one of x, y, size"), ({"x": [3, 1]}, "level of .x.: expected one level")],
+)
+def test_part_that_cannot_be_is_found_before_training(
+    tiny: Protocol, levels: dict[str, object], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        check(replace(tiny, data=replace(tiny.data, levels=levels)))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vaebias.cli.restrict import Restrict, restricted
 from vaebias.errors import InputError
 
 if TYPE_CHECKING:
@@ -19,10 +19,6 @@ data = typer.Typer(no_args_is_help=True, help="List, show, download, check and e
 
 Name = Annotated[str, typer.Argument(metavar="DATA", help="Data set, such as dsprites, or a file.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
-Restrict = Annotated[
-    list[str] | None,
-    typer.Option(metavar="FACTOR=LEVELS", help="Only levels such as 2, 0,4,8 or 0:32:4."),
-]
 Force = Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")]
 
 
@@ -160,7 +156,7 @@ def show(
     if out.suffix != ".png":
         raise InputError("--out", "a name ending in .png", out)
     refuse_to_overwrite(out, force=force, option="--out")
-    grid = _restricted(_load(name), restrict)
+    grid = restricted(_load(name), restrict)
     if random is None:
         sheet = factor_sheet(grid, columns, seed)
     else:
@@ -257,7 +253,7 @@ def export(
         from vaebias import perturb
 
         grid = perturb.load(perturbation).on(grid)
-    grid = _restricted(grid, restrict)
+    grid = restricted(grid, restrict)
     check_layout(grid, out)
     with watch_points(out.name, len(grid)) as progress:
         record = write(grid, out, progress=progress)
@@ -278,26 +274,6 @@ def _load(name: str) -> FactorGrid:
         if name not in DATASETS or "progress" in inspect.signature(DATASETS[name]).parameters:
             options["progress"] = progress
         return load(name, **options)
-
-
-def _restricted(grid: FactorGrid, given: list[str] | None) -> FactorGrid:
-    levels: dict[str, int | list[int] | slice] = {}
-    for text in given or []:
-        name, equals, values = text.partition("=")
-        if not equals or name in levels:
-            raise InputError("--restrict", "FACTOR=LEVELS, each factor once", repr(text))
-        levels[name] = _levels(values)
-    return grid.restrict(**levels)
-
-
-def _levels(text: str) -> int | list[int] | slice:
-    if re.fullmatch(r"\d+", text):
-        return int(text)
-    if re.fullmatch(r"\d+(,\d+)+", text):
-        return [int(part) for part in text.split(",")]
-    if re.fullmatch(r"(\d*):(\d*)(:[1-9]\d*)?", text):
-        return slice(*(int(part) if part else None for part in text.split(":")))
-    raise InputError("--restrict", "levels such as 2, 0,4,8 or 0:32:4", repr(text))
 
 
 def _describe(grid: FactorGrid) -> dict[str, Any]:

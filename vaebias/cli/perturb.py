@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vaebias.cli.restrict import Restrict, restricted
 from vaebias.errors import InputError, RunFailedError, reading
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ def perturb(
         str | None,
         typer.Option(metavar="a+b[,c+d]", help="Factors to mix; the data set's own by default."),
     ] = None,
+    restrict: Restrict = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Of what is drawn; 0 by default.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Training steps of psi.")] = None,
     margin: Annotated[
@@ -77,7 +79,7 @@ def perturb(
     if range_ not in perturbations.RANGES:
         raise InputError("--range", " or ".join(perturbations.RANGES), repr(range_))
     make = perturbations.PERTURBATIONS[method]
-    grid = datasets.load(data)
+    grid = restricted(datasets.load(data), restrict)
     options = _options(
         data,
         method,

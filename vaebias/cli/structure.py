@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vaebias.cli.restrict import Restrict, restricted
 from vaebias.errors import InputError
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ def structure(
         int | None,
         typer.Option(min=1, metavar="K", help="Look at the K nearest images, not at factors."),
     ] = None,
+    restrict: Restrict = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the sample.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     html: Annotated[Path | None, typer.Option(metavar="F", help="Write a page to F.")] = None,
@@ -61,11 +63,12 @@ def structure(
     if html is not None:
         refuse_to_overwrite(html, force=force, option="--html")
     if neighbours is not None or _unlabelled(data):
-        if perturbation is not None:
-            raise InputError("--perturbation", "data with factors, without --neighbours", data)
+        if perturbation is not None or restrict:
+            option = "--restrict" if perturbation is None else "--perturbation"
+            raise InputError(option, "data with factors, without --neighbours", data)
         _neighbourhoods(data, neighbours or NEIGHBOURS, sample or SAMPLE, seed, as_json, html)
         return
-    grid = datasets.load(data)
+    grid = restricted(datasets.load(data), restrict)
     grids: dict[str, FactorGrid] = {"original": grid}
     pairs: tuple[tuple[str, str], ...] = ()
     if perturbation is not None:
@@ -80,7 +83,9 @@ def structure(
             found = perturb.structure(one, sample, seed, progress=progress)
         measured[name] = Measured(one, found)
     if html is not None:
-        text = structure_page(measured, pairs, command=_command(data, perturbation, sample, seed))
+        text = structure_page(
+            measured, pairs, command=_command(data, perturbation, restrict, sample, seed)
+        )
         page.write(html, text, force=force, option="--html")
     if as_json:
         last, found = list(measured.values())[-1]
@@ -183,8 +188,16 @@ def _show(console: Any, title: str, found: Structure) -> None:
     console.print(pairs)
 
 
-def _command(data: str, perturbation: Path | None, sample: int | None, seed: int) -> str:
+def _command(
+    data: str,
+    perturbation: Path | None,
+    restrict: list[str] | None,
+    sample: int | None,
+    seed: int,
+) -> str:
     words = ["vaebias", "structure", data]
+    for levels in restrict or []:
+        words += ["--restrict", levels]
     if perturbation is not None:
         words += ["--perturbation", str(perturbation)]
     if sample is not None:

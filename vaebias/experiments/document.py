@@ -299,10 +299,8 @@ def _point(results: Sequence[Result]) -> Point:
 
 
 def _note(study: Study, source: Published) -> str:
-    from vaebias import data
-
     protocol = study.protocol
-    side = data.load(protocol.data.name, **protocol.data.options).image_shape[-1]
+    side = protocol.data.load().image_shape[-1]
     told = "; ".join(source.differences(protocol, side))
     return (
         f"Paper: {source.source}, mean (sd) over {source.seeds} seeds, to compare with, not to "

@@ -6,7 +6,8 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from vaebias import data, training
+from vaebias import training
+from vaebias.data import FactorGrid
 from vaebias.experiments.local import one_thread
 from vaebias.experiments.protocol import ModelSpec, Protocol, Run
 from vaebias.experiments.run import build, check, variant_grid
@@ -54,14 +55,14 @@ def estimate(protocol: Protocol, steps: int = STEPS) -> Estimate:
         Steps of each model; the last two thirds are timed.
     """
     check(protocol)
-    base = data.load(protocol.data.name, **protocol.data.options)
+    base = protocol.data.load()
     grid = variant_grid(base, protocol.perturbation, None)
     with one_thread():
         step = {model.name: _step_time(model, grid, steps) for model in protocol.models}
     return Estimate(step, protocol.runs())
 
 
-def _step_time(model: ModelSpec, grid: data.FactorGrid, steps: int) -> float:
+def _step_time(model: ModelSpec, grid: FactorGrid, steps: int) -> float:
     every = max(1, steps // 3)
     moments: list[float] = []
     training.fit(

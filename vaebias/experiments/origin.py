@@ -66,4 +66,4 @@ def _variant(run: Mapping[str, Any], where: str | Path, tell: Listener | None) -
     model = from_table(ModelSpec, {"name": "seen", **run["model"]}, where, "model")
     study = Protocol("seen", "", (0,), source, spec, (variant,), (model,))
     made = perturbations(study, None, tell)["seen"]
-    return variant_grid(data.load(source.name, **source.options), spec, made)
+    return variant_grid(source.load(), spec, made)

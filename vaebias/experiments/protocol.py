@@ -20,6 +20,8 @@ from vaebias.experiments.config import from_table, read_toml
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
 
+    from vaebias.data import FactorGrid
+
 __all__ = [
     "DataSpec",
     "ModelSpec",
@@ -36,10 +38,31 @@ _BUNDLED = "vaebias.experiments.protocols"
 
 @dataclass(frozen=True)
 class DataSpec:
-    """The data set: a name or path for ``vaebias.data.load``, and its options."""
+    """The data set: a name or path for ``vaebias.data.load``, and its options.
+
+    Attributes
+    ----------
+    levels
+        Of a part of the set: per factor one level, which fixes it, or a list of those kept, as
+        for `vaebias.data.FactorGrid.restrict`.
+    """
 
     name: str
     options: Mapping[str, Any] = field(default_factory=dict)
+    levels: Mapping[str, Any] = field(default_factory=dict)
+
+    def load(self) -> FactorGrid:
+        """Return the grid, as `vaebias.data.load`."""
+        from vaebias import data  # tables of studies are read without torch
+
+        return data.load(self.name, **self.options).restrict(**self.levels)
+
+    def config(self) -> dict[str, Any]:
+        """Return it as plain values; without levels as before there were any."""
+        config = asdict(self)
+        if not config["levels"]:
+            del config["levels"]
+        return config
 
 
 @dataclass(frozen=True)
@@ -228,7 +251,7 @@ class Protocol:
         """Return the name of the file of one of `versions`' perturbations, as `Run.key`."""
         version, how = asdict(variant), asdict(spec)
         del version["name"], how["epsilons"]
-        return _digest({"data": asdict(self.data), "perturbation": how, "variant": version})
+        return _digest({"data": self.data.config(), "perturbation": how, "variant": version})
 
 
 @dataclass(frozen=True)
@@ -248,7 +271,7 @@ class Run:
         # options say what a strength came to; keys without it are those of version 0.1.0
         del variant["name"], model["name"], model["strength"], model["strengths"], spec["epsilons"]
         config = {
-            "data": asdict(self.data),
+            "data": self.data.config(),
             "perturbation": spec,
             "variant": variant,
             "model": model,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib import resources
 
 from vaebias.experiments.config import from_table, read_toml
-from vaebias.experiments.protocol import Protocol, Run
+from vaebias.experiments.protocol import DataSpec, Protocol, Run
 
 __all__ = ["Published", "published", "role"]
 
@@ -40,8 +40,8 @@ class Published:
     data: Mapping[str, Mapping[str, object]]
 
     def value(self, run: Run) -> tuple[float, float] | None:
-        """Return the paper's (mean, sd) for a run of its data set, epsilon and objective."""
-        block = self._block(run.data.name)
+        """Return the paper's (mean, sd) for a run of its whole data set, epsilon and objective."""
+        block = self._block(run.data)
         if block is None or block.epsilon != run.perturbation.epsilon:
             return None
         variants = block.values.get(run.model.objective)
@@ -53,7 +53,7 @@ class Published:
 
     def differences(self, protocol: Protocol, side: int) -> tuple[str, ...]:
         """Say in which settings a study departs from the paper's."""
-        block = self._block(protocol.data.name)
+        block = self._block(protocol.data)
         if block is None:
             return ()
         steps = sorted({model.steps for model in protocol.models})
@@ -70,8 +70,10 @@ class Published:
             told.append(f"{len(protocol.seeds)} seeds, not {self.seeds}")
         return tuple(told)
 
-    def _block(self, name: str) -> _Data | None:
-        return from_table(_Data, self.data[name], _FILE, name) if name in self.data else None
+    def _block(self, data: DataSpec) -> _Data | None:
+        if data.levels or data.name not in self.data:
+            return None
+        return from_table(_Data, self.data[data.name], _FILE, data.name)
 
 
 def published() -> Published:

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 import vaebias
-from vaebias import checkpoints, data, metrics, models, perturb, training
+from vaebias import checkpoints, metrics, models, perturb, training
 from vaebias.data import FactorGrid
 from vaebias.errors import InputError, UnknownNameError
 from vaebias.experiments.evaluate import evaluate
@@ -41,7 +41,7 @@ def check(protocol: Protocol) -> None:
     InputError, UnknownNameError
         What does not exist or cannot be, with its place in the protocol.
     """
-    grid = data.load(protocol.data.name, **protocol.data.options)
+    grid = protocol.data.load()
     if not len(grid):
         raise InputError(f"data.{protocol.data.name}", "at least one image", "an empty grid")
     for name in protocol.metrics:
@@ -71,7 +71,7 @@ def perturbations(
     They are read from ``perturbations/`` of the study's folder, where they are; others are made
     here, learned ones trained, and written there.
     """
-    grid = data.load(protocol.data.name, **protocol.data.options)
+    grid = protocol.data.load()
     made: dict[str, Perturbation | None] = {}
     for spec, variant in protocol.versions():
         path = None
@@ -138,7 +138,7 @@ def _execute(
     progress: Callable[[int, int], None],
 ) -> None:
     started = time.perf_counter()
-    base = data.load(run.data.name, **run.data.options)
+    base = run.data.load()
     grid = variant_grid(base, run.perturbation, perturbation)
     objective = build(run.model, grid, seed=run.seed)
     history = training.fit(

@@ -10,7 +10,7 @@ import numpy as np
 from markupsafe import Markup
 from numpy.typing import NDArray
 
-from vaebias import data, perturb
+from vaebias import perturb
 from vaebias.data import FactorGrid
 from vaebias.experiments import Document, Result, Sweep, Table
 from vaebias.experiments.run import variant_grid
@@ -118,7 +118,7 @@ def _study(prefix: str, study: Shown) -> dict[str, Any]:
 
 def _grids(sweep: Sweep) -> dict[str, PerturbedGrid]:
     protocol = sweep.protocol
-    base = data.load(protocol.data.name, **protocol.data.options)
+    base = protocol.data.load()
     return {
         variant.name: variant_grid(base, spec, sweep.perturbations[variant.name])
         for spec, variant in protocol.versions()
