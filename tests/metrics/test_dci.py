@@ -103,3 +103,13 @@ def test_dead_codes_score_zero_with_either_estimator(grid) -> None:
 def test_unknown_estimator_is_named(grid) -> None:
     with pytest.raises(InputError, match="estimator: expected gbt or histgbt, found 'forest'"):
         dci(np.ones((8, 1)), grid(2, 2, times=2), estimator="forest")
+
+
+@pytest.mark.parametrize("estimator", ["gbt", "histgbt"])
+def test_factors_side_by_side_give_the_same(noisy, estimator: str) -> None:
+    codes, factors = noisy(0)
+    one, several = (
+        dci(codes[:120, :3], factors[:120], estimator=estimator, jobs=jobs).to_json()
+        for jobs in (1, 3)
+    )
+    assert one == several

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, get_args
+from typing import ClassVar, Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import entr
 from sklearn.ensemble import GradientBoostingClassifier, HistGradientBoostingClassifier
 from sklearn.inspection import permutation_importance
+from sklearn.utils.parallel import Parallel, delayed
 from torch import Tensor
 
 from vaebias.errors import InputError
-from vaebias.metrics.metric import METRICS, Held, Result, as_split
+from vaebias.metrics.metric import METRICS, Held, Result, Split, as_split, positive
 
 __all__ = ["Dci", "Estimator", "dci", "importance_scores"]
 
@@ -63,6 +64,7 @@ def dci(
     test: Held | None = None,
     names: Sequence[str] | None = None,
     seed: int = 0,
+    jobs: int = 1,
 ) -> Dci:
     """Disentanglement, completeness, informativeness by boosted trees.
 
@@ -85,6 +87,8 @@ def dci(
         Names of the k factors.
     seed
         Of the trees, permutations and split.
+    jobs
+        Factors looked at side by side; the result is the same.
 
     Raises
     ------
@@ -99,27 +103,12 @@ def dci(
     """
     if estimator not in get_args(Estimator):
         raise InputError("estimator", " or ".join(get_args(Estimator)), repr(estimator))
+    positive(jobs=jobs)
     split = as_split(codes, factors, names, test, seed)
-    k, d = len(split.train.names), split.train.codes.shape[1]
-    importance = np.zeros((d, k))
-    accuracy = np.zeros((2, k))
-    for j in range(k):
-        fit = split.train.codes, split.train.factors[:, j]
-        held = split.test.codes, split.test.factors[:, j]
-        if estimator == "gbt":
-            model = GradientBoostingClassifier(random_state=seed).fit(*fit)
-            importance[:, j] = np.abs(model.feature_importances_)
-        else:
-            # trees as deep as the reference's; early stopping would hold training rows out
-            model = HistGradientBoostingClassifier(
-                max_depth=3, early_stopping=False, random_state=seed
-            ).fit(*fit)
-            some = held[0][:SHUFFLED_ROWS], held[1][:SHUFFLED_ROWS]
-            repeats = min(SHUFFLES * SHUFFLED_ROWS // len(some[0]), FEW_ROWS_SHUFFLES)
-            drop = permutation_importance(model, *some, n_repeats=repeats, random_state=seed)
-            column = drop.importances_mean.clip(min=0)
-            importance[:, j] = column / max(column.sum(), np.finfo(float).tiny)
-        accuracy[:, j] = model.score(*fit), model.score(*held)
+    run = Parallel(n_jobs=jobs, backend="threading")  # trees are grown without the GIL
+    told = run(delayed(_tell)(split, j, estimator, seed) for j in range(len(split.train.names)))
+    importance = np.stack([one.importance for one in told], 1)
+    accuracy = np.array([(one.train, one.test) for one in told]).T
     disentanglement, by_code, completeness, by_factor = importance_scores(importance)
     return Dci(
         score=disentanglement,
@@ -134,6 +123,33 @@ def dci(
         factor_completeness=by_factor,
         accuracy=accuracy[1],
     )
+
+
+class _Told(NamedTuple):
+    """How well codes tell one factor, and by which of them."""
+
+    importance: NDArray[np.float64]  # [d]
+    train: float
+    test: float
+
+
+def _tell(split: Split, factor: int, estimator: Estimator, seed: int) -> _Told:
+    fit = split.train.codes, split.train.factors[:, factor]
+    held = split.test.codes, split.test.factors[:, factor]
+    if estimator == "gbt":
+        model = GradientBoostingClassifier(random_state=seed).fit(*fit)
+        importance = np.abs(model.feature_importances_)
+    else:
+        # trees as deep as the reference's; early stopping would hold training rows out
+        model = HistGradientBoostingClassifier(
+            max_depth=3, early_stopping=False, random_state=seed
+        ).fit(*fit)
+        some = held[0][:SHUFFLED_ROWS], held[1][:SHUFFLED_ROWS]
+        repeats = min(SHUFFLES * SHUFFLED_ROWS // len(some[0]), FEW_ROWS_SHUFFLES)
+        drop = permutation_importance(model, *some, n_repeats=repeats, random_state=seed)
+        gain = drop.importances_mean.clip(min=0)
+        importance = gain / max(gain.sum(), np.finfo(float).tiny)
+    return _Told(importance, model.score(*fit), model.score(*held))
 
 
 def importance_scores(

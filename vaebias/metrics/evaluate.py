@@ -11,6 +11,7 @@ from typing import Protocol as Interface
 
 import numpy as np
 import torch
+from joblib import effective_n_jobs
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import t as student
 from sklearn.utils.parallel import Parallel, delayed
@@ -218,12 +219,15 @@ def evaluate(
     if any("names" in _parameters(entry) for entry in chosen.values()):
         for draw in samples.draws:  # here rather than in another process, before long work
             as_sample(codes[draw.train], factors[draw.train], names)
+    processes = effective_n_jobs(-1 if jobs is None else jobs)
+    # what is left of the cores where there are fewer repeats than cores goes to a metric's parts
+    inside = -(-processes // n_repeats)
     calls = [
-        (label, entry, _arguments(entry, table, draw, repeat, seed))
+        (label, entry, _arguments(entry, table, draw, repeat, seed, inside))
         for repeat, draw in enumerate(samples.draws)
         for label, entry in chosen.items()
     ]
-    run = Parallel(n_jobs=-1 if jobs is None else jobs, return_as="generator")
+    run = Parallel(n_jobs=processes, return_as="generator")
     results: dict[str, list[Score]] = {label: [] for label in chosen}
     found = run(delayed(_call)(entry, arguments, names) for _, entry, arguments in calls)
     for (label, _, _), result in zip(calls, found, strict=True):
@@ -388,7 +392,12 @@ def _lacks(entry: Entry, table: Mapping[str, Any]) -> list[str]:
 
 
 def _arguments(
-    entry: Entry, table: Mapping[str, NDArray[Any]], draw: _Draw, repeat: int, seed: int
+    entry: Entry,
+    table: Mapping[str, NDArray[Any]],
+    draw: _Draw,
+    repeat: int,
+    seed: int,
+    jobs: int,
 ) -> dict[str, Any]:
     parameters = _parameters(entry)
     rows = slice(None) if _votes(entry) else draw.train
@@ -399,6 +408,8 @@ def _arguments(
         given["test"] = table["codes"][draw.test], table["factors"][draw.test]
     if "seed" in parameters:
         given["seed"] = int(np.random.SeedSequence([seed, repeat]).generate_state(1)[0])
+    if "jobs" in parameters:
+        given["jobs"] = jobs
     return given
 
 
