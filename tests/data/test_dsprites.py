@@ -161,6 +161,25 @@ def test_grid_of_another_size_draws_that_size() -> None:
     np.testing.assert_array_equal(grid.images([1000, 700_000])[:, 0], render_columns(values, 32))
 
 
+@settings(deadline=None)
+@given(side=st.integers(1, 20), block=st.integers(1, 5), seed=st.integers(0, 10**6))
+def test_several_points_a_pixel_average_the_larger_image(side: int, block: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    columns = [rng.integers(1, 4, 5), rng.uniform(0.5, 1, 5), *rng.uniform(0, 1, (3, 5))]
+    large = render_columns(columns, side * block).reshape(5, side, block, side, block)
+    small = render(*columns, side, block)
+    np.testing.assert_array_equal(small, np.rint(large.mean((2, 4))))
+
+
+def test_small_grid_is_the_published_one_averaged() -> None:
+    small, large = load("dsprites", size=16, supersamples=4), load("dsprites", source="rendered")
+    index = [0, 1000, 700_000]
+    blocks = large.images(index).reshape(3, 1, 16, 4, 16, 4)
+    np.testing.assert_array_equal(small.images(index), np.rint(blocks.mean((3, 5))))
+    assert small.provenance["supersamples"] == 4
+    assert "supersamples" not in large.provenance
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -170,7 +189,8 @@ def test_grid_of_another_size_draws_that_size() -> None:
         ((1, 1.0, np.nan, 0.5, 0.5), "factor values: expected finite"),
         ((1, 1.0, 0.0, 0.5, [[0.5]]), r"factor values: expected finite, shape \[n\]"),
         (([1, 2], [1.0, 1.0, 1.0], 0.0, 0.5, 0.5), "factor values: expected scalars and arrays"),
-        ((1, 1.0, 0.0, 0.5, 0.5, 0), "size: expected size >= 1, found 0"),
+        ((1, 1.0, 0.0, 0.5, 0.5, 0), "size, supersamples: expected each >= 1, found 0, 1"),
+        ((1, 1.0, 0.0, 0.5, 0.5, 8, 0), "size, supersamples: expected each >= 1, found 8, 0"),
     ],
 )
 def test_values_that_cannot_be_drawn_are_refused(

@@ -48,15 +48,15 @@ def test_index_and_factors_are_inverse_and_row_major(grid: FactorGrid) -> None:
     np.testing.assert_array_equal(factors, expected.reshape(len(grid), -1))
 
 
-@given(grids())
-def test_neighbours_are_one_step_away_in_one_factor(grid: FactorGrid) -> None:
+@given(grids(), st.integers(1, 4))
+def test_neighbours_are_one_step_away_in_one_factor(grid: FactorGrid, stride: int) -> None:
     index = np.arange(len(grid))
-    factors, neighbours = grid.factors(index), grid.neighbours(index)
+    factors, neighbours = grid.factors(index), grid.neighbours(index, stride)
     assert neighbours.shape == (len(grid), len(grid.sizes), 2)
     assert neighbours.dtype == np.int64
     for i in index:
         for a, (size, period) in enumerate(zip(grid.sizes, grid.periods, strict=True)):
-            for side, step in enumerate((1, -1)):
+            for side, step in enumerate((stride, -stride)):
                 moved = factors[i].copy()
                 moved[a] = moved[a] + step if period is None else (moved[a] + step) % period
                 exists = grid.ordinal[a] and 0 <= moved[a] < size
@@ -117,6 +117,8 @@ def test_samples_repeat_with_the_seed(grid: FactorGrid) -> None:
         (lambda g: g.images([70]), r"index: expected 0\.\.69, found 70"),
         (lambda g: g.factors([0, -1]), r"index: expected 0\.\.69, found -1"),
         (lambda g: g.neighbours([0.5]), "index: expected integers, found dtype float64"),
+        (lambda g: g.neighbours([0], 0), "stride: expected a number of levels >= 1, found 0"),
+        (lambda g: g.neighbours([0], 1.5), "stride: expected integers, found dtype float64"),
         (lambda g: g.images(np.ones(70, bool)), "index: expected integers, found dtype bool"),
         (lambda g: g.images(3), r"index: expected shape \[n\], found shape \(\)"),
         (lambda g: g.index([[0, 0]]), r"factors: expected shape \[n, 3\] \(kind, angle, x\)"),

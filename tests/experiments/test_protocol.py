@@ -233,7 +233,10 @@ def test_part_of_a_data_set_is_another_study(tiny: Protocol) -> None:
 
 @pytest.mark.parametrize(
     ("levels", "message"),
-    [({"colour": 1}, "factor: expected one of x, y, size"), ({"x": [3, 1]}, "level of .x.: expected one level")],
+    [
+        ({"colour": 1}, "factor: expected one of x, y, size"),
+        ({"x": [3, 1]}, "level of .x.: expected one level"),
+    ],
 )
 def test_part_that_cannot_be_is_found_before_training(
     tiny: Protocol, levels: dict[str, object], message: str

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from vaebias.data import ArrayGrid, Factor, FactorGrid
+from vaebias.data import ArrayGrid, Factor, FactorGrid, load
 from vaebias.errors import InputError
 from vaebias.perturb import GramPerturbation, PerturbedGrid, gram, mixing_loss, structure
 from vaebias.perturb.psi import coordinates
@@ -195,6 +195,19 @@ def test_a_frequency_reaches_what_a_smooth_psi_cannot() -> None:
         for frequency in (0, 25)
     )
     assert fine > smooth + 0.1
+
+
+def test_a_stride_mixes_levels_farther_apart() -> None:
+    grid = load("blobs", x_half_range=0.24, y_half_range=0.13)
+    made = gram(grid, [("x", "y")], 0.2, steps=150, stride=3)
+    assert made.stride == made.to_json()["stride"] == 3
+    modified = PerturbedGrid(grid, made)
+    shares = [structure(modified, 400, stride=s).mixed_share[0, 1] for s in (1, 3)]
+    assert shares[1] > 0.9
+    with pytest.raises(InputError, match="at least 17 levels, found 'x' with 16"):
+        gram(grid, [("x", "y")], 0.2, stride=8)
+    with pytest.raises(InputError, match="stride"):
+        gram(grid, [("x", "y")], 0.2, stride=0)
 
 
 def test_a_factor_of_two_levels_cannot_be_mixed(small_blobs: FactorGrid) -> None:

@@ -79,6 +79,15 @@ def test_cyclic_neighbours_wrap() -> None:
     np.testing.assert_allclose(structure(grid).grams[:, 0, 0], [1, 2.25, 0.25])
 
 
+def test_a_stride_looks_at_levels_farther_apart(plane: Any) -> None:
+    grid = plane([0.2, 0, 0.1], [0, 0.1, 0.1])
+    near, far = structure(grid), structure(grid, stride=2)
+    np.testing.assert_allclose(far.grams, 4 * near.grams, atol=1e-6)  # tangents are twice as long
+    assert not structure(grid, stride=5).grams.any()
+    with pytest.raises(InputError, match="stride"):
+        structure(grid, stride=0)
+
+
 def test_chunks_do_not_change_the_grams(small_blobs: FactorGrid) -> None:
     seen: list[tuple[int, int]] = []
     whole = structure(small_blobs)

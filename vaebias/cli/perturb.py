@@ -42,6 +42,9 @@ def perturb(
     frequency: Annotated[
         float | None, typer.Option(help="Fineness in the factors, 0 is smooth (learned, gram).")
     ] = None,
+    stride: Annotated[
+        int | None, typer.Option(min=1, help="Mix among levels so far apart (gram).")
+    ] = None,
     form: Annotated[
         str | None, typer.Option(help="grating, checkerboard, or picture (pattern).")
     ] = None,
@@ -91,6 +94,7 @@ def perturb(
             "steps": steps,
             "margin": margin,
             "frequency": frequency,
+            "stride": stride,
             "form": form if picture is None else form or "picture",
             "turn": turn,
             "picture": None if picture is None else _read(picture),
@@ -197,7 +201,8 @@ def _shares(
     if not pairs:
         return {}
     if found is None:
-        before, after = (structure(grid, POINTS) for grid in (original, modified))
+        stride = 1 if modified.perturbation is None else modified.perturbation.stride
+        before, after = (structure(grid, POINTS, stride=stride) for grid in (original, modified))
     else:
         before, after = found.before, found.after
     shares = {}

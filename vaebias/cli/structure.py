@@ -40,6 +40,9 @@ def structure(
         typer.Option(min=1, metavar="K", help="Look at the K nearest images, not at factors."),
     ] = None,
     restrict: Restrict = None,
+    stride: Annotated[
+        int | None, typer.Option(min=1, metavar="S", help="Neighbours are S levels away, else 1.")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the sample.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     html: Annotated[Path | None, typer.Option(metavar="F", help="Write a page to F.")] = None,
@@ -63,9 +66,10 @@ def structure(
     if html is not None:
         refuse_to_overwrite(html, force=force, option="--html")
     if neighbours is not None or _unlabelled(data):
-        if perturbation is not None or restrict:
-            option = "--restrict" if perturbation is None else "--perturbation"
-            raise InputError(option, "data with factors, without --neighbours", data)
+        options = {"--perturbation": perturbation, "--restrict": restrict, "--stride": stride}
+        for option, value in options.items():
+            if value:
+                raise InputError(option, "data with factors, without --neighbours", data)
         _neighbourhoods(data, neighbours or NEIGHBOURS, sample or SAMPLE, seed, as_json, html)
         return
     grid = restricted(datasets.load(data), restrict)
@@ -77,15 +81,16 @@ def structure(
         original = perturb.PerturbedGrid(grid, None, modified.epsilon, range=stored.range)
         grids = {"original": original, stored.perturbation.name: modified}
         pairs = getattr(stored.perturbation, "pairs", ())
+        stride = stride or stored.perturbation.stride
+    stride = stride or 1
     measured: dict[str, Measured] = {}
     for name, one in grids.items():
         with watch_points(name, min(sample or len(one), len(one))) as progress:
-            found = perturb.structure(one, sample, seed, progress=progress)
+            found = perturb.structure(one, sample, seed, stride=stride, progress=progress)
         measured[name] = Measured(one, found)
     if html is not None:
-        text = structure_page(
-            measured, pairs, command=_command(data, perturbation, restrict, sample, seed)
-        )
+        command = _command(data, perturbation, restrict, stride, sample, seed)
+        text = structure_page(measured, pairs, command=command)
         page.write(html, text, force=force, option="--html")
     if as_json:
         last, found = list(measured.values())[-1]
@@ -93,6 +98,7 @@ def structure(
             "data": {"name": last.name, "source": last.source, "provenance": last.provenance},
             "sample": sample,
             "seed": seed,
+            "stride": stride,
             **found.to_json(),
         }
         if perturbation is not None:
@@ -192,6 +198,7 @@ def _command(
     data: str,
     perturbation: Path | None,
     restrict: list[str] | None,
+    stride: int,
     sample: int | None,
     seed: int,
 ) -> str:
@@ -200,6 +207,8 @@ def _command(
         words += ["--restrict", levels]
     if perturbation is not None:
         words += ["--perturbation", str(perturbation)]
+    if stride > 1:
+        words += ["--stride", str(stride)]
     if sample is not None:
         words += ["--sample", str(sample), "--seed", str(seed)]
     return shlex.join([*words, "--html", "F"])

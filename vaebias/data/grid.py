@@ -136,15 +136,23 @@ class FactorGrid(ABC):
     def neighbours(
         self,
         index: npt.ArrayLike,  # [n]
+        stride: int = 1,
     ) -> npt.NDArray[np.int64]:  # [n, k, 2]
-        """Points one step up and one step down in each factor (plus, minus).
+        """Points ``stride`` levels up and as many down in each factor (plus, minus).
 
         -1 where there is none: past the end of a factor that is not cyclic, and both for a
         factor that is not ordinal. Cyclic factors wrap within their distinct levels.
+
+        Raises
+        ------
+        InputError
+            A point off the grid, or a stride below 1.
         """
+        if integers("stride", [stride])[0] < 1:
+            raise InputError("stride", "a number of levels >= 1", stride)
         index = self.check_index(index)
         levels = self.factors(index)
-        step = np.array([1, -1])
+        step = np.array([stride, -stride])
         out = np.full((*levels.shape, 2), -1, dtype=np.int64)
         for a, (size, period, ordinal) in enumerate(
             zip(self.sizes, self.periods, self.ordinal, strict=True)
@@ -155,9 +163,9 @@ class FactorGrid(ABC):
             moved = level + step
             if period is not None:
                 moved %= period
-            stride = prod(self.sizes[a + 1 :])
+            apart = prod(self.sizes[a + 1 :])  # in the index, from level to level
             on_grid = (moved >= 0) & (moved < size)
-            out[:, a] = np.where(on_grid, index[:, None] + (moved - level) * stride, -1)
+            out[:, a] = np.where(on_grid, index[:, None] + (moved - level) * apart, -1)
         return out
 
     def sample(

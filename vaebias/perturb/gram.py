@@ -49,6 +49,7 @@ def gram(
     steps: int = 600,
     margin: float = MARGIN,
     frequency: float = 0,
+    stride: int = 1,
     progress: Callable[[int, int, float], None] | None = None,
 ) -> GramPerturbation:
     """Train psi so that each pair of factors is mixed in the local principal components.
@@ -77,6 +78,9 @@ def gram(
         is a sine whose weights are so large: where images change a lot from level to level,
         as the hard edges of dSprites (20 suits its 32 positions), only a pattern that does so
         too can outweigh them at a small epsilon.
+    stride
+        Neighbours are so many levels away. What alternates within the width of a model's
+        posterior is lost to it as noise is: choose about that width, in levels.
     progress
         Called as ``progress(steps done, steps, loss)``.
 
@@ -89,8 +93,8 @@ def gram(
     ------
     InputError
         Before any work: no pair, an unknown factor, one that is not ordinal, has fewer than
-        3 levels or does not change the images, an epsilon outside (0, 1], fewer than 1 step,
-        a margin outside [0, 2), a negative frequency.
+        2 stride + 1 levels or does not change the images, an epsilon outside (0, 1], fewer than
+        1 step, a margin outside [0, 2), a negative frequency, a stride below 1.
     RunFailedError
         The criterion became NaN or infinite.
 
@@ -104,7 +108,8 @@ def gram(
     Zietlow, Rolinek, Martius, ICML 2021 (the modification and why it works).
     """
     strength = check_epsilon(epsilon)
-    chosen = check_pairs(grid, pairs)
+    stride = check_integer("stride", stride, 1)
+    chosen = check_pairs(grid, pairs, stride)
     steps = check_integer("steps", steps, 1)
     seed = check_integer("seed", seed, 0, 2**63 - 1)
     # at 2, the criterion asks for more than G_ab can be
@@ -124,10 +129,10 @@ def gram(
     losses: list[float] = []
     recent: list[float] = []
     for step in range(1, steps + 1):
-        index = inner_points(grid, columns, _POINTS, rng)
+        index = inner_points(grid, columns, _POINTS, rng, stride)
         optimiser.zero_grad(set_to_none=True)
         with torch.enable_grad():
-            grams = psi_grams(grid, psi, frequency, strength, index, columns)
+            grams = psi_grams(grid, psi, frequency, strength, index, columns, stride)
             loss = mixing_loss(grams, cells, margin)
             loss.backward()
         optimiser.step()
@@ -149,7 +154,7 @@ def gram(
         float(frequency),
         freeze(psi),
         tuple(losses),
-        {"margin": float(margin)},
+        {"margin": float(margin), **({"stride": stride} if stride > 1 else {})},
     )
 
 
@@ -180,9 +185,10 @@ def psi_grams(
     epsilon: float,
     index: Index,  # [n]
     columns: Sequence[int],
+    stride: int = 1,
 ) -> Tensor:  # [n, columns, columns]
     """Tangent Grams of x' over some factors, one-sided at the edges; differentiable in psi."""
-    neighbours = grid.neighbours(index)[:, columns]
+    neighbours = grid.neighbours(index, stride)[:, columns]
     there = neighbours >= 0
     needed, position = np.unique(
         np.concatenate([index, neighbours[there]]) if not there.all() else neighbours,

@@ -20,13 +20,13 @@ Pairs: TypeAlias = tuple[tuple[str, str], ...]
 _PROBED = 64
 
 
-def check_pairs(grid: FactorGrid, pairs: Sequence[tuple[str, str]]) -> Pairs:
-    """Pairs of two different ordinal factors, each of at least 3 levels.
+def check_pairs(grid: FactorGrid, pairs: Sequence[tuple[str, str]], stride: int = 1) -> Pairs:
+    """Pairs of two different ordinal factors, each of more than 2 ``stride`` levels.
 
     Raises
     ------
     InputError
-        For no pair, an unknown factor, one without order or with fewer than 3 levels.
+        For no pair, an unknown factor, one without order or with too few levels.
     """
     chosen = tuple(tuple(pair) for pair in pairs)
     wrong = [p for p in pairs if isinstance(p, str) or len(p) != 2 or p[0] == p[1]]
@@ -39,9 +39,10 @@ def check_pairs(grid: FactorGrid, pairs: Sequence[tuple[str, str]]) -> Pairs:
             at = grid.names.index(name)
             if not grid.ordinal[at]:
                 raise InputError("pairs", "factors with an order", f"{name!r}, which has none")
-            if grid.sizes[at] < 3:
+            least = 2 * stride + 1
+            if grid.sizes[at] < least:
                 found = f"{name!r} with {grid.sizes[at]}"
-                raise InputError("pairs", "factors of at least 3 levels", found)
+                raise InputError("pairs", f"factors of at least {least} levels", found)
     return tuple((a, b) for a, b in chosen)
 
 
@@ -67,13 +68,17 @@ def check_tangents(grid: FactorGrid, pairs: Pairs) -> None:
 
 
 def inner_points(
-    grid: FactorGrid, columns: Sequence[int], count: int, rng: np.random.Generator
+    grid: FactorGrid,
+    columns: Sequence[int],
+    count: int,
+    rng: np.random.Generator,
+    stride: int = 1,
 ) -> Index:  # [count]
-    """Random points with both neighbours in each of these factors."""
+    """Random points with both neighbours, ``stride`` levels away, in each of these factors."""
     levels = np.stack([rng.integers(size, size=count) for size in grid.sizes], 1)
     for a in columns:
         if grid.periods[a] is None:
-            levels[:, a] = rng.integers(1, grid.sizes[a] - 1, size=count)
+            levels[:, a] = rng.integers(stride, grid.sizes[a] - stride, size=count)
     return grid.index(levels)
 
 

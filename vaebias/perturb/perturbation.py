@@ -42,6 +42,11 @@ class Perturbation(ABC):
     name: ClassVar[str]
     epsilon: float
 
+    @property
+    def stride(self) -> int:
+        """How many levels the neighbours are away among which pairs of factors are mixed."""
+        return 1
+
     @abstractmethod
     def pattern(
         self,

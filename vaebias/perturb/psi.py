@@ -60,6 +60,11 @@ class PsiPerturbation(Perturbation):
     losses: tuple[float, ...]
     options: Mapping[str, Any]
 
+    @property
+    def stride(self) -> int:
+        """As given, 1 by default."""
+        return int(self.options.get("stride", 1))
+
     def pattern(
         self,
         grid: FactorGrid,

@@ -54,7 +54,8 @@ class Structure:
     ----------
     grams
         [N, k, k] G_ab = t_a . t_b, where t_a is the image's change for one step in factor a,
-        in units of pixel value 0..1. Rows of a factor without neighbours are 0.
+        of ``stride`` levels, in units of pixel value 0..1. Rows of a factor without neighbours
+        are 0.
     index
         [N] the points.
     names
@@ -207,6 +208,7 @@ def structure(
     sample: int | None = None,
     seed: int = 0,
     *,
+    stride: int = 1,
     memory: int = 2**28,
     progress: Callable[[int, int], None] | None = None,
 ) -> Structure:
@@ -220,6 +222,8 @@ def structure(
         Number of points, drawn without replacement; None for all of them.
     seed
         Of the draw.
+    stride
+        Neighbours are so many levels away; see `gram` for when to look farther than one.
     memory
         Rough bound in bytes on the images held at once.
     progress
@@ -228,7 +232,7 @@ def structure(
     Raises
     ------
     InputError
-        Where ``sample`` is below 1.
+        Where ``sample`` or ``stride`` is below 1.
     """
     if sample is not None and sample < 1:
         raise InputError("sample", "a number of points >= 1, or None for all", sample)
@@ -244,14 +248,14 @@ def structure(
     grams = np.empty((len(index), k, k), np.float32)
     for start in range(0, len(index), step):
         part = slice(start, start + step)
-        grams[part] = _grams(grid, index[part])
+        grams[part] = _grams(grid, index[part], stride)
         if progress is not None:
             progress(min(start + step, len(index)), len(index))
     return Structure(grams, index, grid.names, grid.sizes)
 
 
-def _grams(grid: FactorGrid, index: Index) -> NDArray[np.float32]:  # [n, k, k]
-    neighbours = grid.neighbours(index)
+def _grams(grid: FactorGrid, index: Index, stride: int) -> NDArray[np.float32]:  # [n, k, k]
+    neighbours = grid.neighbours(index, stride)
     needed, position = np.unique(
         np.concatenate([index, neighbours[neighbours >= 0]]), return_inverse=True
     )

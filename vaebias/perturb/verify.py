@@ -122,7 +122,7 @@ def verify(
     1. ``sup-norm``: no pixel changes by more than epsilon;
     2. ``labels``: the factors, their values and the factors of each index are the same;
     3. ``structure``, for a perturbation of pairs: each is mixed, with one sign of G_ab, at no
-       less than ``share`` of the points;
+       less than ``share`` of the points, among neighbours at the perturbation's stride;
     4. ``read-out``: from each factor's levels a supervised network loses no more than .05
        accuracy; see `readout_accuracy`.
 
@@ -168,8 +168,11 @@ def verify(
     everything = rng.permutation(len(treated)).astype(np.int64)
     index = everything[:sample]
     change = _compare(treated, modified, np.sort(index), tell("images"))
-    before = structure(treated, sample, seed, progress=tell("structure before"))
-    after = structure(modified, sample, seed, progress=tell("structure after"))
+    stride = 1 if modified.perturbation is None else modified.perturbation.stride
+    before, after = (
+        structure(grid, sample, seed, stride=stride, progress=tell(f"structure {when}"))
+        for grid, when in ((treated, "before"), (modified, "after"))
+    )
     test, train = np.split(everything, [min(TESTED, len(everything) // 4)])
     accuracy = [
         readout_accuracy(grid, train, test, steps=steps, seed=seed, progress=tell(what))

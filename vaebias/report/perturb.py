@@ -32,7 +32,9 @@ def perturb_page(
     made = modified.perturbation
     assert made is not None
     if verification is None:
-        before, after = structure(original, POINTS), structure(modified, POINTS)
+        before, after = (
+            structure(grid, POINTS, stride=made.stride) for grid in (original, modified)
+        )
     else:
         before, after = verification.before, verification.after
     structures = {"original": before, made.name: after}

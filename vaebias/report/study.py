@@ -58,10 +58,12 @@ class Shown(NamedTuple):
 
 
 def structures(sweep: Sweep) -> dict[str, Structure]:
-    """Measure the local variance structure of each variant."""
+    """Measure the local variance structure of each variant, all at the largest stride of any."""
+    grids = _grids(sweep)
+    stride = max((g.perturbation.stride for g in grids.values() if g.perturbation), default=1)
     return {
-        name: perturb.structure(grid, min(STRUCTURE_IMAGES, len(grid)))
-        for name, grid in _grids(sweep).items()
+        name: perturb.structure(grid, min(STRUCTURE_IMAGES, len(grid)), stride=stride)
+        for name, grid in grids.items()
     }
 
 
