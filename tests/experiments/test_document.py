@@ -96,13 +96,20 @@ def test_paper_stands_beside_its_own_setting_only(tiny: Protocol) -> None:
 
 
 def test_departures_from_the_paper_are_told() -> None:
-    small = load_protocol("small-dsprites").with_seeds((0,))
-    assert published().differences(small, 32) == (
+    small = load_protocol("reduced-dsprites").with_seeds((0,)).with_steps(30_000)
+    assert published().differences(small, 16) == (
         "the modification is gram, not the authors' own",
         "30,000 steps, not 300,000",
-        "images of 32 pixels a side, not 64",
+        "images of 16 pixels a side, not 64",
         "1 seeds, not 10",
     )
+
+
+def test_part_of_a_data_set_is_not_the_papers(tiny: Protocol) -> None:
+    part = load_protocol("small-dsprites")
+    assert part.data.levels
+    assert published().value(part.runs()[1]) is None
+    assert published().differences(part, 16) == ()
 
 
 def test_another_strength_or_epsilon_is_not_the_papers() -> None:
