@@ -6,13 +6,15 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from vaebias import perturb
-from vaebias.experiments import on_ray
+from vaebias import data, perturb
+from vaebias.experiments import on_ray, sharded
 from vaebias.experiments.events import Event
 from vaebias.experiments.protocol import Protocol
 from vaebias.experiments.sweep import sweep
@@ -80,3 +82,10 @@ def test_run_of_a_dead_worker_is_tried_again_or_set_apart(
         again = sweep(study, tmp_path / "out", on="ray", jobs=2)
         assert len(again.results) == 2
         assert not list((tmp_path / "out" / "failed").iterdir())
+
+
+def test_structure_in_shards_is_the_same() -> None:
+    make = partial(data.load, "blobs")
+    here = perturb.structure(make(), 200)
+    there = perturb.structure(make(), 200, memory=2**21, each=sharded(make, jobs=2, on="ray"))
+    np.testing.assert_array_equal(here.grams, there.grams)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vaebias.cli.restrict import Restrict, restricted
+from vaebias.cli.parts import Jobs, On, Restrict, everywhere, restricted, workers
 from vaebias.errors import InputError
 
 if TYPE_CHECKING:
@@ -235,6 +236,8 @@ def export(
         Path | None, typer.Option(metavar="P", help="A saved perturbation to apply.")
     ] = None,
     restrict: Restrict = None,
+    jobs: Jobs = None,
+    on: On = "local",
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
@@ -248,18 +251,25 @@ def export(
     from vaebias.experiments.files import refuse_to_overwrite
 
     refuse_to_overwrite(out, force=force, option="--out")
+    place = None if perturbation is None else perturbation.resolve()
+    make = partial(_version, everywhere(name), place, restrict)
+    grid = make()
+    check_layout(grid, out)
+    with watch_points(out.name, len(grid)) as progress:
+        record = write(grid, out, progress=progress, each=workers(make, jobs, on))
+    size = out.stat().st_size
+    document = {"data": _describe(grid), "out": str(out), "bytes": size, "binary": record.binary}
+    _report(as_json, document, f"{out}: {len(grid):,} images, {size:,} bytes")
+
+
+def _version(name: str, perturbation: Path | None, restrict: list[str] | None) -> FactorGrid:
+    """Make what is exported; other processes make it for themselves."""
     grid = _load(name)
     if perturbation is not None:
         from vaebias import perturb
 
         grid = perturb.load(perturbation).on(grid)
-    grid = restricted(grid, restrict)
-    check_layout(grid, out)
-    with watch_points(out.name, len(grid)) as progress:
-        record = write(grid, out, progress=progress)
-    size = out.stat().st_size
-    document = {"data": _describe(grid), "out": str(out), "bytes": size, "binary": record.binary}
-    _report(as_json, document, f"{out}: {len(grid):,} images, {size:,} bytes")
+    return restricted(grid, restrict)
 
 
 def _load(name: str) -> FactorGrid:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vaebias.cli.restrict import Restrict, restricted
+from vaebias.cli.parts import Restrict, restricted
 from vaebias.errors import InputError, RunFailedError, reading
 
 if TYPE_CHECKING:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import shlex
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vaebias.cli.restrict import Restrict, restricted
+from vaebias.cli.parts import Jobs, On, Restrict, everywhere, restricted, workers
 from vaebias.errors import InputError
 
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ def structure(
         int | None, typer.Option(min=1, metavar="S", help="Neighbours are S levels away, else 1.")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the sample.")] = 0,
+    jobs: Jobs = None,
+    on: On = "local",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
     html: Annotated[Path | None, typer.Option(metavar="F", help="Write a page to F.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the page if it exists.")] = False,
@@ -55,7 +58,6 @@ def structure(
     mixtures of both, which a VAE would then entangle. Of images without labels, it measures the
     local principal components of each one's nearest (20, of 1,000 images, by default).
     """
-    from vaebias import data as datasets
     from vaebias import perturb
     from vaebias.cli.console import output
     from vaebias.cli.progress import watch_points
@@ -72,21 +74,24 @@ def structure(
                 raise InputError(option, "data with factors, without --neighbours", data)
         _neighbourhoods(data, neighbours or NEIGHBOURS, sample or SAMPLE, seed, as_json, html)
         return
-    grid = restricted(datasets.load(data), restrict)
-    grids: dict[str, FactorGrid] = {"original": grid}
+    place = None if perturbation is None else perturbation.resolve()
+    version = partial(_version, everywhere(data), restrict, place)
+    versions = {"original": partial(version, original=True)}
     pairs: tuple[tuple[str, str], ...] = ()
     if perturbation is not None:
         stored = perturb.load(perturbation)
-        modified = stored.on(grid)
-        original = perturb.PerturbedGrid(grid, None, modified.epsilon, range=stored.range)
-        grids = {"original": original, stored.perturbation.name: modified}
+        versions[stored.perturbation.name] = version
         pairs = getattr(stored.perturbation, "pairs", ())
         stride = stride or stored.perturbation.stride
     stride = stride or 1
     measured: dict[str, Measured] = {}
-    for name, one in grids.items():
+    for name, make in versions.items():
+        one = make()
+        each = workers(make, jobs, on)
         with watch_points(name, min(sample or len(one), len(one))) as progress:
-            found = perturb.structure(one, sample, seed, stride=stride, progress=progress)
+            found = perturb.structure(
+                one, sample, seed, stride=stride, progress=progress, each=each
+            )
         measured[name] = Measured(one, found)
     if html is not None:
         command = _command(data, perturbation, restrict, stride, sample, seed)
@@ -111,6 +116,23 @@ def structure(
         _show(console, f"{one.name} ({name}): {points}", found)
     if html is not None:
         console.print(f"Page: {html}", highlight=False, soft_wrap=True)
+
+
+def _version(
+    data: str, restrict: list[str] | None, perturbation: Path | None, original: bool = False
+) -> FactorGrid:
+    """Make what is measured; other processes make it for themselves."""
+    from vaebias import data as datasets
+    from vaebias import perturb
+
+    grid = restricted(datasets.load(data), restrict)
+    if perturbation is None:
+        return grid
+    stored = perturb.load(perturbation)
+    modified = stored.on(grid)
+    if original:
+        return perturb.PerturbedGrid(grid, None, modified.epsilon, range=stored.range)
+    return modified
 
 
 def _unlabelled(data: str) -> bool:

@@ -6,7 +6,7 @@ import io
 import pickle
 import struct
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any, ClassVar
 
@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vaebias.data.factor import Factor
-from vaebias.data.grid import FactorGrid
+from vaebias.data.grid import Each, FactorGrid, Index, one_by_one
 from vaebias.data.record import Record, numeric
 from vaebias.data.storage import Progress, replacing, write_npy_header
 from vaebias.errors import InputError
@@ -35,7 +35,13 @@ def check_layout(grid: FactorGrid, path: Path) -> None:
         raise InputError(str(path), "one channel for the layout of dSprites (.h5 for more)", found)
 
 
-def export(grid: FactorGrid, path: Path, *, progress: Progress | None = None) -> Record:
+def export(
+    grid: FactorGrid,
+    path: Path,
+    *,
+    progress: Progress | None = None,
+    each: Each | None = None,
+) -> Record:
     """Write a grid in the layout of a published file, with a record of where it comes from.
 
     ``.npz``: the arrays of dSprites (imgs, latents_classes, latents_values, metadata), a first
@@ -51,6 +57,9 @@ def export(grid: FactorGrid, path: Path, *, progress: Progress | None = None) ->
         Where to; an existing file is replaced, once all is written.
     progress
         Called with images written and images in all.
+    each
+        How images are made: block after block by default; see `vaebias.experiments.sharded`
+        for several processes or machines.
 
     Returns
     -------
@@ -64,26 +73,32 @@ def export(grid: FactorGrid, path: Path, *, progress: Progress | None = None) ->
         Another suffix, or several channels for ``.npz``.
     """
     check_layout(grid, path)
+    each = each or one_by_one(grid)
     if path.suffix == ".npz":
-        record = Record.of(grid, binary=_is_binary(grid))
-        _write_npz(grid, path, record, progress)
+        record = Record.of(grid, binary=all(each(_is_binary, _parts(grid))))
+        _write_npz(grid, path, record, each, progress)
     else:
         record = Record.of(grid, binary=False)
-        _write_h5(grid, path, record, progress)
+        _write_h5(grid, path, record, each, progress)
     return record
 
 
-def _blocks(grid: FactorGrid) -> Iterator[npt.NDArray[np.uint8]]:  # [n, H, W, C]
-    for start in range(0, len(grid), _BLOCK):
-        images = grid.images(np.arange(start, min(start + _BLOCK, len(grid))))
-        if images.dtype != np.uint8:
-            images = np.rint(255 * images).astype(np.uint8)
-        yield np.ascontiguousarray(images.transpose(0, 2, 3, 1))
+def _parts(grid: FactorGrid) -> list[Index]:
+    starts = range(0, len(grid), _BLOCK)
+    return [np.arange(start, min(start + _BLOCK, len(grid))) for start in starts]
 
 
-def _is_binary(grid: FactorGrid) -> bool:
+def _block(grid: FactorGrid, part: Index) -> npt.NDArray[np.uint8]:  # [n, H, W, C]
+    images = grid.images(part)
+    if images.dtype != np.uint8:
+        images = np.rint(255 * images).astype(np.uint8)
+    return np.ascontiguousarray(images.transpose(0, 2, 3, 1))
+
+
+def _is_binary(grid: FactorGrid, part: Index) -> bool:
     """Whether all pixels are 0 or 255; the first block tells most grids that are not."""
-    return all(not ((block > 0) & (block < 255)).any() for block in _blocks(grid))
+    block = _block(grid, part)
+    return not ((block > 0) & (block < 255)).any()
 
 
 def _table(columns: list[npt.NDArray[Any]]) -> npt.NDArray[Any]:  # [N, k]
@@ -92,7 +107,7 @@ def _table(columns: list[npt.NDArray[Any]]) -> npt.NDArray[Any]:  # [N, k]
 
 
 def _write_npz(
-    grid: FactorGrid, path: Path, record: Record, progress: Progress | None = None
+    grid: FactorGrid, path: Path, record: Record, each: Each, progress: Progress | None
 ) -> None:
     axes = [Factor("color", np.array([1.0])), *grid.axes]
     shape = (len(grid), *grid.image_shape[1:])
@@ -106,7 +121,7 @@ def _write_npz(
         with archive.open("imgs.npy", "w", force_zip64=True) as file:
             write_npy_header(file, shape, np.uint8)
             done = 0
-            for block in _blocks(grid):
+            for block in each(_block, _parts(grid)):
                 file.write((block // 255 if record.binary else block).data)
                 done += len(block)
                 if progress is not None:
@@ -122,7 +137,7 @@ def _write_npz(
 
 
 def _write_h5(
-    grid: FactorGrid, path: Path, record: Record, progress: Progress | None = None
+    grid: FactorGrid, path: Path, record: Record, each: Each, progress: Progress | None
 ) -> None:
     channels, height, width = grid.image_shape
     rows = max(1, min(len(grid), 2**18 // (channels * height * width)))
@@ -139,7 +154,7 @@ def _write_h5(
             file["labels"] = _table([numeric(axis) for axis in grid.axes])
             file["provenance"] = record.dumps()
             done = 0
-            for block in _blocks(grid):
+            for block in each(_block, _parts(grid)):
                 images[done : done + len(block)] = block
                 sink.check()
                 done += len(block)

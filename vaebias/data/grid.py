@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from math import prod
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -14,11 +14,22 @@ from vaebias.data.cache import ImageCache
 from vaebias.data.factor import Factor, Levels, check_range, integers
 from vaebias.errors import InputError
 
-__all__ = ["ArrayGrid", "FactorGrid", "Index", "RenderedGrid", "Source", "SubGrid"]
+__all__ = [
+    "ArrayGrid",
+    "Each",
+    "FactorGrid",
+    "Index",
+    "RenderedGrid",
+    "Source",
+    "SubGrid",
+    "one_by_one",
+]
 
 Index: TypeAlias = npt.NDArray[np.int64]
 Images: TypeAlias = npt.NDArray[Any]  # uint8 0..255 or float32
 Source: TypeAlias = Literal["real", "rendered", "blobs"]
+
+R = TypeVar("R")
 
 DEFAULT_CACHE_BYTES = 256 * 2**20
 
@@ -233,6 +244,25 @@ class FactorGrid(ABC):
             factor left.
         """
         return SubGrid(self, levels) if levels else self
+
+
+class Each(Protocol):
+    """Does work on parts of one grid; gives the results in the order of the parts."""
+
+    def __call__(
+        self, work: Callable[[FactorGrid, Index], R], parts: Sequence[Index]
+    ) -> Iterator[R]:
+        """Yield ``work(grid, part)`` for each part."""
+        ...
+
+
+def one_by_one(grid: FactorGrid) -> Each:
+    """Work in this process, one part after another."""
+
+    def each(work: Callable[[FactorGrid, Index], R], parts: Sequence[Index]) -> Iterator[R]:
+        return (work(grid, part) for part in parts)
+
+    return each
 
 
 class SubGrid(FactorGrid):

@@ -8,6 +8,7 @@ from vaebias.experiments.events import Event, Failure, Result
 from vaebias.experiments.finding import Finding, find
 from vaebias.experiments.local import cores
 from vaebias.experiments.protocol import Protocol, Run, bundled, load_protocol
+from vaebias.experiments.shards import sharded
 from vaebias.experiments.study import Study, read_study
 from vaebias.experiments.sweep import Sweep, sweep
 from vaebias.experiments.tables import Cell, Row, Table, summarise
@@ -31,6 +32,7 @@ __all__ = [
     "find",
     "load_protocol",
     "read_study",
+    "sharded",
     "summarise",
     "sweep",
 ]

@@ -21,7 +21,7 @@ from vaebias.experiments.protocol import Run
 if TYPE_CHECKING:
     from vaebias.perturb import Perturbation
 
-__all__ = ["cores", "on_this_machine", "one_thread"]
+__all__ = ["cores", "on_this_machine", "one_thread", "single_threaded"]
 
 
 def cores() -> int:
@@ -124,13 +124,18 @@ def _pass_on(news: multiprocessing.Queue[Event], tell: Listener) -> None:
 _worker: dict[str, Any] = {}
 
 
-def _start_worker(news: multiprocessing.Queue[Event], stop: Any) -> None:
+def single_threaded() -> None:
+    """Make a worker of this process: of one thread, and to end when its parent does."""
     os.environ["OMP_NUM_THREADS"] = "1"  # before torch and OpenBLAS are loaded
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
     threading.Thread(target=_follow_parent, daemon=True).start()
     import torch
 
     torch.set_num_threads(1)
+
+
+def _start_worker(news: multiprocessing.Queue[Event], stop: Any) -> None:
+    single_threaded()
     _worker.update(news=news, stop=stop)
 
 

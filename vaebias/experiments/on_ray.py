@@ -16,7 +16,7 @@ from vaebias.experiments.protocol import Run
 if TYPE_CHECKING:
     from vaebias.perturb import Perturbation
 
-__all__ = ["RETRIES", "on_ray"]
+__all__ = ["RETRIES", "on_ray", "started"]
 
 RETRIES = 2
 """Times a run is begun again after its worker or node died."""
@@ -35,7 +35,7 @@ def on_ray(
     """
     if not todo:
         return []
-    with _started(jobs) as ray:
+    with started(jobs) as ray:
         task = ray.remote(num_cpus=1, max_retries=RETRIES)(_work)
         place = str(out.resolve())
         made = {name: ray.put(value) for name, value in shared.items()}
@@ -57,7 +57,7 @@ def on_ray(
 
 
 @contextmanager
-def _started(jobs: int | None) -> Iterator[Any]:
+def started(jobs: int | None) -> Iterator[Any]:
     """Yield the module, connected; what was started here is stopped."""
     try:
         import ray

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import combinations
 from math import prod
 from typing import Any
@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from vaebias.data.grid import FactorGrid, Index
+from vaebias.data.grid import Each, FactorGrid, Index, one_by_one
 from vaebias.errors import InputError
 from vaebias.ops import tangent_gram
 
@@ -211,6 +211,7 @@ def structure(
     stride: int = 1,
     memory: int = 2**28,
     progress: Callable[[int, int], None] | None = None,
+    each: Each | None = None,
 ) -> Structure:
     """Tangent Grams over a grid: central differences, one-sided at its edges.
 
@@ -228,6 +229,9 @@ def structure(
         Rough bound in bytes on the images held at once.
     progress
         Called as ``progress(points done, points in all)``.
+    each
+        How parts are worked on: one after another by default; see
+        `vaebias.experiments.sharded` for several processes or machines.
 
     Raises
     ------
@@ -245,12 +249,15 @@ def structure(
     k = len(grid.names)
     # each point may need 2k + 1 images, and the operator's reference holds its 2k ends once more
     step = max(1, memory // (4 * prod(grid.image_shape) * (4 * k + 1)))
+    parts = [index[start : start + step] for start in range(0, len(index), step)]
+    grid.neighbours(index[:1], stride)  # refuses a stride before any work
     grams = np.empty((len(index), k, k), np.float32)
-    for start in range(0, len(index), step):
-        part = slice(start, start + step)
-        grams[part] = _grams(grid, index[part], stride)
+    done = 0
+    for found in (each or one_by_one(grid))(partial(_grams, stride=stride), parts):
+        grams[done : done + len(found)] = found
+        done += len(found)
         if progress is not None:
-            progress(min(start + step, len(index)), len(index))
+            progress(done, len(index))
     return Structure(grams, index, grid.names, grid.sizes)
 
 

@@ -1,0 +1,84 @@
+"""Parts of a grid in other processes: the same results, in order, and deaths that are told."""
+
+from __future__ import annotations
+
+import os
+import signal
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vaebias import data, perturb
+from vaebias.data import FactorGrid
+from vaebias.data.grid import Index
+from vaebias.errors import InputError, RunFailedError, UnknownNameError
+from vaebias.experiments import sharded
+
+MEMORY = 2**21  # a few points of the blobs at once
+
+MAKE = partial(data.load, "blobs", x_half_range=0.24)
+
+
+def _first(grid: FactorGrid, part: Index) -> int:
+    return int(part[0])
+
+
+def _die(grid: FactorGrid, part: Index) -> int:
+    if part[0]:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return 0
+
+
+def _fail(grid: FactorGrid, part: Index) -> int:
+    raise ValueError(f"part {part[0]}")
+
+
+def test_structure_is_the_same_as_in_one_process() -> None:
+    grid, told = MAKE(), []
+    here = perturb.structure(grid, 300, stride=2)
+    there = perturb.structure(
+        grid,
+        300,
+        stride=2,
+        memory=MEMORY,
+        progress=lambda done, total: told.append((done, total)),
+        each=sharded(MAKE, jobs=2),
+    )
+    np.testing.assert_array_equal(here.grams, there.grams)
+    assert len(told) > 2
+    assert told[-1] == (300, 300)
+
+
+def test_export_is_the_same_to_the_byte(tmp_path: Path) -> None:
+    for suffix in ("npz", "h5"):
+        one, two = tmp_path / f"one.{suffix}", tmp_path / f"two.{suffix}"
+        data.export(MAKE(), one)
+        data.export(MAKE(), two, each=sharded(MAKE, jobs=2))
+        first, second = data.load(one), data.load(two)
+        everything = np.arange(len(first))
+        np.testing.assert_array_equal(first.images(everything), second.images(everything))
+
+
+def test_results_come_in_order_however_many_parts() -> None:
+    parts = [np.array([i]) for i in range(40)]
+    assert list(sharded(MAKE, jobs=2)(_first, parts)) == list(range(40))
+    assert list(sharded(MAKE, jobs=2)(_first, [])) == []
+
+
+def test_error_in_a_worker_is_raised_here() -> None:
+    with pytest.raises(ValueError, match="part 3"):
+        list(sharded(MAKE, jobs=2)(_fail, [np.array([3])]))
+
+
+def test_dead_worker_is_told() -> None:
+    with pytest.raises(RunFailedError, match="a worker process died"):
+        list(sharded(MAKE, jobs=2)(_die, [np.array([i]) for i in range(3)]))
+
+
+def test_places_and_jobs_that_cannot_be() -> None:
+    with pytest.raises(UnknownNameError, match="place to run"):
+        sharded(MAKE, on="moon")
+    with pytest.raises(InputError, match="jobs"):
+        sharded(MAKE, jobs=0)
