@@ -101,6 +101,7 @@ def test_departures_from_the_paper_are_told() -> None:
         "the modification is gram, not the authors' own",
         "30,000 steps, not 300,000",
         "images of 16 pixels a side, not 64",
+        "4 or 5 latents, not 5",
         "1 seeds, not 10",
     )
 

@@ -60,7 +60,9 @@ def sharded(make: Make, *, jobs: int | None = None, on: str = "local") -> Each:
 
 
 def _local(make: Make, work: Work[R], parts: Sequence[Index], jobs: int | None) -> Iterator[R]:
-    workers = min(jobs or cores(), max(len(parts), 1))
+    if not parts:
+        return
+    workers = min(jobs or cores(), len(parts))
     context = multiprocessing.get_context("spawn")
     pool = ProcessPoolExecutor(workers, mp_context=context, initializer=single_threaded)
     task = pickle.dumps((make, work))
