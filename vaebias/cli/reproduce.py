@@ -26,7 +26,13 @@ class Budget(str, Enum):
 
 STUDIES: Mapping[str, Mapping[Budget, tuple[str, ...]]] = {
     "zietlow2021": {
-        Budget.small: ("small-blobs", "line-search", "small-dsprites"),
+        Budget.small: (
+            "small-blobs",
+            "line-search",
+            "small-dsprites",
+            "small-shapes3d",
+            "reduced-dsprites",
+        ),
         Budget.paper: ("paper-dsprites", "paper-shapes3d"),
     }
 }
@@ -36,7 +42,8 @@ STUDIES: Mapping[str, Mapping[Budget, tuple[str, ...]]] = {
 def reproduce(
     paper: Annotated[str, typer.Argument(help="The paper: zietlow2021.")],
     budget: Annotated[
-        Budget, typer.Option(help="small: toys and a part of dSprites; paper: its full grids.")
+        Budget,
+        typer.Option(help="small: toys and reduced sets; paper: its full grids."),
     ] = Budget.small,
     out: Annotated[Path, typer.Option(help="Folder with a folder a study.")] = Path("reproduce"),
     dry_run: Annotated[
