@@ -50,6 +50,19 @@ def test_over_pruned_runs_are_in_no_mean_and_have_a_price(found: Document) -> No
     ]
 
 
+def test_over_pruned_runs_stand_among_the_others_if_asked(tiny: Protocol) -> None:
+    first, noisy, second, _ = tiny.runs()
+    results = (_result(first, 0.6), _result(noisy, 0.4), _result(second, 0.9, active=2))
+    found = document(Study(tiny, results, (), ()), ["mig"], pruned_among=True)
+    row = found.table.row("beta-VAE", "original")
+    assert row is not None
+    assert row.cells["mig"].values == (0.6, 0.9)
+    assert not found.pruned
+    assert found.note.endswith("among the others here: beta-VAE on original 1 of 2.")
+    none = document(Study(tiny, results[:2], (), ()), ["mig"], pruned_among=True)
+    assert none.note == "No run is over-pruned."
+
+
 def test_every_part_is_in_every_format(found: Document) -> None:
     stream = io.StringIO()
     Console(file=stream, width=120).print(rich(found))

@@ -11,7 +11,7 @@ import typer
 
 from vaebias.errors import InputError
 
-__all__ = ["Format", "show", "table"]
+__all__ = ["Format", "Pruned", "show", "table"]
 
 
 class Format(str, Enum):
@@ -24,12 +24,22 @@ class Format(str, Enum):
     json = "json"
 
 
+class Pruned(str, Enum):
+    """Where over-pruned runs stand."""
+
+    apart = "apart"
+    among = "among"
+
+
 def table(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a sweep.")],
     form: Annotated[Format, typer.Option("--format", help="How to write it.")] = Format.text,
     scores: Annotated[
         str | None, typer.Option(help="Scores to show, as mig,sap,active; see index.parquet.")
     ] = None,
+    pruned: Annotated[
+        Pruned, typer.Option("--over-pruned", help="Apart from the means, or among the others.")
+    ] = Pruned.apart,
     figure: Annotated[
         Path | None,
         typer.Option(help="Also draw a line search into this SVG file: MIG, latents, price."),
@@ -50,10 +60,12 @@ def table(
 
         refuse_to_overwrite(figure, force=force, option="--figure")
         write_text(figure, line_search(study).html)
-    show(folder, Format.json if as_json else form, scores)
+    show(folder, Format.json if as_json else form, scores, pruned)
 
 
-def show(folder: Path, form: Format, scores: str | None = None) -> None:
+def show(
+    folder: Path, form: Format, scores: str | None = None, pruned: Pruned = Pruned.apart
+) -> None:
     """Print the tables of a folder."""
     from vaebias.cli.console import output
     from vaebias.experiments import document, read_study
@@ -65,7 +77,7 @@ def show(folder: Path, form: Format, scores: str | None = None) -> None:
     for name in wanted or ():
         if name not in known:
             raise InputError("--scores", f"names among {', '.join(known) or 'none yet'}", name)
-    found = document(study, wanted)
+    found = document(study, wanted, pruned_among=pruned is Pruned.among)
     if form is Format.json:
         typer.echo(json.dumps(found.to_json(), allow_nan=False))
     elif form is Format.text:

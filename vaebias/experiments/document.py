@@ -214,7 +214,9 @@ class Document:
         return Section("Over the strengths, over-pruned runs among the others", head, rows, 2)
 
 
-def document(study: Study, scores: Sequence[str] | None = None) -> Document:
+def document(
+    study: Study, scores: Sequence[str] | None = None, *, pruned_among: bool = False
+) -> Document:
     """Make a study's tables.
 
     Parameters
@@ -224,9 +226,12 @@ def document(study: Study, scores: Sequence[str] | None = None) -> Document:
     scores
         Names in ``Result.scores`` to show; by default MIG, that of each factor of the pairs,
         the protocol's metrics, and the distance to orthogonality beside chance.
+    pruned_among
+        Leave over-pruned runs among the others, and say how many there are, instead of
+        setting them apart: where the budget prunes all runs alike, nothing else is left.
     """
     protocol = study.protocol
-    kept = [result for result in study.results if not over_pruned(result)]
+    kept = [result for result in study.results if pruned_among or not over_pruned(result)]
     factors = dict.fromkeys(f"mig.{name}" for pair in protocol.perturbation.pairs for name in pair)
     shown = scores or ("mig", *factors, *protocol.metrics, "dto", "dto.chance")
     columns = {name: _HEADINGS.get(name, name.removeprefix("mig.")) for name in shown}
@@ -236,18 +241,32 @@ def document(study: Study, scores: Sequence[str] | None = None) -> Document:
         for result in kept
         if (value := source.value(result.run)) is not None
     }
+    notes = [_counted(study.results)] if pruned_among else []
+    notes += [_note(study, source)] if paper else []
     return Document(
         protocol.name,
         protocol.description,
         summarise(kept, columns),
         differences(kept, [name for name in shown if name in ("mig", *protocol.metrics)]),
-        _pruned(study.results),
+        () if pruned_among else _pruned(study.results),
         _line(study.results),
         study.failures,
         len(study.missing),
         paper,
-        _note(study, source) if paper else "",
+        " ".join(notes),
     )
+
+
+def _counted(results: Sequence[Result]) -> str:
+    """Say how many runs of each row are over-pruned."""
+    rows: dict[str, list[bool]] = {}
+    for result in results:
+        label = f"{result.run.model.label} on {result.run.variant.name}"
+        rows.setdefault(label, []).append(over_pruned(result))
+    told = [f"{label} {sum(one)} of {len(one)}" for label, one in rows.items() if any(one)]
+    if not told:
+        return "No run is over-pruned."
+    return f"Over-pruned, by the paper's rule, and among the others here: {', '.join(told)}."
 
 
 def _pruned(results: Sequence[Result]) -> tuple[Pruned, ...]:
