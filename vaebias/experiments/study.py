@@ -112,6 +112,8 @@ def over_pruned(result: Result) -> bool:
 
     The rule of Zietlow et al. 2021; a model without posterior variances is never over-pruned.
     """
+    if result.scores.get("active") is None:  # all latents of such a model count as active
+        return False
     active = active_latents(result)
     return active is not None and active < len(result.details["details"]["mig"]["per_factor"])
 
