@@ -126,7 +126,8 @@ def _block_means(
         return images
     side = images.shape[1] // block
     blocks = images.reshape(len(images), side, block, side, block)
-    return np.rint(blocks.mean((2, 4), dtype=np.float32)).astype(np.uint8)
+    means: npt.NDArray[np.uint8] = np.rint(blocks.mean((2, 4), dtype=np.float32)).astype(np.uint8)
+    return means
 
 
 def _check_size(size: int, supersamples: int) -> None:
