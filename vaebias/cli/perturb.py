@@ -201,8 +201,9 @@ def _shares(
     if not pairs:
         return {}
     if found is None:
-        stride = 1 if modified.perturbation is None else modified.perturbation.stride
-        before, after = (structure(grid, POINTS, stride=stride) for grid in (original, modified))
+        before, after = (
+            structure(grid, POINTS, stride=modified.stride) for grid in (original, modified)
+        )
     else:
         before, after = found.before, found.after
     shares = {}

@@ -135,6 +135,11 @@ class PerturbedGrid(FactorGrid):
         super().__init__(f"{base.name}-{name}", base.axes, base.image_shape, base.source, record)
         self._cache = ImageCache(len(self), self.image_shape, np.dtype(np.float32), cache_bytes)
 
+    @property
+    def stride(self) -> int:
+        """That of the perturbation; 1 for the original."""
+        return 1 if self.perturbation is None else self.perturbation.stride
+
     def images(
         self,
         index: ArrayLike,  # [n]

@@ -168,9 +168,8 @@ def verify(
     everything = rng.permutation(len(treated)).astype(np.int64)
     index = everything[:sample]
     change = _compare(treated, modified, np.sort(index), tell("images"))
-    stride = 1 if modified.perturbation is None else modified.perturbation.stride
     before, after = (
-        structure(grid, sample, seed, stride=stride, progress=tell(f"structure {when}"))
+        structure(grid, sample, seed, stride=modified.stride, progress=tell(f"structure {when}"))
         for grid, when in ((treated, "before"), (modified, "after"))
     )
     test, train = np.split(everything, [min(TESTED, len(everything) // 4)])

@@ -33,7 +33,7 @@ def perturb_page(
     assert made is not None
     if verification is None:
         before, after = (
-            structure(grid, POINTS, stride=made.stride) for grid in (original, modified)
+            structure(grid, POINTS, stride=modified.stride) for grid in (original, modified)
         )
     else:
         before, after = verification.before, verification.after

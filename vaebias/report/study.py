@@ -60,7 +60,7 @@ class Shown(NamedTuple):
 def structures(sweep: Sweep) -> dict[str, Structure]:
     """Measure the local variance structure of each variant, all at the largest stride of any."""
     grids = _grids(sweep)
-    stride = max((g.perturbation.stride for g in grids.values() if g.perturbation), default=1)
+    stride = max((grid.stride for grid in grids.values()), default=1)
     return {
         name: perturb.structure(grid, min(STRUCTURE_IMAGES, len(grid)), stride=stride)
         for name, grid in grids.items()
