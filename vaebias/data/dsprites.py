@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vaebias.data.catalogue import DATASETS
-from vaebias.data.grid import DEFAULT_CACHE_BYTES, FactorGrid, RenderedGrid
+from vaebias.data.grid import DEFAULT_CACHE_BYTES, FactorGrid, RenderedGrid, check_size
 from vaebias.data.layouts import dsprites_axes
 from vaebias.data.published import real_or_none
 from vaebias.data.storage import Progress
@@ -95,7 +95,7 @@ def render(
         raise InputError("shape", "1 (square), 2 (ellipse) or 3 (heart)", np.unique(kind))
     if (scale <= 0).any():
         raise InputError("scale", "positive", scale.min())
-    _check_size(size, supersamples)
+    check_size(size, supersamples)
     fine = size * supersamples
     zoom = scale * fine / _NATIVE
     # 2 pi is 0 once more: rounding may not make two images of the one angle
@@ -128,12 +128,6 @@ def _block_means(
     blocks = images.reshape(len(images), side, block, side, block)
     means: npt.NDArray[np.uint8] = np.rint(blocks.mean((2, 4), dtype=np.float32)).astype(np.uint8)
     return means
-
-
-def _check_size(size: int, supersamples: int) -> None:
-    if size < 1 or supersamples < 1:
-        found = f"{size}, {supersamples}"
-        raise InputError("size, supersamples", "each >= 1", found)
 
 
 def _fill(
@@ -200,7 +194,7 @@ def dsprites(
     progress
         Called while the file is unpacked, once.
     """
-    _check_size(size, supersamples)
+    check_size(size, supersamples)
     native = (size, supersamples) == (_NATIVE, 1)
     real = real_or_none("dsprites", source, native=native, progress=progress)
     if real is not None:

@@ -22,6 +22,7 @@ __all__ = [
     "RenderedGrid",
     "Source",
     "SubGrid",
+    "check_size",
     "one_by_one",
 ]
 
@@ -340,6 +341,13 @@ class ArrayGrid(FactorGrid):
     ) -> Images:  # [n, C, H, W]
         """Copies of the images at these points."""
         return np.asarray(self._images[self.check_index(index)])
+
+
+def check_size(size: int, supersamples: int) -> None:
+    """Raise InputError unless an image of that side can be drawn, by so many points a pixel."""
+    if size < 1 or supersamples < 1:
+        found = f"{size}, {supersamples}"
+        raise InputError("size, supersamples", "each >= 1", found)
 
 
 class RenderedGrid(FactorGrid):

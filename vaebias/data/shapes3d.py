@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vaebias.data.catalogue import DATASETS
-from vaebias.data.grid import DEFAULT_CACHE_BYTES, FactorGrid, RenderedGrid
+from vaebias.data.grid import DEFAULT_CACHE_BYTES, FactorGrid, RenderedGrid, check_size
 from vaebias.data.layouts import shapes3d_axes
 from vaebias.data.published import real_or_none
 from vaebias.data.storage import Progress
@@ -255,18 +255,12 @@ def render(
         raise InputError("shape", expected, np.unique(table[4]))
     if (table[3] <= 0).any():
         raise InputError("scale", "positive", table[3].min())
-    _check_size(size, supersamples)
+    check_size(size, supersamples)
     out = np.empty((table.shape[1], 3, size, size), dtype=np.uint8)
     for image, (*hues, zoom, kind, angle) in zip(out, table.T, strict=True):
         planes = _trace(zoom, int(kind), angle, size, supersamples)
         image[:] = _render_pass(planes, _tint(hues), size)
     return out
-
-
-def _check_size(size: int, supersamples: int) -> None:
-    if size < 1 or supersamples < 1:
-        found = f"{size}, {supersamples}"
-        raise InputError("size, supersamples", "each >= 1", found)
 
 
 class _Table:
@@ -352,7 +346,7 @@ def shapes3d(
     progress
         Called while the file is unpacked, once.
     """
-    _check_size(size, supersamples)
+    check_size(size, supersamples)
     real = real_or_none("shapes3d", source, native=size == _NATIVE, progress=progress)
     if real is not None:
         return real
