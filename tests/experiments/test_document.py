@@ -59,8 +59,9 @@ def test_over_pruned_runs_stand_among_the_others_if_asked(tiny: Protocol) -> Non
     assert row.cells["mig"].values == (0.6, 0.9)
     assert not found.pruned
     assert found.note.endswith("among the others here: beta-VAE on original 1 of 2.")
-    fewer = replace(results[2], scores={"mig": 0.9, "active": None})  # no posterior variances
-    assert not document(Study(tiny, (fewer,), (), ()), ["mig"]).pruned
+    plain = _result(second, 0.9, active=2)
+    plain.details["details"]["activity"]["kl"] = [None, None]  # no posterior variances
+    assert not document(Study(tiny, (plain,), (), ()), ["mig"]).pruned
     none = document(Study(tiny, results[:2], (), ()), ["mig"], pruned_among=True)
     assert none.note == "No run is over-pruned."
 

@@ -103,7 +103,11 @@ def index(study: Study, out: Path) -> pd.DataFrame:
 
 def active_latents(result: Result) -> int | None:
     """Return the number of latents with E sigma^2 < .8, None without posterior variances."""
-    count: int | None = result.details["details"]["activity"]["counts"].get("zietlow2021")
+    activity = result.details["details"]["activity"]
+    kl = activity.get("kl")
+    if kl is not None and all(one is None for one in kl):  # all latents of a plain code count
+        return None
+    count: int | None = activity["counts"].get("zietlow2021")
     return count
 
 
@@ -112,8 +116,6 @@ def over_pruned(result: Result) -> bool:
 
     The rule of Zietlow et al. 2021; a model without posterior variances is never over-pruned.
     """
-    if result.scores.get("active") is None:  # all latents of such a model count as active
-        return False
     active = active_latents(result)
     return active is not None and active < len(result.details["details"]["mig"]["per_factor"])
 
