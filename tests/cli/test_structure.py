@@ -67,6 +67,13 @@ def test_a_part_is_perturbed_and_measured_as_a_grid_of_its_own(tmp_path: Path) -
     assert "expected a grid like blobs with names" in message
 
 
+def test_other_processes_make_the_same_grids(saved: Path) -> None:
+    words = ["structure", "blobs", "--perturbation", str(saved), "--sample", "100", "--json"]
+    here, there = (RUN.invoke(app, [*words, *jobs]) for jobs in ([], ["--jobs", "2"]))
+    assert there.exit_code == 0, there.stderr
+    assert json.loads(there.stdout) == json.loads(here.stdout)
+
+
 def test_tables_and_page_for_people(saved: Path, tmp_path: Path) -> None:
     page = tmp_path / "pages" / "structure.html"
     result = RUN.invoke(

@@ -15,7 +15,7 @@ from vaebias.errors import InputError
 
 if TYPE_CHECKING:
     from vaebias.data import FactorGrid
-    from vaebias.perturb import Structure
+    from vaebias.perturb import Stored, Structure
 
 NEIGHBOURS = 20
 SAMPLE = 1000
@@ -58,6 +58,7 @@ def structure(
     mixtures of both, which a VAE would then entangle. Of images without labels, it measures the
     local principal components of each one's nearest (20, of 1,000 images, by default).
     """
+    from vaebias import data as datasets
     from vaebias import perturb
     from vaebias.cli.console import output
     from vaebias.cli.progress import watch_points
@@ -74,20 +75,19 @@ def structure(
                 raise InputError(option, "data with factors, without --neighbours", data)
         _neighbourhoods(data, neighbours or NEIGHBOURS, sample or SAMPLE, seed, as_json, html)
         return
-    place = None if perturbation is None else perturbation.resolve()
-    version = partial(_version, everywhere(data), restrict, place)
-    versions = {"original": partial(version, original=True)}
+    grid = restricted(datasets.load(data), restrict)
+    grids: dict[str, FactorGrid] = {"original": grid}
     pairs: tuple[tuple[str, str], ...] = ()
     if perturbation is not None:
         stored = perturb.load(perturbation)
-        versions[stored.perturbation.name] = version
+        grids = _versions(grid, stored)
         pairs = getattr(stored.perturbation, "pairs", ())
         stride = stride or stored.perturbation.stride
     stride = stride or 1
     measured: dict[str, Measured] = {}
-    for name, make in versions.items():
-        one = make()
-        each = workers(make, jobs, on)
+    place = None if perturbation is None else perturbation.resolve()
+    for name, one in grids.items():
+        each = workers(partial(_version, everywhere(data), restrict, place, name), jobs, on)
         with watch_points(name, min(sample or len(one), len(one))) as progress:
             found = perturb.structure(
                 one, sample, seed, stride=stride, progress=progress, each=each
@@ -118,21 +118,24 @@ def structure(
         console.print(f"Page: {html}", highlight=False, soft_wrap=True)
 
 
+def _versions(grid: FactorGrid, stored: Stored) -> dict[str, FactorGrid]:
+    """Return the original, treated like the other, and the perturbed grid."""
+    from vaebias import perturb
+
+    modified = stored.on(grid)
+    original = perturb.PerturbedGrid(grid, None, modified.epsilon, range=stored.range)
+    return {"original": original, stored.perturbation.name: modified}
+
+
 def _version(
-    data: str, restrict: list[str] | None, perturbation: Path | None, original: bool = False
+    data: str, restrict: list[str] | None, perturbation: Path | None, name: str
 ) -> FactorGrid:
-    """Make what is measured; other processes make it for themselves."""
+    """Make what is measured, in another process."""
     from vaebias import data as datasets
     from vaebias import perturb
 
     grid = restricted(datasets.load(data), restrict)
-    if perturbation is None:
-        return grid
-    stored = perturb.load(perturbation)
-    modified = stored.on(grid)
-    if original:
-        return perturb.PerturbedGrid(grid, None, modified.epsilon, range=stored.range)
-    return modified
+    return grid if perturbation is None else _versions(grid, perturb.load(perturbation))[name]
 
 
 def _unlabelled(data: str) -> bool:
