@@ -17,6 +17,16 @@ class VaebiasError(Exception):
 
     exit_code = 1
 
+    def __reduce__(self) -> tuple[object, ...]:
+        # an exception is pickled as a call with its message, which is not what these are made of
+        return _restored, (type(self), self.args)
+
+
+def _restored(kind: type[VaebiasError], args: tuple[object, ...]) -> VaebiasError:
+    error = kind.__new__(kind)
+    error.args = args
+    return error
+
 
 class InputError(VaebiasError, ValueError):
     """A wrong argument, file or shape: ``name: expected ..., found ...``."""
