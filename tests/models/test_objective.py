@@ -37,7 +37,8 @@ class TestEveryModel:
         objective = build(name, SHAPE, 3, TINY, seed=0)
         loss = objective.loss(_batch(objective), Step(10, 100, 0))
         assert loss.total.shape == ()
-        torch.autograd.backward(loss.total)
+        against = loss.total.new_zeros(()) if loss.adversary is None else loss.adversary
+        torch.autograd.backward(loss.total + against)
         for parameter_name, parameter in objective.named_parameters():
             assert parameter.grad is not None, parameter_name
             assert parameter.grad.abs().sum() > 0, parameter_name
@@ -45,7 +46,7 @@ class TestEveryModel:
     def test_gradient_is_the_slope_of_the_loss(self, name: str) -> None:
         objective = build(name, SHAPE, 3, TINY, seed=0).double()
         batch, step = _batch(objective, torch.float64), Step(10, 100, 0)
-        # FactorVAE's discriminator is not in the direction: it minimises another loss
+        # an adversary is not in the direction: it minimises another loss
         against = objective.adversary()
         apart = set() if against is None else set(map(id, against.network.parameters()))
         parameters = [p for p in objective.parameters() if id(p) not in apart]

@@ -9,7 +9,13 @@ from vaebias.data.catalogue import DATASETS, load
 from vaebias.data.export import export
 from vaebias.data.factor import Factor
 from vaebias.data.grid import ArrayGrid, FactorGrid, RenderedGrid, SubGrid
-from vaebias.data.pairs import laplace_pairs, laplace_transitions, uniform_pairs
+from vaebias.data.pairs import (
+    laplace_pairs,
+    laplace_transitions,
+    ranked_factors,
+    ranked_pairs,
+    uniform_pairs,
+)
 from vaebias.data.pictures import load_pictures
 
 __all__ = [
@@ -26,5 +32,7 @@ __all__ = [
     "laplace_transitions",
     "load",
     "load_pictures",
+    "ranked_factors",
+    "ranked_pairs",
     "uniform_pairs",
 ]

@@ -1,4 +1,4 @@
-"""Pairs of images in time: what SlowVAE and PCL learn from."""
+"""Pairs of images, in time or of a change or an order: what weakly supervised models learn from."""
 
 from __future__ import annotations
 
@@ -10,7 +10,13 @@ import numpy.typing as npt
 from vaebias.data.grid import FactorGrid, Index
 from vaebias.errors import InputError
 
-__all__ = ["laplace_pairs", "laplace_transitions", "uniform_pairs"]
+__all__ = [
+    "laplace_pairs",
+    "laplace_transitions",
+    "ranked_factors",
+    "ranked_pairs",
+    "uniform_pairs",
+]
 
 
 def laplace_transitions(
@@ -143,7 +149,7 @@ def uniform_pairs(
     InputError
         No factor can change, or fewer than ``changes``.
     """
-    distinct = np.array([p or size for size, p in zip(grid.sizes, grid.periods, strict=True)])
+    distinct = _distinct(grid)
     free = np.flatnonzero(distinct > 1)
     if changes is not None and not 1 <= changes <= len(free):
         raise InputError("changes", f"1..{len(free)}, the factors that can change", changes)
@@ -159,6 +165,51 @@ def uniform_pairs(
     following = levels.copy()
     following[:, free] = np.where(rank < count[:, None], moved, levels[:, free])
     return index, grid.index(following)
+
+
+def ranked_factors(grid: FactorGrid) -> list[int]:
+    """Return the places of the factors with an order and more than one level."""
+    return [a for a in range(len(grid.sizes)) if grid.ordinal[a] and _distinct(grid)[a] > 1]
+
+
+def ranked_pairs(grid: FactorGrid, n: int, rng: np.random.Generator) -> tuple[Index, Index]:
+    """Draw pairs of points uniformly and put that with more of a factor first.
+
+    The rank pairing of Shu et al. 2020. Row r is ordered by ordered factor r modulo their
+    number k: the batch's rows say what is told of each pair. Where both have the same level,
+    either may be first. A cyclic factor is ranked by its level, from the first to the last.
+
+    Parameters
+    ----------
+    grid
+        Whose points are drawn.
+    n
+        Number of pairs.
+    rng
+        Source of randomness.
+
+    Returns
+    -------
+    index, index_other
+        int64 [n] each; the first has no lower a level of the row's factor.
+
+    Raises
+    ------
+    InputError
+        No factor has an order and more than one level.
+    """
+    ordered = ranked_factors(grid)
+    if not ordered:
+        raise InputError(f"grid {grid.name}", "a factor whose levels have an order", "none")
+    rows = np.arange(n)
+    about = np.array(ordered)[rows % len(ordered)]
+    first, second = grid.sample(n, rng), grid.sample(n, rng)
+    lower = grid.factors(first)[rows, about] < grid.factors(second)[rows, about]
+    return np.where(lower, second, first), np.where(lower, first, second)
+
+
+def _distinct(grid: FactorGrid) -> npt.NDArray[np.int64]:
+    return np.array([p or size for size, p in zip(grid.sizes, grid.periods, strict=True)])
 
 
 def _draw(

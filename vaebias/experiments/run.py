@@ -55,8 +55,9 @@ def check(protocol: Protocol) -> None:
     variant_grid(grid, protocol.perturbation, None)
     for model in protocol.models:
         objective = build(model, grid, seed=0)
-        if objective.pairs != (model.rate is not None):
-            expected = "a value" if objective.pairs else f"none, {model.objective} takes no pairs"
+        in_time = objective.pairs and objective.pairing.startswith("laplace")
+        if in_time != (model.rate is not None):
+            expected = "a value" if in_time else f"none, {model.objective} takes no pairs in time"
             raise InputError(f"models.{model.name}.rate", expected, model.rate)
         if objective.pairs and not any(grid.ordinal):
             expected = f"a model of single images: no factor of {grid.name} has an order"

@@ -28,13 +28,14 @@ __all__ = [
     "Step",
     "build",
     "frames",
+    "mean_image",
     "pixels",
     "single",
 ]
 
 Batch: TypeAlias = "Tensor | tuple[Tensor, Tensor]"
 Output: TypeAlias = Literal["logits", "image"]
-Pairing: TypeAlias = Literal["laplace", "laplace-moving", "uniform"]
+Pairing: TypeAlias = Literal["laplace", "laplace-moving", "uniform", "ranked"]
 
 
 @dataclass(frozen=True)
@@ -128,7 +129,11 @@ class Objective(nn.Module, ABC):
     ``gather`` what they need of the whole where its parts lie in several processes."""
     pairing: ClassVar[Pairing] = "laplace"
     """How pairs are drawn: by ``data.laplace_pairs``, the same with at least one factor moving,
-    or by ``data.uniform_pairs``."""
+    by ``data.uniform_pairs``, or by ``data.ranked_pairs``."""
+    ranked: int = 0
+    """By how many factors the loss takes pairs to be ranked; 0: it does not ask for that."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    """Of the Adam that trains the model. A one-cycle schedule moves the first on its own."""
     output: Output = "logits"
     """What ``decode`` returns: Bernoulli logits, or pixel values."""
 
@@ -293,6 +298,19 @@ def pixels(
 ) -> Tensor:
     """Return images as floats in [0, 1]; bytes are divided by 255, floats left alone."""
     return x / 255 if x.dtype == torch.uint8 else x
+
+
+def mean_image(images: Iterable[Tensor], image_shape: ImageShape) -> Tensor:
+    """Return the mean of batches of images, ``[C, H, W]`` in [0, 1]; 0 where there are none."""
+    count = 0
+    total = torch.zeros(image_shape, dtype=torch.float64)
+    for batch in images:
+        count += len(batch)
+        # a double holds the sum of 2^45 bytes exactly: the mean knows no batch size
+        total += batch.sum(0, dtype=torch.float64).cpu() / (
+            255 if batch.dtype == torch.uint8 else 1
+        )
+    return total / max(count, 1)
 
 
 def single(batch: Batch) -> Tensor:

@@ -12,7 +12,17 @@ from torch.nn import functional as F
 
 from vaebias.errors import InputError
 from vaebias.models.networks import ImageShape, NetworkSpec
-from vaebias.models.objective import MODELS, Batch, Config, Loss, Objective, Step, frames, pixels
+from vaebias.models.objective import (
+    MODELS,
+    Batch,
+    Config,
+    Loss,
+    Objective,
+    Step,
+    frames,
+    mean_image,
+    pixels,
+)
 
 __all__ = ["PCL", "PCLConfig"]
 
@@ -83,16 +93,7 @@ class PCL(Objective):
 
     def prepare(self, images: Iterable[Tensor], dataset_size: int) -> None:
         """Store the mean of all images."""
-        count = 0
-        total = torch.zeros(self.image_shape, dtype=torch.float64)
-        for batch in images:
-            count += len(batch)
-            # a double holds the sum of 2^45 bytes exactly: the mean knows no batch size
-            total += batch.sum(0, dtype=torch.float64).cpu() / (
-                255 if batch.dtype == torch.uint8 else 1
-            )
-        if count:
-            self.mean.copy_(total / count)
+        self.mean.copy_(mean_image(images, self.image_shape))
 
     def encode(
         self,

@@ -12,7 +12,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vaebias.data import DeviceImages, FactorGrid, laplace_pairs, uniform_pairs
+from vaebias.data import (
+    DeviceImages,
+    FactorGrid,
+    laplace_pairs,
+    ranked_factors,
+    ranked_pairs,
+    uniform_pairs,
+)
 from vaebias.errors import InputError
 from vaebias.models import Objective
 
@@ -22,7 +29,7 @@ Index: TypeAlias = NDArray[np.int64]
 Draw: TypeAlias = "Callable[[int, np.random.Generator], tuple[Index, ...]]"
 """Draws so many points of a grid, or so many pairs of points."""
 
-PAIRINGS = ("laplace", "laplace-moving", "uniform")
+PAIRINGS = ("laplace", "laplace-moving", "uniform", "ranked")
 """Known ways to draw pairs; each objective of pairs has its own by default."""
 
 IN_MEMORY = 2**30
@@ -80,10 +87,18 @@ def check_shape(objective: Objective, grid: FactorGrid) -> None:
 
 def drawing(objective: Objective, grid: FactorGrid, pairing: str | None, rate: float) -> Draw:
     """Return how the batches of an objective are drawn, once the grid has proved to have them."""
-    pairs = _draw_pairs(objective.pairing if pairing is None else pairing, rate, grid)
+    name = objective.pairing if pairing is None else pairing
+    pairs = _draw_pairs(name, rate, grid)
     if not objective.pairs:
         return lambda n, rng: (grid.sample(n, rng),)
+    if (name == "ranked") != (objective.ranked > 0):  # whose loss goes by the rows
+        others = " or ".join(pairing for pairing in PAIRINGS if pairing != "ranked")
+        raise InputError("pairing", "ranked" if objective.ranked else others, repr(name))
     pairs(1, np.random.default_rng(0))  # refuses a grid without such pairs
+    ordered = len(ranked_factors(grid))
+    if objective.ranked not in (0, ordered):
+        expected = f"{ordered} latents that pairs rank, one for each ordered factor of {grid.name}"
+        raise InputError(f"model {objective.name}", expected, objective.ranked)
     return pairs
 
 
@@ -95,6 +110,8 @@ def _draw_pairs(
         raise InputError("pairing", " or ".join(PAIRINGS), repr(name))
     if name == "uniform":
         return partial(uniform_pairs, grid)
+    if name == "ranked":
+        return partial(ranked_pairs, grid)
 
     def draw(n: int, rng: np.random.Generator) -> tuple[Index, Index]:
         if not any(o and size > 1 for o, size in zip(grid.ordinal, grid.sizes, strict=True)):

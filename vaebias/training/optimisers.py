@@ -26,6 +26,10 @@ cosine falls to 0 as half a cosine (Loshchilov & Hutter 2017, without restarts).
 class Trainable(Protocol):
     """What has parameters, and perhaps an adversary with some of them."""
 
+    @property
+    def betas(self) -> tuple[float, float]:
+        """Return those of the model's Adam."""
+
     def parameters(self) -> Iterable[nn.Parameter]:
         """Return all of them, the adversary's too."""
 
@@ -51,7 +55,11 @@ class Optimisers:
         known = set(map(id, against))
         self._parameters = [[p for p in objective.parameters() if id(p) not in known]]
         # fused: one call for all parameters instead of a dozen for each
-        self._optimisers = [torch.optim.Adam(self._parameters[0], lr=learning_rate, fused=True)]
+        self._optimisers = [
+            torch.optim.Adam(
+                self._parameters[0], lr=learning_rate, betas=objective.betas, fused=True
+            )
+        ]
         if adversary is not None:
             self._parameters.append(against)
             self._optimisers.append(
@@ -83,14 +91,16 @@ class Optimisers:
 
     def backward(self, loss: Loss, parts: int = 1) -> None:
         """Add the gradients of the losses of a batch, or of one of so many parts of it."""
+        total = loss.total if parts == 1 else loss.total / parts
         if len(self._optimisers) == 1:
-            self._backward(loss.total if parts == 1 else loss.total / parts)
+            self._backward(total)
             return
         if loss.adversary is None:
             raise InputError("loss", "one for the adversary too", "none")
+        against = loss.adversary if parts == 1 else loss.adversary / parts
         # the model's loss runs through the adversary, but must not train it
-        self._backward(loss.total, inputs=self._parameters[0])
-        self._backward(loss.adversary, inputs=self._parameters[1])
+        self._backward(total, inputs=self._parameters[0])
+        self._backward(against, inputs=self._parameters[1])
 
     def move(self) -> None:
         """Move all parameters, all gradients having been taken before any moves."""

@@ -252,6 +252,7 @@ class Stacked:
         self._objectives = [_OfLoss(objective) for objective in objectives]
         parameters, self._buffers = stack_module_state(list(self._objectives))
         self._parameters = {name: nn.Parameter(stacked) for name, stacked in parameters.items()}
+        self.betas = objectives[0].betas
         # on the CPU, whatever the device: each slice's kernel takes its seed as a number
         self._seeds = torch.tensor(seeds)
 
