@@ -122,8 +122,11 @@ def _versions(grid: FactorGrid, stored: Stored) -> dict[str, FactorGrid]:
     """Return the original, treated like the other, and the perturbed grid."""
     from vaebias import perturb
 
-    modified = stored.on(grid)
-    original = perturb.PerturbedGrid(grid, None, modified.epsilon, range=stored.range)
+    # a scan asks for each image about when it asks for its neighbours: nothing to keep it for
+    modified = stored.on(grid, cache_bytes=0)
+    original = perturb.PerturbedGrid(
+        grid, None, modified.epsilon, range=stored.range, cache_bytes=0
+    )
     return {"original": original, stored.perturbation.name: modified}
 
 

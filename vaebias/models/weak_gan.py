@@ -100,10 +100,11 @@ class WeakGAN(Objective):
     number of ``ranked`` latents. The decoder generates pairs of codes from N(0, 1), swapped where
     need be so that the same holds of latent r modulo k. The discriminator's logit of a pair is
     ``o(x) + o(x') + s_j(x) - s_j(x')``, j being the row's factor; o and s are linear in
-    features that a network like the encoder finds, all weights divided by their spectral norms. The generator's
-    loss is the non-saturating one. The encoder is trained on generated images alone, by the
-    Gaussian log-likelihood of the codes that they were made of. Discriminator and encoder see
-    images with the mean image of the data taken off, which ``prepare`` stores in ``mean``.
+    features that a network like the encoder finds, all weights divided by their spectral
+    norms. The generator's loss is the non-saturating one. The encoder is trained on generated
+    images alone, by the Gaussian log-likelihood of the codes that they were made of.
+    Discriminator and encoder see images with the mean image of the data taken off, which
+    ``prepare`` stores in ``mean``.
     """
 
     settings: ClassVar[type[WeakGANConfig]] = WeakGANConfig

@@ -15,6 +15,7 @@ from vaebias.errors import InputError
 from vaebias.registry import Registry
 
 __all__ = [
+    "CACHE_BYTES",
     "KINDS",
     "PERTURBATIONS",
     "RANGES",
@@ -26,6 +27,7 @@ __all__ = [
 
 
 RANGES = ("rescale", "clip")
+CACHE_BYTES = 256 * 2**20
 
 
 class Perturbation(ABC):
@@ -115,7 +117,7 @@ class PerturbedGrid(FactorGrid):
         epsilon: float | None = None,
         range: str = "rescale",
         *,
-        cache_bytes: int = 256 * 2**20,
+        cache_bytes: int = CACHE_BYTES,
     ) -> None:
         if range not in RANGES:
             raise InputError("range", "'rescale' or 'clip'", repr(range))

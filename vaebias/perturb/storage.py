@@ -16,7 +16,13 @@ import vaebias
 from vaebias import tensorfile
 from vaebias.data.grid import FactorGrid
 from vaebias.errors import InputError, VaebiasError
-from vaebias.perturb.perturbation import KINDS, RANGES, Perturbation, PerturbedGrid
+from vaebias.perturb.perturbation import (
+    CACHE_BYTES,
+    KINDS,
+    RANGES,
+    Perturbation,
+    PerturbedGrid,
+)
 
 __all__ = ["Stored", "is_stored", "load", "save"]
 
@@ -45,8 +51,8 @@ class Stored:
     range: str
     header: dict[str, Any]
 
-    def on(self, grid: FactorGrid) -> PerturbedGrid:
-        """Return the grid perturbed as the file says.
+    def on(self, grid: FactorGrid, *, cache_bytes: int = CACHE_BYTES) -> PerturbedGrid:
+        """Return the grid perturbed as the file says; ``cache_bytes`` as in `PerturbedGrid`.
 
         Raises
         ------
@@ -59,7 +65,7 @@ class Stored:
             if found[name] != made_for[name]:
                 expected = f"a grid like {made_for['name']} with {name} {made_for[name]}"
                 raise InputError(str(self.path), expected, f"{grid.name} with {found[name]}")
-        return PerturbedGrid(grid, self.perturbation, range=self.range)
+        return PerturbedGrid(grid, self.perturbation, range=self.range, cache_bytes=cache_bytes)
 
 
 def save(
