@@ -6,7 +6,15 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from vaebias.data import ArrayGrid, Factor, laplace_pairs, laplace_transitions, uniform_pairs
+from vaebias.data import (
+    ArrayGrid,
+    Factor,
+    laplace_pairs,
+    laplace_transitions,
+    ranked_factors,
+    ranked_pairs,
+    uniform_pairs,
+)
 from vaebias.errors import InputError
 
 AXES = [
@@ -192,3 +200,28 @@ def test_uniform_pairs_that_cannot_change_are_refused() -> None:
         uniform_pairs(grid_of([Factor("lone", np.arange(1))]), 3, rng)
     with pytest.raises(InputError, match=r"changes: expected 1\.\.1"):
         uniform_pairs(grid_of([Factor("x", np.arange(2))]), 3, rng, changes=2)
+
+
+def test_ranked_pairs_put_more_of_the_rows_factor_first() -> None:
+    grid = grid_of(AXES)
+    assert ranked_factors(grid) == [1, 2]  # no order, and a single level: left out
+    first, second = ranked_pairs(grid, 4000, np.random.default_rng(0))
+    one, other = grid.factors(first), grid.factors(second)
+    assert (one[::2, 1] >= other[::2, 1]).all()
+    assert (one[1::2, 2] >= other[1::2, 2]).all()
+    # nothing is said of other factors: either image has more about as often
+    for rows, factor in ((slice(0, None, 2), 2), (slice(1, None, 2), 1)):
+        assert abs(np.sign(one[rows, factor] - other[rows, factor]).mean()) < 0.06
+
+
+def test_ranked_pairs_are_uniform_pairs_of_points() -> None:
+    grid = grid_of([Factor("x", np.arange(3)), Factor("y", np.arange(2))])
+    drawn = np.stack(ranked_pairs(grid, 60_000, np.random.default_rng(1)))
+    counts = np.bincount(drawn.ravel(), minlength=6)
+    np.testing.assert_allclose(counts, 20_000, rtol=0.04)
+
+
+def test_ranked_pairs_want_an_order() -> None:
+    grid = grid_of([AXES[0], AXES[3]])
+    with pytest.raises(InputError, match="grid plain: expected a factor whose levels have an or"):
+        ranked_pairs(grid, 2, np.random.default_rng(0))

@@ -8,7 +8,7 @@ from vaebias.experiments.estimate import estimate
 from vaebias.experiments.protocol import Protocol, bundled, load_protocol
 from vaebias.experiments.run import check
 
-PAPER = {"AE", "beta-VAE", "FactorVAE", "beta-TCVAE", "SlowVAE", "PCL"}
+PAPER = {"AE", "beta-VAE", "FactorVAE", "beta-TCVAE", "SlowVAE", "PCL", "weak GAN"}
 
 
 @pytest.mark.parametrize("name", bundled())
