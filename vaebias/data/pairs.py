@@ -169,7 +169,7 @@ def uniform_pairs(
 
 def ranked_factors(grid: FactorGrid) -> list[int]:
     """Return the places of the factors with an order and more than one level."""
-    return [a for a in range(len(grid.sizes)) if grid.ordinal[a] and _distinct(grid)[a] > 1]
+    return np.flatnonzero(np.array(grid.ordinal, bool) & (_distinct(grid) > 1)).tolist()
 
 
 def ranked_pairs(grid: FactorGrid, n: int, rng: np.random.Generator) -> tuple[Index, Index]:

@@ -83,15 +83,6 @@ class _Discriminator(nn.Module):
         return self.real(found)[:, 0], self.ranks(found)
 
 
-class _Against(nn.Module):
-    """What minimises losses of its own: the discriminator, and the encoder of what is generated."""
-
-    def __init__(self, discriminator: nn.Module, encoder: nn.Module) -> None:
-        super().__init__()
-        self.discriminator = discriminator
-        self.encoder = encoder
-
-
 @MODELS.register("weak_gan")
 class WeakGAN(Objective):
     """Generative adversarial network with rank pairing (Shu et al. 2020).
@@ -138,9 +129,8 @@ class WeakGAN(Objective):
 
     def adversary(self) -> Adversary:
         """Return discriminator and encoder, and the Adam of the paper."""
-        return Adversary(
-            _Against(self.discriminator, self.encoder), self.config.adversary_rate, self.betas
-        )
+        against = nn.ModuleList([self.discriminator, self.encoder])
+        return Adversary(against, self.config.adversary_rate, self.betas)
 
     def encode(
         self,
