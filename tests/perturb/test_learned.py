@@ -13,6 +13,7 @@ import torch
 from vaebias.data import ArrayGrid, Factor, FactorGrid
 from vaebias.errors import InputError
 from vaebias.perturb import LearnedPerturbation, PerturbedGrid, learned, load, save, structure
+from vaebias.perturb.learned import _Patches
 
 PAIR = [("x", "y")]
 OPTIONS: dict[str, Any] = {"epsilon": 0.4, "seed": 1}
@@ -73,6 +74,30 @@ def test_seeds_files_and_global_generators(tmp_path: Path, small_blobs: FactorGr
     )
 
 
+def test_the_loss_is_the_error_of_decoded_images(small_blobs: FactorGrid) -> None:
+    patches = _Patches(small_blobs, ("x", "y"), 0.8, 3)
+    generator = torch.Generator().manual_seed(0)
+    images = torch.rand(2, 9, 50, generator=generator)
+    code = torch.rand(9, 2, generator=generator) * 3
+    noise = torch.randn(2, 18, 2, generator=generator)
+    spread = torch.tensor(0.3)
+    sigma = 0.8 * torch.tensor([0.3, -0.3]).exp()
+    origin = torch.arange(9).repeat(2)
+    distance = ((code[origin] + sigma * noise)[:, :, None] - code) / sigma
+    decoded = (-distance.square().sum(3) / 2).softmax(2) @ images
+    expected = (images[:, origin] - decoded).square().sum(2).mean(1)
+    centred = images - images.mean(1, keepdim=True)
+    torch.testing.assert_close(
+        patches._loss(centred @ centred.mT, code, spread, noise), expected, rtol=1e-4, atol=0
+    )
+
+
+@pytest.mark.parametrize("patch", [2, 22])
+def test_patches_of_any_size(small_blobs: FactorGrid, patch: int) -> None:
+    made = learned(small_blobs, PAIR, steps=2, patch=patch)
+    assert made.to_json()["patch"] == patch
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -82,6 +107,8 @@ def test_seeds_files_and_global_generators(tmp_path: Path, small_blobs: FactorGr
         ({"margin": 1}, r"margin: expected a number in \[0, 1\)"),
         ({"share": 0}, "share: expected a number in"),
         ({"noise": 0}, "noise: expected a finite number"),
+        ({"patch": 1}, r"patch: expected an integer in 2\.\.22"),
+        ({"patch": 23}, r"patch: expected an integer in 2\.\.22"),
         ({"frequency": float("inf")}, "frequency: expected a finite number"),
         ({"steps": 0}, "steps: expected an integer >= 1"),
     ],

@@ -39,7 +39,14 @@ DEFAULTS: Mapping[str, Default] = MappingProxyType(
             0.175,
             {
                 "gram": {"frequency": 10.0, "steps": 400},
-                "learned": {"frequency": 10.0, "margin": 0.2, "steps": 400},
+                "learned": {
+                    "frequency": 10.0,
+                    "noise": 0.7,
+                    "margin": 0.2,
+                    "patch": 5,
+                    "share": 0.92,
+                    "steps": 400,
+                },
                 "pattern": {"turn": 1.5},
             },
         ),

@@ -28,8 +28,7 @@ from vaebias.perturb.psi import (
 __all__ = ["LearnedPerturbation", "learned"]
 
 MARGIN = 0.1
-_PATCHES = 8  # of each pair, a step
-_SIDE = 8  # levels of each factor in a patch
+_POINTS = 512  # a step and pair, in patches
 _DRAWS = 2  # noisy codes of each of its points
 _REPORT_EVERY = 20
 _CHECK_EVERY = 50
@@ -61,6 +60,7 @@ def learned(
     noise: float = 1.0,
     margin: float = MARGIN,
     frequency: float = 5.0,
+    patch: int = 8,
     progress: Callable[[int, int, float], None] | None = None,
 ) -> LearnedPerturbation:
     """Train psi so that an entangled encoding is cheaper to decode than an aligned one.
@@ -74,8 +74,8 @@ def learned(
 
     The decoders are not networks but what networks would become: of a fixed encoding of
     finitely many images, the decoder of least squared error is the posterior mean
-    sum_v p(v | z) x'(v). Each step takes patches of 8 x 8 levels of each pair, all other factors
-    held, and lowers E relu(margin + (L_e - L_a) / (L_e + L_a)) over the patches; a patch on
+    sum_v p(v | z) x'(v). Each step takes small patches of the plane of each pair, all other
+    factors held, and lowers E relu(margin + (L_e - L_a) / (L_e + L_a)) over the patches; a patch on
     which the entangled encoding has won by the margin is left alone.
 
     Parameters
@@ -90,7 +90,7 @@ def learned(
     seed
         Of psi's first weights, of the patches and of the latents' noise.
     steps
-        Training steps at most, of 8 patches a pair.
+        Training steps at most, each of 512 points a pair.
     share
         Training stops as soon as 2 |G_ab| > |G_aa - G_bb| holds, with one sign, at this share of
         512 points, for each pair; looked at every 50 steps. ``options["reached"]`` of the
@@ -102,6 +102,9 @@ def learned(
         By how much of both losses' sum the entangled one shall be the smaller, below 1.
     frequency
         Fineness of psi in the factors; as for `gram`.
+    patch
+        Levels of each factor in a patch, fewer where a factor has fewer; 22 at most. Several
+        times the noise; at the size of a factor, its ends are in every patch.
     progress
         Called as ``progress(steps done, steps, relative loss difference)``.
 
@@ -114,7 +117,8 @@ def learned(
     ------
     InputError
         Before any work: what `gram` refuses, a cyclic factor, a factor in two pairs, a
-        share outside (0, 1], a margin outside [0, 1), noise that is not positive.
+        share outside (0, 1], a margin outside [0, 1), noise that is not positive, a patch
+        outside 2 to 22.
     RunFailedError
         The loss became NaN or infinite.
 
@@ -127,6 +131,7 @@ def learned(
     chosen = _check(grid, pairs)
     steps = check_integer("steps", steps, 1)
     seed = check_integer("seed", seed, 0, 2**63 - 1)
+    patch = check_integer("patch", patch, 2, math.isqrt(_POINTS))
     if not 0 < share <= 1:
         raise InputError("share", "a number in (0, 1]", share)
     if not 0 <= margin < 1:
@@ -142,7 +147,7 @@ def learned(
     generator = torch.Generator().manual_seed(seed)
     inputs, pixels = coordinates(grid, np.zeros(1, np.int64)).shape[1], math.prod(grid.image_shape)
     psi = network(inputs, pixels, frequency, generator)
-    patches = [_Patches(grid, pair, noise) for pair in chosen]
+    patches = [_Patches(grid, pair, noise, patch) for pair in chosen]
     optimiser = torch.optim.Adam(
         [
             {"params": [tensor for layer in psi for tensor in layer], "lr": _RATE},
@@ -181,6 +186,7 @@ def learned(
         "loss": "(entangled − aligned) / sum",
         "noise": float(noise),
         "margin": float(margin),
+        "patch": patch,
         "steps_allowed": steps,
         "share_wanted": float(share),
         "share_found": found,
@@ -207,12 +213,13 @@ class _Patches:
     the logarithm of the ratio of their two posterior standard deviations.
     """
 
-    def __init__(self, grid: FactorGrid, pair: tuple[str, str], noise: float) -> None:
+    def __init__(self, grid: FactorGrid, pair: tuple[str, str], noise: float, side: int) -> None:
         self._grid = grid
         self._columns = [grid.names.index(name) for name in pair]
         self._sizes = np.array(grid.sizes)[self._columns]
-        self._sides = np.minimum(self._sizes, _SIDE)
+        self._sides = np.minimum(self._sizes, side)
         self._levels = np.stack([axis.ravel() for axis in np.indices(self._sides)], 1)
+        self._patches = _POINTS // len(self._levels)
         self._noise = noise
         half = math.sqrt(0.5)
         plane = torch.from_numpy(self._levels.astype(np.float32))
@@ -233,25 +240,29 @@ class _Patches:
         index = self._draw(rng)
         x = torch.from_numpy(unit_images(self._grid, index)).flatten(1)
         pattern = evaluate(psi, torch.from_numpy(coordinates(self._grid, index)), frequency)
-        modified = (x + epsilon * pattern).unflatten(0, (_PATCHES, -1))
-        noise = torch.randn(_PATCHES, _DRAWS * modified.shape[1], 2, generator=generator)
+        modified = (x + epsilon * pattern).unflatten(0, (self._patches, -1))
+        # errors are differences of images: these products give them all, without a decoded image
+        centred = modified - modified.mean(1, keepdim=True)
+        products = centred @ centred.mT
+        noise = torch.randn(self._patches, _DRAWS * modified.shape[1], 2, generator=generator)
         aligned, entangled = (
-            self._loss(modified, code, spread, noise)
+            self._loss(products, code, spread, noise)
             for code, spread in zip(self._codes, (self.aligned, self.entangled), strict=True)
         )
         return (entangled - aligned) / (entangled + aligned).detach()
 
     def _draw(self, rng: np.random.Generator) -> Index:  # [patches * points]
         points = len(self._levels)
-        levels = rng.integers(0, self._grid.sizes, size=(_PATCHES, len(self._grid.sizes)))
-        levels[:, self._columns] = rng.integers(0, self._sizes - self._sides + 1, (_PATCHES, 2))
+        levels = rng.integers(0, self._grid.sizes, size=(self._patches, len(self._grid.sizes)))
+        corners = (self._patches, 2)
+        levels[:, self._columns] = rng.integers(0, self._sizes - self._sides + 1, corners)
         levels = levels.repeat(points, 0)
-        levels[:, self._columns] += np.tile(self._levels, (_PATCHES, 1))
+        levels[:, self._columns] += np.tile(self._levels, (self._patches, 1))
         return self._grid.index(levels)
 
     def _loss(
         self,
-        images: Tensor,  # [patches, points, P]
+        products: Tensor,  # [patches, points, points] of images, centred
         code: Tensor,  # [points, 2]
         spread: Tensor,  # ()
         noise: Tensor,  # [patches, draws * points, 2]
@@ -261,8 +272,8 @@ class _Patches:
         origin = torch.arange(len(code)).repeat(_DRAWS)
         seen = code[origin] + sigma * noise
         logits = -((seen[:, :, None] - code) / sigma).square().sum(3) / 2
-        decoded = logits.softmax(2) @ images
-        return (images[:, origin] - decoded).square().sum(2).mean(1)
+        error = logits.softmax(2) - torch.eye(len(code))[origin]
+        return (error @ products * error).sum(2).mean(1)
 
 
 def _check(grid: FactorGrid, pairs: Sequence[tuple[str, str]]) -> Pairs:
