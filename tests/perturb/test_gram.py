@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import pickle
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +14,9 @@ import torch
 
 from vaebias.data import ArrayGrid, Factor, FactorGrid, load
 from vaebias.errors import InputError
-from vaebias.perturb import GramPerturbation, PerturbedGrid, gram, mixing_loss, structure
+from vaebias.perturb import GramPerturbation, PerturbedGrid, gram, mixing_loss, save, structure
+from vaebias.perturb import load as load_perturbation
+from vaebias.perturb.gram import psi_grams
 from vaebias.perturb.psi import coordinates
 
 PAIR = [("x", "y")]
@@ -200,7 +204,8 @@ def test_a_frequency_reaches_what_a_smooth_psi_cannot() -> None:
 def test_a_stride_mixes_levels_farther_apart() -> None:
     grid = load("blobs", x_half_range=0.24, y_half_range=0.13)
     made = gram(grid, [("x", "y")], 0.2, steps=150, stride=3)
-    assert made.stride == made.to_json()["stride"] == 3
+    assert made.stride == 3
+    assert made.to_json()["stride"] == [3]
     modified = PerturbedGrid(grid, made)
     shares = [structure(modified, 400, stride=s).mixed_share[0, 1] for s in (1, 3)]
     assert shares[1] > 0.9
@@ -208,6 +213,28 @@ def test_a_stride_mixes_levels_farther_apart() -> None:
         gram(grid, [("x", "y")], 0.2, stride=8)
     with pytest.raises(InputError, match="stride"):
         gram(grid, [("x", "y")], 0.2, stride=0)
+
+
+def test_several_strides_take_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    grid = load("blobs", x_half_range=0.24, y_half_range=0.13)
+    seen: list[int] = []
+
+    def watched(*arguments: Any) -> Any:
+        seen.append(arguments[-1])
+        return psi_grams(*arguments)
+
+    monkeypatch.setattr(sys.modules[gram.__module__], "psi_grams", watched)
+    made = gram(grid, PAIR, 0.2, steps=6, stride=(2, 1, 3))
+    assert sorted(seen[:3]) == [1, 2, 3]
+    assert seen[3:] == seen[:3]
+    save(tmp_path / "m", made, grid)
+    read = load_perturbation(tmp_path / "m").perturbation
+    assert read.stride == made.stride == 1
+    assert read.to_json() == made.to_json()
+    with pytest.raises(InputError, match="at least 17 levels, found 'x' with 16"):
+        gram(grid, PAIR, 0.2, stride=(1, 8))
+    with pytest.raises(InputError, match="stride: expected at least one"):
+        gram(grid, PAIR, 0.2, stride=())
 
 
 def test_a_factor_of_two_levels_cannot_be_mixed(small_blobs: FactorGrid) -> None:

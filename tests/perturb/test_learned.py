@@ -13,7 +13,8 @@ import torch
 from vaebias.data import ArrayGrid, Factor, FactorGrid
 from vaebias.errors import InputError
 from vaebias.perturb import LearnedPerturbation, PerturbedGrid, learned, load, save, structure
-from vaebias.perturb.learned import _Patches
+from vaebias.perturb.learned import _even_steps, _Patches
+from vaebias.perturb.psi import coordinates, network
 
 PAIR = [("x", "y")]
 OPTIONS: dict[str, Any] = {"epsilon": 0.4, "seed": 1}
@@ -90,6 +91,24 @@ def test_the_loss_is_the_error_of_decoded_images(small_blobs: FactorGrid) -> Non
     torch.testing.assert_close(
         patches._loss(centred @ centred.mT, code, spread, noise), expected, rtol=1e-4, atol=0
     )
+
+
+def test_a_step_in_either_factor_moves_psi_alike() -> None:
+    axes = [
+        Factor("hue", np.arange(4), period=4),
+        Factor("kind", np.arange(3), ordinal=False),
+        Factor("few", np.arange(5)),
+        Factor("many", np.arange(17)),
+    ]
+    grid = ArrayGrid("unlike", axes, np.zeros((4 * 3 * 5 * 17, 1, 4, 4), np.uint8), "rendered")
+    psi = network(7, 16, 10.0, torch.Generator().manual_seed(0))
+    _even_steps(psi, grid, (("few", "many"),))
+    seen = torch.from_numpy(
+        coordinates(grid, grid.index([[0, 0, 1, 1], [0, 0, 2, 1], [0, 0, 1, 2]]))
+    )
+    weight = psi[0][0].detach()
+    moved = [(weight @ (seen[row] - seen[0])).square().mean().sqrt() for row in (1, 2)]
+    assert moved[0] == pytest.approx(float(moved[1]), rel=0.2)  # of 128 units drawn at random
 
 
 @pytest.mark.parametrize("patch", [2, 22])

@@ -40,7 +40,7 @@ DEFAULTS: Mapping[str, Default] = MappingProxyType(
             {
                 "gram": {"frequency": 10.0, "steps": 400},
                 "learned": {
-                    "frequency": 10.0,
+                    "frequency": 15.0,
                     "noise": 0.7,
                     "margin": 0.2,
                     "patch": 5,

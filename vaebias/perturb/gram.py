@@ -49,7 +49,7 @@ def gram(
     steps: int = 600,
     margin: float = MARGIN,
     frequency: float = 0,
-    stride: int = 1,
+    stride: int | Sequence[int] = 1,
     progress: Callable[[int, int, float], None] | None = None,
 ) -> GramPerturbation:
     """Train psi so that each pair of factors is mixed in the local principal components.
@@ -79,8 +79,9 @@ def gram(
         as the hard edges of dSprites (20 suits its 32 positions), only a pattern that does so
         too can outweigh them at a small epsilon.
     stride
-        Neighbours are so many levels away. What alternates within the width of a model's
-        posterior is lost to it as noise is: choose about that width, in levels.
+        Neighbours are so many levels away; of several strides, as (1, 2, 3), each step takes the
+        next. What alternates within the width of a model's posterior is lost to it as noise is:
+        choose about that width, in levels.
     progress
         Called as ``progress(steps done, steps, loss)``.
 
@@ -93,8 +94,8 @@ def gram(
     ------
     InputError
         Before any work: no pair, an unknown factor, one that is not ordinal, has fewer than
-        2 stride + 1 levels or does not change the images, an epsilon outside (0, 1], fewer than
-        1 step, a margin outside [0, 2), a negative frequency, a stride below 1.
+        2 stride + 1 levels (of the largest stride) or does not change the images, an epsilon
+        outside (0, 1], fewer than 1 step, a margin outside [0, 2), a negative frequency, a stride below 1.
     RunFailedError
         The criterion became NaN or infinite.
 
@@ -108,8 +109,8 @@ def gram(
     Zietlow, Rolinek, Martius, ICML 2021 (the modification and why it works).
     """
     strength = check_epsilon(epsilon)
-    stride = check_integer("stride", stride, 1)
-    chosen = check_pairs(grid, pairs, stride)
+    strides = _strides(stride)
+    chosen = check_pairs(grid, pairs, max(strides))
     steps = check_integer("steps", steps, 1)
     seed = check_integer("seed", seed, 0, 2**63 - 1)
     # at 2, the criterion asks for more than G_ab can be
@@ -129,10 +130,11 @@ def gram(
     losses: list[float] = []
     recent: list[float] = []
     for step in range(1, steps + 1):
-        index = inner_points(grid, columns, _POINTS, rng, stride)
+        apart = strides[step % len(strides)]
+        index = inner_points(grid, columns, _POINTS, rng, apart)
         optimiser.zero_grad(set_to_none=True)
         with torch.enable_grad():
-            grams = psi_grams(grid, psi, frequency, strength, index, columns, stride)
+            grams = psi_grams(grid, psi, frequency, strength, index, columns, apart)
             loss = mixing_loss(grams, cells, margin)
             loss.backward()
         optimiser.step()
@@ -154,8 +156,16 @@ def gram(
         float(frequency),
         freeze(psi),
         tuple(losses),
-        {"margin": float(margin), **({"stride": stride} if stride > 1 else {})},
+        {"margin": float(margin), **({} if strides == (1,) else {"stride": list(strides)})},
     )
+
+
+def _strides(stride: int | Sequence[int]) -> tuple[int, ...]:
+    several = stride if isinstance(stride, Sequence) else (stride,)
+    found = tuple(check_integer("stride", one, 1) for one in several)
+    if not found:
+        raise InputError("stride", "at least one", "none")
+    return found
 
 
 def mixing_loss(

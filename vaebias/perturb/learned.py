@@ -19,6 +19,7 @@ from vaebias.perturb.perturbation import KINDS, PERTURBATIONS, check_epsilon, un
 from vaebias.perturb.psi import (
     Parameters,
     PsiPerturbation,
+    column,
     coordinates,
     evaluate,
     freeze,
@@ -147,6 +148,7 @@ def learned(
     generator = torch.Generator().manual_seed(seed)
     inputs, pixels = coordinates(grid, np.zeros(1, np.int64)).shape[1], math.prod(grid.image_shape)
     psi = network(inputs, pixels, frequency, generator)
+    _even_steps(psi, grid, chosen)
     patches = [_Patches(grid, pair, noise, patch) for pair in chosen]
     optimiser = torch.optim.Adam(
         [
@@ -285,6 +287,20 @@ def _check(grid: FactorGrid, pairs: Sequence[tuple[str, str]]) -> Pairs:
         if names.count(name) > 1:
             raise InputError("pairs", "each factor in one pair", f"{name!r} in several")
     return chosen
+
+
+def _even_steps(psi: Parameters, grid: FactorGrid, pairs: Pairs) -> None:
+    """Let psi's first layer move as far by a step in one factor of a pair as in the other.
+
+    Psi sees each in [-1, 1]. Of fewer levels the steps are the longer, its variance is then the
+    larger, and an encoding that gives it the finer axis is rewarded for that already.
+    """
+    weight = psi[0][0]
+    with torch.no_grad():
+        for pair in pairs:
+            steps = [grid.sizes[grid.names.index(name)] - 1 for name in pair]
+            for name, count in zip(pair, steps, strict=True):
+                weight[:, column(grid, name)] *= count / max(steps)
 
 
 def _mixed(

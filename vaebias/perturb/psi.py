@@ -18,7 +18,15 @@ from vaebias.errors import InputError
 from vaebias.perturb.pairs import Pairs
 from vaebias.perturb.perturbation import Perturbation, check_epsilon
 
-__all__ = ["Parameters", "PsiPerturbation", "coordinates", "evaluate", "freeze", "network"]
+__all__ = [
+    "Parameters",
+    "PsiPerturbation",
+    "column",
+    "coordinates",
+    "evaluate",
+    "freeze",
+    "network",
+]
 
 Floats: TypeAlias = NDArray[np.float32]
 Layers: TypeAlias = tuple[tuple[Floats, Floats], ...]  # weight [out, in] and bias [out] of each
@@ -62,8 +70,9 @@ class PsiPerturbation(Perturbation):
 
     @property
     def stride(self) -> int:
-        """As given, 1 by default."""
-        return int(self.options.get("stride", 1))
+        """As given, the least of several; 1 by default."""
+        stride = self.options.get("stride", 1)
+        return int(min(stride) if isinstance(stride, list) else stride)
 
     def pattern(
         self,
@@ -160,6 +169,17 @@ def coordinates(grid: FactorGrid, index: Index) -> Floats:  # [n, q]
         else:
             columns.append(2 * level / max(1, size - 1) - 1)
     return np.stack(columns, 1).astype(np.float32)
+
+
+def column(grid: FactorGrid, name: str) -> int:
+    """Place among the `coordinates` of a factor that is ordinal and not cyclic."""
+    before = grid.names.index(name)
+    return sum(
+        size if not ordinal else 1 if period is None else 2
+        for size, period, ordinal in zip(
+            grid.sizes[:before], grid.periods[:before], grid.ordinal[:before], strict=True
+        )
+    )
 
 
 def network(inputs: int, pixels: int, frequency: float, generator: torch.Generator) -> Parameters:
