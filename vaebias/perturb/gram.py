@@ -95,7 +95,8 @@ def gram(
     InputError
         Before any work: no pair, an unknown factor, one that is not ordinal, has fewer than
         2 stride + 1 levels (of the largest stride) or does not change the images, an epsilon
-        outside (0, 1], fewer than 1 step, a margin outside [0, 2), a negative frequency, a stride below 1.
+        outside (0, 1], fewer than 1 step, a margin outside [0, 2), a negative frequency, a
+        stride below 1.
     RunFailedError
         The criterion became NaN or infinite.
 
