@@ -43,7 +43,10 @@ def perturb(
         float | None, typer.Option(help="Fineness in the factors, 0 is smooth (learned, gram).")
     ] = None,
     stride: Annotated[
-        int | None, typer.Option(min=1, help="Mix among levels so far apart (gram).")
+        str | None,
+        typer.Option(
+            metavar="S[,S]", help="Mix among levels so far apart, several in turn (gram)."
+        ),
     ] = None,
     form: Annotated[
         str | None, typer.Option(help="grating, checkerboard, or picture (pattern).")
@@ -94,7 +97,7 @@ def perturb(
             "steps": steps,
             "margin": margin,
             "frequency": frequency,
-            "stride": stride,
+            "stride": None if stride is None else parse_strides(stride),
             "form": form if picture is None else form or "picture",
             "turn": turn,
             "picture": None if picture is None else _read(picture),
@@ -146,6 +149,20 @@ def parse_pairs(text: str) -> tuple[tuple[str, str], ...]:
     if any(len(pair) != 2 or not all(pair) for pair in pairs):
         raise InputError("--pairs", "pairs such as posX+posY or a+b,c+d", repr(text))
     return tuple((pair[0], pair[1]) for pair in pairs)
+
+
+def parse_strides(text: str) -> tuple[int, ...]:
+    """Read ``3`` or ``1,2,3``.
+
+    Raises
+    ------
+    InputError
+        Anything else.
+    """
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise InputError("--stride", "levels such as 3 or 1,2,3", repr(text)) from None
 
 
 def _options(data: str, method: str, known: Any, given: dict[str, Any]) -> dict[str, Any]:
