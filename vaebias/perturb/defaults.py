@@ -29,7 +29,8 @@ DEFAULTS: Mapping[str, Default] = MappingProxyType(
             (("posX", "posY"),),
             0.1,
             {
-                "gram": {"frequency": 35.0, "steps": 500},
+                # a VAE's posterior is two to four of its levels wide
+                "gram": {"frequency": 30.0, "stride": (1, 2, 3), "margin": 0.3, "steps": 600},
                 "learned": {"frequency": 50.0, "noise": 0.7, "steps": 300},
                 "pattern": {"turn": 6.0},
             },
