@@ -27,6 +27,7 @@ __all__ = [
 
 
 RANGES = ("rescale", "clip")
+_ROWS = 256
 CACHE_BYTES = 256 * 2**20
 
 
@@ -150,6 +151,12 @@ class PerturbedGrid(FactorGrid):
         return self._cache.get(self.check_index(index), self._make)
 
     def _make(self, index: Index) -> NDArray[np.float32]:
+        out = np.empty((len(index), *self.image_shape), np.float32)
+        for start in range(0, len(index), _ROWS):  # what a row needs besides is held for a block
+            out[start : start + _ROWS] = self._block(index[start : start + _ROWS])
+        return out
+
+    def _block(self, index: Index) -> NDArray[np.float32]:
         x = unit_images(self._base, index)
         if self.perturbation is not None:
             m = self.perturbation.pattern(self._base, index)
@@ -158,7 +165,8 @@ class PerturbedGrid(FactorGrid):
                 raise InputError("pattern", f"{list(x.shape)} of sup-norm 1 at most", found)
             x += np.float32(self.epsilon) * m
         if self.range == "rescale":
-            x = (x + np.float32(self.epsilon)) / np.float32(1 + 2 * self.epsilon)
+            x += np.float32(self.epsilon)
+            x /= np.float32(1 + 2 * self.epsilon)
         # after rescaling, only rounding is left to clip
         return np.clip(x, 0, 1, out=x)
 

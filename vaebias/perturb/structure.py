@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from vaebias.data.grid import Each, FactorGrid, Index, one_by_one
 from vaebias.errors import InputError
 from vaebias.ops import tangent_gram
+from vaebias.perturb.boxes import boxes
 
 __all__ = ["Components", "Structure", "structure"]
 
@@ -226,7 +227,7 @@ def structure(
     stride
         Neighbours are so many levels away; see `gram` for when to look farther than one.
     memory
-        Rough bound in bytes on the images held at once.
+        Rough bound in bytes on the images held at once; their making holds some once more.
     progress
         Called as ``progress(points done, points in all)``.
     each
@@ -240,21 +241,23 @@ def structure(
     """
     if sample is not None and sample < 1:
         raise InputError("sample", "a number of points >= 1, or None for all", sample)
+    k = len(grid.names)
+    grid.neighbours(np.zeros(1, np.int64), stride)  # refuses a stride before any work
+    images = max(1, memory // (4 * prod(grid.image_shape)))
     if sample is None or sample >= len(grid):
         index = np.arange(len(grid), dtype=np.int64)
+        parts = places = boxes(grid, stride, images)
     else:
         rng = np.random.default_rng(seed)
-        # in index order, neighbours of a chunk are mostly in the chunk
         index = np.sort(rng.choice(len(grid), sample, replace=False))
-    k = len(grid.names)
-    # each point may need 2k + 1 images, and the operator's reference holds its 2k ends once more
-    step = max(1, memory // (4 * prod(grid.image_shape) * (4 * k + 1)))
-    parts = [index[start : start + step] for start in range(0, len(index), step)]
-    grid.neighbours(index[:1], stride)  # refuses a stride before any work
+        step = max(1, images // (2 * k + 1))  # few are neighbours
+        places = np.split(np.arange(sample), range(step, sample, step))
+        parts = [index[place] for place in places]
     grams = np.empty((len(index), k, k), np.float32)
     done = 0
-    for found in (each or one_by_one(grid))(partial(_grams, stride=stride), parts):
-        grams[done : done + len(found)] = found
+    works = (each or one_by_one(grid))(partial(_grams, stride=stride), parts)
+    for place, found in zip(places, works, strict=True):
+        grams[place] = found
         done += len(found)
         if progress is not None:
             progress(done, len(index))

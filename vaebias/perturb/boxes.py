@@ -1,0 +1,65 @@
+"""Parts of a grid whose points are mostly each other's neighbours."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import product
+from math import ceil, prod
+
+import numpy as np
+
+from vaebias.data.grid import FactorGrid, Index
+
+__all__ = ["boxes"]
+
+
+def boxes(grid: FactorGrid, stride: int, images: int) -> list[Index]:
+    """Cut a grid into boxes of levels, to look at each with its points' neighbours.
+
+    A neighbour outside its point's box has to be drawn once more for the next. The sides are
+    chosen step by step, so that these are few.
+
+    Parameters
+    ----------
+    grid
+        The grid; only its factors are asked.
+    stride
+        How many levels the neighbours are away.
+    images
+        Of a box at most, those outside included, where one point does not need more.
+
+    Returns
+    -------
+    list of Index
+        The points of each box, ascending; every point of the grid is in one.
+    """
+    sides = [1] * len(grid.sizes)
+    while True:
+        grown = [
+            [side + (a == b) for b, side in enumerate(sides)]
+            for a, size in enumerate(grid.sizes)
+            if sides[a] < size
+        ]
+        fitting = [one for one in grown if _needed(grid, one, stride) <= images]
+        if not fitting:
+            break
+        sides = min(fitting, key=lambda one: _needed(grid, one, stride) / prod(one))
+    # the last box of a factor shall not be a sliver
+    cuts = [
+        np.array_split(np.arange(size), ceil(size / side))
+        for size, side in zip(grid.sizes, sides, strict=True)
+    ]
+    return [
+        np.ravel_multi_index(np.ix_(*levels), grid.sizes).ravel().astype(np.int64, copy=False)
+        for levels in product(*cuts)
+    ]
+
+
+def _needed(grid: FactorGrid, sides: Sequence[int], stride: int) -> int:
+    """Images of a box inside the grid and of its points' neighbours."""
+    points = prod(sides)
+    return points + sum(
+        points // side * min(2 * min(stride, side), size - side)
+        for side, size, ordinal in zip(sides, grid.sizes, grid.ordinal, strict=True)
+        if ordinal
+    )
