@@ -41,7 +41,7 @@ def test_json_is_one_document_and_the_file_does_what_it_says(tmp_path: Path) -> 
         ("noise", ("--epsilon", "0.1", "--pairs", "x+y")),
         ("pattern", ("--form", "checkerboard", "--epsilon", "0.5")),
         ("gram", ("--pairs", "y+size", "--epsilon", "0.3", "--steps", "5", "--margin", "0.5")),
-        ("gram", ("--stride", "1,2", "--steps", "5")),
+        ("gram", ("--strides", "1,2", "--steps", "5")),
     ],
 )
 def test_every_method_writes_a_file(tmp_path: Path, method: str, options: tuple[str, ...]) -> None:
@@ -118,8 +118,8 @@ def test_a_failed_check_is_exit_code_1(tmp_path: Path, monkeypatch: pytest.Monke
             "--picture absent.npy: expected a file",
         ),
         (("--margin", "3"), "margin: expected a number in [0, 2)"),
-        (("--stride", "far"), "--stride: expected levels such as 3 or 1,2,3"),
-        (("--stride", "1,0"), "stride: expected an integer >= 1"),
+        (("--strides", "far"), "--strides: expected levels such as 3 or 1,2,3"),
+        (("--strides", "1,0"), "strides: expected an integer >= 1"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(

@@ -203,16 +203,16 @@ def test_a_frequency_reaches_what_a_smooth_psi_cannot() -> None:
 
 def test_a_stride_mixes_levels_farther_apart() -> None:
     grid = load("blobs", x_half_range=0.24, y_half_range=0.13)
-    made = gram(grid, [("x", "y")], 0.2, steps=150, stride=3)
+    made = gram(grid, [("x", "y")], 0.2, steps=150, strides=3)
     assert made.stride == 3
-    assert made.to_json()["stride"] == [3]
+    assert made.to_json()["strides"] == [3]
     modified = PerturbedGrid(grid, made)
     shares = [structure(modified, 400, stride=s).mixed_share[0, 1] for s in (1, 3)]
     assert shares[1] > 0.9
     with pytest.raises(InputError, match="at least 17 levels, found 'x' with 16"):
-        gram(grid, [("x", "y")], 0.2, stride=8)
+        gram(grid, [("x", "y")], 0.2, strides=8)
     with pytest.raises(InputError, match="stride"):
-        gram(grid, [("x", "y")], 0.2, stride=0)
+        gram(grid, [("x", "y")], 0.2, strides=0)
 
 
 def test_several_strides_take_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -224,7 +224,7 @@ def test_several_strides_take_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         return psi_grams(*arguments)
 
     monkeypatch.setattr(sys.modules[gram.__module__], "psi_grams", watched)
-    made = gram(grid, PAIR, 0.2, steps=6, stride=(2, 1, 3))
+    made = gram(grid, PAIR, 0.2, steps=6, strides=(2, 1, 3))
     assert sorted(seen[:3]) == [1, 2, 3]
     assert seen[3:] == seen[:3]
     save(tmp_path / "m", made, grid)
@@ -232,9 +232,9 @@ def test_several_strides_take_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert read.stride == made.stride == 1
     assert read.to_json() == made.to_json()
     with pytest.raises(InputError, match="at least 17 levels, found 'x' with 16"):
-        gram(grid, PAIR, 0.2, stride=(1, 8))
-    with pytest.raises(InputError, match="stride: expected at least one"):
-        gram(grid, PAIR, 0.2, stride=())
+        gram(grid, PAIR, 0.2, strides=(1, 8))
+    with pytest.raises(InputError, match="strides: expected at least one"):
+        gram(grid, PAIR, 0.2, strides=())
 
 
 def test_a_factor_of_two_levels_cannot_be_mixed(small_blobs: FactorGrid) -> None:

@@ -42,7 +42,7 @@ def perturb(
     frequency: Annotated[
         float | None, typer.Option(help="Fineness in the factors, 0 is smooth (learned, gram).")
     ] = None,
-    stride: Annotated[
+    strides: Annotated[
         str | None,
         typer.Option(
             metavar="S[,S]", help="Mix among levels so far apart, several in turn (gram)."
@@ -97,7 +97,7 @@ def perturb(
             "steps": steps,
             "margin": margin,
             "frequency": frequency,
-            "stride": None if stride is None else parse_strides(stride),
+            "strides": None if strides is None else parse_strides(strides),
             "form": form if picture is None else form or "picture",
             "turn": turn,
             "picture": None if picture is None else _read(picture),
@@ -162,7 +162,7 @@ def parse_strides(text: str) -> tuple[int, ...]:
     try:
         return tuple(int(part) for part in text.split(","))
     except ValueError:
-        raise InputError("--stride", "levels such as 3 or 1,2,3", repr(text)) from None
+        raise InputError("--strides", "levels such as 3 or 1,2,3", repr(text)) from None
 
 
 def _options(data: str, method: str, known: Any, given: dict[str, Any]) -> dict[str, Any]:

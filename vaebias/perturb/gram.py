@@ -49,7 +49,7 @@ def gram(
     steps: int = 600,
     margin: float = MARGIN,
     frequency: float = 0,
-    stride: int | Sequence[int] = 1,
+    strides: int | Sequence[int] = 1,
     progress: Callable[[int, int, float], None] | None = None,
 ) -> GramPerturbation:
     """Train psi so that each pair of factors is mixed in the local principal components.
@@ -78,8 +78,8 @@ def gram(
         is a sine whose weights are so large: where images change a lot from level to level,
         as the hard edges of dSprites (20 suits its 32 positions), only a pattern that does so
         too can outweigh them at a small epsilon.
-    stride
-        Neighbours are so many levels away; of several strides, as (1, 2, 3), each step takes the
+    strides
+        Neighbours are so many levels away; of several, as (1, 2, 3), each step takes the
         next. What alternates within the width of a model's posterior is lost to it as noise is:
         choose about that width, in levels.
     progress
@@ -110,8 +110,8 @@ def gram(
     Zietlow, Rolinek, Martius, ICML 2021 (the modification and why it works).
     """
     strength = check_epsilon(epsilon)
-    strides = _strides(stride)
-    chosen = check_pairs(grid, pairs, max(strides))
+    several = _strides(strides)
+    chosen = check_pairs(grid, pairs, max(several))
     steps = check_integer("steps", steps, 1)
     seed = check_integer("seed", seed, 0, 2**63 - 1)
     # at 2, the criterion asks for more than G_ab can be
@@ -131,7 +131,7 @@ def gram(
     losses: list[float] = []
     recent: list[float] = []
     for step in range(1, steps + 1):
-        apart = strides[step % len(strides)]
+        apart = several[step % len(several)]
         index = inner_points(grid, columns, _POINTS, rng, apart)
         optimiser.zero_grad(set_to_none=True)
         with torch.enable_grad():
@@ -157,15 +157,15 @@ def gram(
         float(frequency),
         freeze(psi),
         tuple(losses),
-        {"margin": float(margin), **({} if strides == (1,) else {"stride": list(strides)})},
+        {"margin": float(margin), **({} if several == (1,) else {"strides": list(several)})},
     )
 
 
-def _strides(stride: int | Sequence[int]) -> tuple[int, ...]:
-    several = stride if isinstance(stride, Sequence) else (stride,)
-    found = tuple(check_integer("stride", one, 1) for one in several)
+def _strides(strides: int | Sequence[int]) -> tuple[int, ...]:
+    several = strides if isinstance(strides, Sequence) else (strides,)
+    found = tuple(check_integer("strides", one, 1) for one in several)
     if not found:
-        raise InputError("stride", "at least one", "none")
+        raise InputError("strides", "at least one", "none")
     return found
 
 

@@ -71,8 +71,7 @@ class PsiPerturbation(Perturbation):
     @property
     def stride(self) -> int:
         """As given, the least of several; 1 by default."""
-        stride = self.options.get("stride", 1)
-        return int(min(stride) if isinstance(stride, list) else stride)
+        return int(min(self.options.get("strides", [1])))
 
     def pattern(
         self,
