@@ -31,7 +31,7 @@ DEFAULTS: Mapping[str, Default] = MappingProxyType(
             {
                 # a VAE's posterior is two to four of its levels wide
                 "gram": {"frequency": 30.0, "strides": (1, 2, 3), "margin": 0.3, "steps": 600},
-                "learned": {"frequency": 50.0, "noise": 0.7, "steps": 300},
+                "learned": {"frequency": 50.0, "noise": 0.7, "share": 0.92, "steps": 300},
                 "pattern": {"turn": 6.0},
             },
         ),
