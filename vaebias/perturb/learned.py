@@ -19,7 +19,6 @@ from vaebias.perturb.perturbation import KINDS, PERTURBATIONS, check_epsilon, un
 from vaebias.perturb.psi import (
     Parameters,
     PsiPerturbation,
-    column,
     coordinates,
     evaluate,
     freeze,
@@ -295,12 +294,17 @@ def _even_steps(psi: Parameters, grid: FactorGrid, pairs: Pairs) -> None:
     Psi sees each in [-1, 1]. Of fewer levels the steps are the longer, its variance is then the
     larger, and an encoding that gives it the finer axis is rewarded for that already.
     """
+    first_levels = np.zeros((1, len(grid.sizes)), np.int64)
+    second_levels = first_levels + np.eye(len(grid.sizes), dtype=np.int64)
+    origin = coordinates(grid, grid.index(first_levels))
     weight = psi[0][0]
     with torch.no_grad():
         for pair in pairs:
-            steps = [grid.sizes[grid.names.index(name)] - 1 for name in pair]
-            for name, count in zip(pair, steps, strict=True):
-                weight[:, column(grid, name)] *= count / max(steps)
+            factors = [grid.names.index(name) for name in pair]
+            steps = [grid.sizes[factor] - 1 for factor in factors]
+            for factor, count in zip(factors, steps, strict=True):
+                moved = coordinates(grid, grid.index(second_levels[[factor]])) != origin
+                weight[:, torch.from_numpy(moved[0])] *= count / max(steps)
 
 
 def _mixed(

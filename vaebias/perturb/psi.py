@@ -21,7 +21,6 @@ from vaebias.perturb.perturbation import Perturbation, check_epsilon
 __all__ = [
     "Parameters",
     "PsiPerturbation",
-    "column",
     "coordinates",
     "evaluate",
     "freeze",
@@ -168,17 +167,6 @@ def coordinates(grid: FactorGrid, index: Index) -> Floats:  # [n, q]
         else:
             columns.append(2 * level / max(1, size - 1) - 1)
     return np.stack(columns, 1).astype(np.float32)
-
-
-def column(grid: FactorGrid, name: str) -> int:
-    """Place among the `coordinates` of a factor that is ordinal and not cyclic."""
-    before = grid.names.index(name)
-    return sum(
-        size if not ordinal else 1 if period is None else 2
-        for size, period, ordinal in zip(
-            grid.sizes[:before], grid.periods[:before], grid.ordinal[:before], strict=True
-        )
-    )
 
 
 def network(inputs: int, pixels: int, frequency: float, generator: torch.Generator) -> Parameters:
