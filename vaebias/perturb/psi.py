@@ -32,7 +32,6 @@ Layers: TypeAlias = tuple[tuple[Floats, Floats], ...]  # weight [out, in] and bi
 Parameters: TypeAlias = list[tuple[Tensor, Tensor]]  # the same while they are trained
 
 HIDDEN = 128
-_ROWS = 256
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,16 +86,13 @@ class PsiPerturbation(Perturbation):
         if (grid.names, grid.sizes) != (self.names, self.sizes):
             expected = f"the grid of training, {self.names} of sizes {self.sizes}"
             raise InputError("grid", expected, f"{grid.names} of sizes {grid.sizes}")
-        m = np.empty((len(index), self.layers[-1][1].size), np.float32)
-        for start in range(0, len(index), _ROWS):
-            # BLAS rounds by the shape of the batch. In float64 that stays far below the last
-            # bit of the result, so that an image is the same in whatever batch it is asked for.
-            hidden = coordinates(grid, index[start : start + _ROWS]).astype(np.float64)
-            for number, (weight, bias) in enumerate(self.layers):
-                hidden = hidden @ weight.T.astype(np.float64) + bias
-                hidden = np.sin(hidden) if number == 0 and self.frequency else np.tanh(hidden)
-            m[start : start + _ROWS] = hidden
-        return m.reshape(len(index), *grid.image_shape)
+        # BLAS rounds by the shape of the batch. In float64 that stays far below the last
+        # bit of the result, so that an image is the same in whatever batch it is asked for.
+        hidden = coordinates(grid, index).astype(np.float64)
+        for number, (weight, bias) in enumerate(self.layers):
+            hidden = hidden @ weight.T.astype(np.float64) + bias
+            hidden = np.sin(hidden) if number == 0 and self.frequency else np.tanh(hidden)
+        return hidden.astype(np.float32).reshape(len(index), *grid.image_shape)
 
     def to_json(self) -> dict[str, Any]:
         """Arguments and the criterion at the beginning and the end."""
