@@ -73,6 +73,17 @@ def test_dry_run_writes_nothing_and_counts_what_is_done(
     old = json.loads(run("sweep", protocol, "--out", folder, "--dry-run", "--json").stdout)
     assert len(old["done"]) == 8
     assert old["left"] == 0
+    stacked = ("--together", "2", "--dry-run", "--json")
+    both = json.loads(run("sweep", protocol, "--out", folder, *stacked).stdout)
+    assert both["step"].keys() == old["step"].keys()
+
+
+def test_seeds_are_trained_as_one(protocol: Path, run: Command, tmp_path: Path) -> None:
+    done = run("sweep", protocol, "--out", tmp_path, "--together", "2", "--jobs", "1", "--json")
+    assert done.exit_code == 0, done.stderr
+    assert len(json.loads(done.stdout)["runs"]) == 8
+    records = [json.loads(path.read_text()) for path in tmp_path.glob("runs/*/result.json")]
+    assert [record["together"] for record in records] == [2] * 8
 
 
 @pytest.mark.parametrize("form", ["text", "markdown", "latex", "csv", "json"])

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from vaebias import data, perturb
+from vaebias.errors import InputError
 from vaebias.experiments import on_ray, sharded
 from vaebias.experiments.events import Event
 from vaebias.experiments.protocol import Protocol
@@ -61,6 +62,19 @@ def test_runs_score_as_on_one_machine_and_are_not_repeated(tiny: Protocol, tmp_p
     assert {folder: folder.stat().st_mtime_ns for folder in stamps} == stamps
     states = [event.state for event in events if "noise" not in event.label]
     assert sorted(states) == ["cached", "finished"]
+
+
+def test_seeds_are_trained_as_one(tiny: Protocol, tmp_path: Path) -> None:
+    done = sweep(tiny, tmp_path, on="ray", jobs=2, together=2)
+    assert [result.details["together"] for result in done.results] == [2] * len(tiny.runs())
+
+
+@pytest.mark.parametrize("device", ["cuda", "cuda:1"])
+def test_device_that_no_node_has_is_refused(tiny: Protocol, tmp_path: Path, device: str) -> None:
+    if ray.cluster_resources().get("GPU") and device == "cuda":
+        pytest.skip("there is a GPU")
+    with pytest.raises(InputError, match="device: expected"):
+        sweep(tiny, tmp_path, on="ray", device=device)
 
 
 @pytest.mark.parametrize("retries", [1, 0])

@@ -8,7 +8,7 @@ import pytest
 
 from vaebias import data
 from vaebias.errors import InputError, UnknownNameError
-from vaebias.experiments.protocol import ModelSpec, Protocol, VariantSpec, load_protocol
+from vaebias.experiments.protocol import ModelSpec, Protocol, VariantSpec, bundles, load_protocol
 from vaebias.experiments.run import check
 
 
@@ -243,3 +243,18 @@ def test_part_that_cannot_be_is_found_before_training(
 ) -> None:
     with pytest.raises(InputError, match=message):
         check(replace(tiny, data=replace(tiny.data, levels=levels)))
+
+
+def test_bundles_are_of_runs_that_differ_in_their_seeds_alone(tiny: Protocol) -> None:
+    runs = tiny.with_seeds((0, 1, 2)).runs()
+    assert bundles(runs, 1) == [(run,) for run in runs]
+    found = bundles(runs, 2)
+    assert [(b[0].variant.name, [run.seed for run in b]) for b in found] == [
+        ("original", [0, 1]),
+        ("noise", [0, 1]),
+        ("original", [2]),
+        ("noise", [2]),
+    ]
+    assert [run.label for bundle in bundles(runs, 10) for run in bundle] == sorted(
+        (run.label for run in runs), key=lambda label: "noise" in label
+    )

@@ -6,17 +6,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from vaebias import checkpoints
 from vaebias.errors import InputError, UnknownNameError
-from vaebias.experiments.events import Event
+from vaebias.experiments import run
+from vaebias.experiments.events import Event, Result
 from vaebias.experiments.protocol import Protocol
-from vaebias.experiments.run import execute
+from vaebias.experiments.run import build, execute
 from vaebias.experiments.sweep import sweep
 
 
 def _files(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def _known(result: Result) -> dict[str, float]:
+    return {name: score for name, score in result.scores.items() if score is not None}
 
 
 def test_every_run_has_a_folder_of_its_key_with_result_and_model(
@@ -118,9 +124,9 @@ def test_run_that_another_sweep_finished_meanwhile_is_no_failure(
 
     def overtake(step: int, total: int) -> None:
         if not (tmp_path / "runs" / run.key).exists():
-            assert execute(run, None, tmp_path, lambda step, total: None) is None
+            assert execute((run,), None, tmp_path, lambda step, total: None) == [None]
 
-    assert execute(run, None, tmp_path, overtake) is None
+    assert execute((run,), None, tmp_path, overtake) == [None]
     assert [entry.name for entry in (tmp_path / "runs").iterdir()] == [run.key]
     assert not (tmp_path / "failed").exists()
 
@@ -132,9 +138,10 @@ def test_mistake_in_the_protocol_writes_nothing(tiny: Protocol, tmp_path: Path) 
     assert not (tmp_path / "out").exists()
 
 
-def test_jobs_are_at_least_one(tiny: Protocol, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="jobs: expected at least 1, found 0"):
-        sweep(tiny, tmp_path, jobs=0)
+@pytest.mark.parametrize("name", ["jobs", "together"])
+def test_numbers_are_at_least_one(tiny: Protocol, tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError, match=f"{name}: expected at least 1, found 0"):
+        sweep(tiny, tmp_path, **{name: 0})
 
 
 def test_damaged_record_is_named(tiny: Protocol, tmp_path: Path) -> None:
@@ -151,3 +158,73 @@ def test_pcl_with_a_read_out_is_diagnosed(tiny: Protocol, tmp_path: Path) -> Non
     (result,) = sweep(study, tmp_path, jobs=1).results
     assert result.details["details"]["diagnosis"] is not None
     assert checkpoints.load(result.folder / "model.safetensors").decoder is not None
+
+
+def test_seeds_trained_as_one_score_as_alone(tiny: Protocol, tmp_path: Path) -> None:
+    alone = sweep(tiny, tmp_path / "alone", jobs=1)
+    events: list[Event] = []
+    together = sweep(tiny, tmp_path / "together", jobs=1, together=2, listener=events.append)
+    assert _files(tmp_path / "together") == _files(tmp_path / "alone")
+    for one, other in zip(alone.results, together.results, strict=True):
+        assert one.run == other.run
+        assert (one.details["together"], other.details["together"]) == (1, 2)
+        assert other.details["device"] == "cpu"
+        assert other.details["loss"] == pytest.approx(one.details["loss"], rel=1e-4)
+        assert _known(other) == pytest.approx(_known(one), rel=1e-2, abs=1e-2)
+    labels = {event.label for event in events if event.state == "running"}
+    assert labels == {f"beta-VAE on {name}, seeds 0, 1" for name in ("original", "noise")}
+    assert [event.state for event in events].count("finished") == len(tiny.runs())
+
+
+def test_what_is_finished_is_not_trained_again_with_the_others(
+    tiny: Protocol, tmp_path: Path
+) -> None:
+    sweep(tiny.with_seeds((1,)), tmp_path, jobs=1)
+    done = sweep(tiny.with_seeds((0, 1, 2)), tmp_path, jobs=1, together=10)
+    together = {result.run.seed: result.details["together"] for result in done.results}
+    assert together == {0: 2, 1: 1, 2: 2}
+
+
+def test_seed_that_breaks_does_not_take_the_others_with_it(
+    tiny: Protocol, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def breaking(model: Any, grid: Any, seed: int) -> Any:
+        objective = build(model, grid, seed)
+        if seed == 1:
+            next(objective.parameters()).data.fill_(float("nan"))
+        return objective
+
+    monkeypatch.setattr(run, "build", breaking)
+    done = sweep(tiny, tmp_path, jobs=1, together=2)
+    assert [failure.run.seed for failure in done.failures] == [1, 1]
+    assert [result.run.seed for result in done.results] == [0, 0]
+    assert all("not finite" in failure.message for failure in done.failures)
+    assert not list((tmp_path / "runs").glob(".*"))
+
+
+def test_convolutions_are_not_stacked_on_the_cpu(tiny: Protocol, tmp_path: Path) -> None:
+    conv = replace(tiny.models[0], network="conv", steps=1)
+    study = replace(tiny, models=(conv,), variants=tiny.variants[:1])
+    study = replace(study, data=replace(study.data, options={"levels": [2, 2, 2], "width": 64}))
+    done = sweep(study, tmp_path, jobs=1, together=2)
+    assert [result.details["together"] for result in done.results] == [1, 1]
+
+
+@pytest.mark.parametrize("device", ["nope", "cuda"])
+def test_device_that_is_not_there_is_refused(tiny: Protocol, tmp_path: Path, device: str) -> None:
+    if device == "cuda" and torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    with pytest.raises(InputError, match="device: expected a device"):
+        sweep(tiny, tmp_path / "out", device=device)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("together", [1, 2])
+def test_runs_on_a_gpu_score_as_on_the_cpu(tiny: Protocol, tmp_path: Path, together: int) -> None:
+    here = sweep(tiny, tmp_path / "cpu", jobs=1)
+    there = sweep(tiny, tmp_path / "cuda", device="cuda", together=together)
+    assert not there.failures
+    for one, other in zip(here.results, there.results, strict=True):
+        assert other.details["device"] == torch.cuda.get_device_name()
+        assert other.details["loss"] == pytest.approx(one.details["loss"], rel=1e-3)

@@ -34,19 +34,7 @@ def parse_seeds(text: str) -> tuple[int, ...]:
 
 
 def parse_device(name: str) -> torch.device:
-    """Read a device of this machine, such as ``cpu`` or ``cuda``.
+    """Read a device of this machine, as `vaebias.training.find_device`."""
+    from vaebias.training import find_device
 
-    Raises
-    ------
-    InputError
-        No device's name, or a GPU where there is none.
-    """
-    import torch
-
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise InputError("--device", "a device such as cpu or cuda", repr(name)) from None
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise InputError("--device", "a device of this machine", f"{name}, without a GPU")
-    return device
+    return find_device(name, "--device")

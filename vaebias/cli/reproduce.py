@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from vaebias.cli.report import write_report
-from vaebias.cli.sweep import announce, run_study
+from vaebias.cli.sweep import Means, Together, TrainOn, announce, run_study
 from vaebias.errors import RunFailedError, UnknownNameError
 
 __all__ = ["reproduce"]
@@ -51,8 +51,11 @@ def reproduce(
     ] = False,
     on: Annotated[str, typer.Option(help="local or ray, as in vaebias sweep.")] = "local",
     jobs: Annotated[
-        int | None, typer.Option(min=1, help="Runs at a time; the number of cores by default.")
+        int | None,
+        typer.Option(min=1, help="Runs at a time; by default as many as cores, 1 on a GPU."),
     ] = None,
+    together: Together = 1,
+    device: TrainOn = "cpu",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Run a paper's studies; write their tables and one page (table.md, report.html).
@@ -68,14 +71,15 @@ def reproduce(
     from vaebias.experiments.files import write_text
     from vaebias.report.strengths import line_search
 
+    how = Means(on, jobs, together, device)
     protocols = [load_protocol(name) for name in STUDIES[paper][budget]]
     documents, failed, folders = [], 0, []
     for protocol in protocols:
         folder = out / protocol.name
         if dry_run:
-            announce(protocol, folder, jobs, as_json=as_json)
+            announce(protocol, folder, how, as_json=as_json)
             continue
-        study = run_study(protocol, folder, on=on, jobs=jobs)
+        study = run_study(protocol, folder, how)
         found = document(study)
         write_text(folder / "table.md", FORMATS["markdown"](found))
         if found.line:

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeAlias
 
 import typer
 
-from vaebias.cli.options import parse_seeds
+from vaebias.cli.options import parse_device, parse_seeds
 from vaebias.errors import RunFailedError
 
 if TYPE_CHECKING:
     from vaebias.experiments import Protocol, Run, Study
 
-__all__ = ["announce", "run_study", "sweep"]
+__all__ = ["Means", "Together", "TrainOn", "announce", "run_study", "sweep"]
+
+Together: TypeAlias = Annotated[
+    int, typer.Option(min=1, help="Seeds of a model that are trained as one.")
+]
+TrainOn: TypeAlias = Annotated[str, typer.Option("--device", help="Where to train, such as cuda.")]
 
 
 def sweep(
@@ -38,8 +43,11 @@ def sweep(
         str, typer.Option(help="local, or ray (the cluster of RAY_ADDRESS, or this machine).")
     ] = "local",
     jobs: Annotated[
-        int | None, typer.Option(min=1, help="Runs at a time; the number of cores by default.")
+        int | None,
+        typer.Option(min=1, help="Runs at a time; by default as many as cores, 1 on a GPU."),
     ] = None,
+    together: Together = 1,
+    device: TrainOn = "cpu",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
 ) -> None:
     """Train and measure every variant x model x seed of a protocol.
@@ -56,10 +64,11 @@ def sweep(
         study = study.with_steps(steps)
     if only is not None:
         study = study.with_models(tuple(only.split(",")))
+    how = Means(on, jobs, together, device)
     if dry_run:
-        announce(study, out, jobs, as_json=as_json)
+        announce(study, out, how, as_json=as_json)
         return
-    done = run_study(study, out, on=on, jobs=jobs)
+    done = run_study(study, out, how)
     if as_json:
         typer.echo(json.dumps(_summary(done, out), allow_nan=False))
     else:
@@ -72,20 +81,29 @@ def sweep(
         )
 
 
-def run_study(protocol: Protocol, out: Path, *, on: str, jobs: int | None) -> Study:
+class Means(NamedTuple):
+    """Where the runs of a study are done, and how many at a time."""
+
+    on: str
+    jobs: int | None
+    together: int
+    device: str
+
+
+def run_study(protocol: Protocol, out: Path, how: Means) -> Study:
     """Run a protocol with progress shown, and write its record and index into the folder."""
     from vaebias.cli.progress import watch_sweep
     from vaebias.experiments import read_study, sweep
     from vaebias.experiments.study import index
 
     with watch_sweep(len(protocol.runs())) as listener:
-        sweep(protocol, out, jobs=jobs, on=on, listener=listener, record=True)
+        sweep(protocol, out, **how._asdict(), listener=listener, record=True)
     done = read_study(out)
     index(done, out)
     return done
 
 
-def announce(protocol: Protocol, out: Path, jobs: int | None, *, as_json: bool) -> None:
+def announce(protocol: Protocol, out: Path, how: Means, *, as_json: bool) -> None:
     """Print the runs of a protocol, which are done in ``out``, and the time of the others."""
     from vaebias.cli.console import output
     from vaebias.experiments import cores
@@ -93,10 +111,11 @@ def announce(protocol: Protocol, out: Path, jobs: int | None, *, as_json: bool) 
     from vaebias.experiments.events import read_result
     from vaebias.experiments.tables import rich_table
 
-    found = estimate(protocol)
+    parse_device(how.device)  # steps are timed here, wherever the runs will be
+    found = estimate(protocol, together=how.together, device=how.device)
     done = {run.key for run in found.runs if read_result(out, run) is not None}
     rest = sum(found.seconds(run) for run in found.runs if run.key not in done)
-    workers = jobs or cores()
+    workers = how.jobs or (cores() if how.device == "cpu" else 1)
     document = found.to_json() | {"done": sorted(done), "left": rest, "jobs": workers}
     if as_json:
         typer.echo(json.dumps(document, allow_nan=False))
@@ -105,11 +124,12 @@ def announce(protocol: Protocol, out: Path, jobs: int | None, *, as_json: bool) 
     order = [model.name for model in protocol.models]
     runs = sorted(found.runs, key=lambda run: order.index(run.model.name))
     rows = [_row(run, found.seconds(run), done=run.key in done) for run in runs]
+    what = "thread" if how.device == "cpu" else "GPU"
     head = ("model", "data", "seed", "run", "", "training")
     console.print(rich_table(head, rows, text=2))
     console.print(
         f"{len(found.runs)} runs, {len(done)} done. Training the others: {_span(rest)} of one "
-        f"thread, {_span(rest / workers)} with {workers} at a time, by a measured step on the "
+        f"{what}, {_span(rest / workers)} with {workers} at a time, by a measured step on the "
         "original images; perturbations and measuring come on top.",
         highlight=False,
     )

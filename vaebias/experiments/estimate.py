@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from vaebias import training
 from vaebias.data import FactorGrid
 from vaebias.experiments.local import one_thread
 from vaebias.experiments.protocol import ModelSpec, Protocol, Run
-from vaebias.experiments.run import build, check, variant_grid
+from vaebias.experiments.run import check, stackable, train, variant_grid
 
 __all__ = ["Estimate", "estimate"]
 
@@ -19,7 +18,7 @@ STEPS = 30
 
 @dataclass(frozen=True)
 class Estimate:
-    """Measured seconds of one step of each model on one thread, and what follows.
+    """Measured seconds of one step of each model on one thread or GPU, and what follows.
 
     Training alone is counted: making perturbations and measuring come on top.
     """
@@ -28,7 +27,7 @@ class Estimate:
     runs: tuple[Run, ...]
 
     def seconds(self, run: Run) -> float:
-        """Return the training time of a run on one thread."""
+        """Return the training time of a run on one thread or GPU."""
         return self.step[run.model.name] * run.model.steps
 
     @property
@@ -44,7 +43,9 @@ class Estimate:
         return {"step": self.step, "runs": runs, "seconds": self.total}
 
 
-def estimate(protocol: Protocol, steps: int = STEPS) -> Estimate:
+def estimate(
+    protocol: Protocol, steps: int = STEPS, *, together: int = 1, device: str = "cpu"
+) -> Estimate:
     """Train each model of a study for a few steps on original images, and take the time.
 
     Parameters
@@ -53,27 +54,30 @@ def estimate(protocol: Protocol, steps: int = STEPS) -> Estimate:
         The study; checked as `sweep` does.
     steps
         Steps of each model; the last two thirds are timed.
+    together, device
+        As in `sweep`. A step of several seeds counts as its part for each.
     """
     check(protocol)
     base = protocol.data.load()
     grid = variant_grid(base, protocol.perturbation, None)
     with one_thread():
-        step = {model.name: _step_time(model, grid, steps) for model in protocol.models}
+        step = {
+            model.name: _step_time(model, grid, steps, together, device)
+            for model in protocol.models
+        }
     return Estimate(step, protocol.runs())
 
 
-def _step_time(model: ModelSpec, grid: FactorGrid, steps: int) -> float:
+def _step_time(model: ModelSpec, grid: FactorGrid, steps: int, together: int, device: str) -> float:
     every = max(1, steps // 3)
     moments: list[float] = []
-    training.fit(
-        build(model, grid, seed=0),
+    seeds = range(together if stackable(model, grid, device) else 1)
+    train(
+        replace(model, steps=3 * every),
         grid,
-        3 * every,
-        model.batch_size,
-        model.learning_rate,
-        schedule=model.schedule,
-        pair_rate=1.0 if model.rate is None else model.rate,
+        seeds,
+        device,
+        lambda done, total: moments.append(time.perf_counter()),
         log_every=every,
-        progress=lambda done, total, loss: moments.append(time.perf_counter()),
     )
-    return (moments[-1] - moments[0]) / (2 * every)
+    return (moments[-1] - moments[0]) / (2 * every) / len(seeds)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -30,7 +30,9 @@ class Event:
     """News of a sweep: ``step`` of ``total`` done in what ``label`` names; ``state`` of it."""
 
     label: str
-    state: str  # "cached", "running", "ready" (a perturbation), "finished", "failed"
+    # "cached", "running", "ready" (a perturbation, seeds that were trained as one), "finished",
+    # "failed"
+    state: str
     step: int
     total: int
 
@@ -78,16 +80,30 @@ class Failure:
         }
 
 
-def conclude(run: Run, message: str | None, tell: Listener) -> list[Failure]:
-    """Tell that a run is over; ``message`` is what went wrong, if anything did."""
-    state = "finished" if message is None else "failed"
-    tell(Event(run.label, state, run.model.steps, run.model.steps))
-    return [] if message is None else [Failure(run, message)]
+def conclude(runs: Sequence[Run], messages: Sequence[str | None], tell: Listener) -> list[Failure]:
+    """Tell that runs of one bundle are over; messages are what went wrong, None if nothing did."""
+    if len(runs) > 1:
+        tell(Event(_label(runs), "ready", runs[0].model.steps, runs[0].model.steps))
+    failures = []
+    for run, message in zip(runs, messages, strict=True):
+        state = "finished" if message is None else "failed"
+        tell(Event(run.label, state, run.model.steps, run.model.steps))
+        failures += [] if message is None else [Failure(run, message)]
+    return failures
 
 
-def teller(run: Run, tell: Listener) -> Callable[[int, int], None]:
-    """Return a callback ``(step, total)`` that tells of a run's progress."""
-    return lambda step, total: tell(Event(run.label, "running", step, total))
+def teller(runs: Sequence[Run], tell: Listener) -> Callable[[int, int], None]:
+    """Return a callback ``(step, total)`` that tells of the progress of a bundle of runs."""
+    label = _label(runs)
+    return lambda step, total: tell(Event(label, "running", step, total))
+
+
+def _label(runs: Sequence[Run]) -> str:
+    first = runs[0]
+    if len(runs) == 1:
+        return first.label
+    seeds = ", ".join(str(run.seed) for run in runs)
+    return f"{first.model.label} on {first.variant.name}, seeds {seeds}"
 
 
 def record_failure(out: Path, run: Run, message: str, details: str) -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from vaebias.errors import RunFailedError
 from vaebias.experiments.events import Event, Failure, Listener, conclude, teller
-from vaebias.experiments.protocol import Run
+from vaebias.experiments.protocol import Bundle
 
 if TYPE_CHECKING:
     from vaebias.perturb import Perturbation
@@ -32,17 +32,21 @@ def cores() -> int:
 
 
 def on_this_machine(
-    todo: Sequence[Run],
+    todo: Sequence[Bundle],
     shared: Mapping[str, Perturbation | None],
     out: Path,
     jobs: int | None,
+    device: str,
     tell: Listener,
 ) -> list[Failure]:
-    """Do the runs, ``jobs`` at a time (all cores by default); 1 stays in this process."""
-    workers = min(jobs or cores(), max(len(todo), 1))
+    """Do the bundles of runs, ``jobs`` at a time; 1 stays in this process.
+
+    By default as many as there are cores, and one at a time on a GPU.
+    """
+    workers = min(jobs or (cores() if device == "cpu" else 1), max(len(todo), 1))
     if workers == 1:
-        return _here(todo, shared, out, tell)
-    return _side_by_side(todo, shared, out, workers, tell)
+        return _here(todo, shared, out, device, tell)
+    return _side_by_side(todo, shared, out, workers, device, tell)
 
 
 @contextmanager
@@ -59,26 +63,29 @@ def one_thread() -> Iterator[None]:
 
 
 def _here(
-    todo: Sequence[Run],
+    todo: Sequence[Bundle],
     shared: Mapping[str, Perturbation | None],
     out: Path,
+    device: str,
     tell: Listener,
 ) -> list[Failure]:
     from vaebias.experiments.run import execute
 
     failures = []
     with one_thread():
-        for run in todo:
-            message = execute(run, shared[run.variant.name], out, teller(run, tell))
-            failures += conclude(run, message, tell)
+        for runs in todo:
+            perturbation = shared[runs[0].variant.name]
+            messages = execute(runs, perturbation, out, teller(runs, tell), device)
+            failures += conclude(runs, messages, tell)
     return failures
 
 
 def _side_by_side(
-    todo: Sequence[Run],
+    todo: Sequence[Bundle],
     shared: Mapping[str, Perturbation | None],
     out: Path,
     workers: int,
+    device: str,
     tell: Listener,
 ) -> list[Failure]:
     context = multiprocessing.get_context("spawn")
@@ -89,8 +96,9 @@ def _side_by_side(
     )
     failures: list[Failure] = []
     try:
-        waiting: dict[Future[str | None], Run] = {
-            pool.submit(_work, run, shared[run.variant.name], out): run for run in todo
+        waiting: dict[Future[list[str | None]], Bundle] = {
+            pool.submit(_work, runs, shared[runs[0].variant.name], out, device): runs
+            for runs in todo
         }
         while waiting:
             done, _ = wait(waiting, timeout=0.1, return_when=FIRST_COMPLETED)
@@ -147,7 +155,9 @@ def _follow_parent() -> None:
         os._exit(1)
 
 
-def _work(run: Run, perturbation: Perturbation | None, out: Path) -> str | None:
+def _work(
+    runs: Bundle, perturbation: Perturbation | None, out: Path, device: str
+) -> list[str | None]:
     from vaebias.experiments.run import execute
 
     def tell(event: Event) -> None:
@@ -155,4 +165,4 @@ def _work(run: Run, perturbation: Perturbation | None, out: Path) -> str | None:
             raise KeyboardInterrupt
         _worker["news"].put(event)
 
-    return execute(run, perturbation, out, teller(run, tell))
+    return execute(runs, perturbation, out, teller(runs, tell), device)

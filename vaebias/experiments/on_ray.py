@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from vaebias.errors import InputError
 from vaebias.experiments.events import Failure, Listener, conclude, record_failure
-from vaebias.experiments.protocol import Run
+from vaebias.experiments.protocol import Bundle
 
 if TYPE_CHECKING:
     from vaebias.perturb import Perturbation
@@ -23,33 +23,36 @@ RETRIES = 2
 
 
 def on_ray(
-    todo: Sequence[Run],
+    todo: Sequence[Bundle],
     shared: Mapping[str, Perturbation | None],
     out: Path,
     jobs: int | None,
+    device: str,
     tell: Listener,
 ) -> list[Failure]:
-    """Do the runs as Ray tasks of one core each, at most ``jobs`` at a time.
+    """Do the bundles of runs as Ray tasks of one core each, at most ``jobs`` at a time.
 
-    A run whose worker died is begun again up to ``RETRIES`` times, and then recorded as failed.
+    Each has a GPU of its own, if that is the device. Runs whose worker died are begun again up to
+    ``RETRIES`` times, and then recorded as failed.
     """
     if not todo:
         return []
     with started(jobs) as ray:
-        task = ray.remote(num_cpus=1, max_retries=RETRIES)(_work)
+        task = ray.remote(num_cpus=1, num_gpus=_gpus(ray, device), max_retries=RETRIES)(_work)
         place = str(out.resolve())
         made = {name: ray.put(value) for name, value in shared.items()}
         failures: list[Failure] = []
-        rest: deque[Run] = deque(todo)
-        waiting: dict[Any, Run] = {}
+        rest: deque[Bundle] = deque(todo)
+        waiting: dict[Any, Bundle] = {}
         try:
             while rest or waiting:
                 while rest and len(waiting) < (jobs or len(todo)):
-                    run = rest.popleft()
-                    waiting[task.remote(run, made[run.variant.name], place)] = run
+                    runs = rest.popleft()
+                    perturbation = made[runs[0].variant.name]
+                    waiting[task.remote(runs, perturbation, place, device)] = runs
                 for reference in ray.wait(list(waiting), num_returns=1)[0]:
-                    run = waiting.pop(reference)
-                    failures += conclude(run, _message(ray, reference, run, out), tell)
+                    runs = waiting.pop(reference)
+                    failures += conclude(runs, _messages(ray, reference, runs, out), tell)
         finally:
             for reference in waiting:
                 ray.cancel(reference, force=True)
@@ -75,20 +78,35 @@ def started(jobs: int | None) -> Iterator[Any]:
         ray.shutdown()
 
 
-def _work(run: Run, perturbation: Perturbation | None, out: str) -> str | None:
+def _gpus(ray: Any, device: str) -> int:
+    """Return how many GPUs a task takes; a cluster without any would wait for them for ever."""
+    if device == "cpu":
+        return 0
+    if device != "cuda":
+        expected = "cpu or cuda where Ray gives each run its device"
+        raise InputError("device", expected, repr(device))
+    if not ray.cluster_resources().get("GPU"):
+        raise InputError("device", "one that the Ray cluster has", "cuda, and no GPU")
+    return 1
+
+
+def _work(
+    runs: Bundle, perturbation: Perturbation | None, out: str, device: str
+) -> list[str | None]:
     from vaebias.experiments.local import one_thread
     from vaebias.experiments.run import execute
 
     with one_thread():
-        return execute(run, perturbation, Path(out), lambda step, total: None)
+        return execute(runs, perturbation, Path(out), lambda step, total: None, device)
 
 
-def _message(ray: Any, reference: Any, run: Run, out: Path) -> str | None:
+def _messages(ray: Any, reference: Any, runs: Bundle, out: Path) -> list[str | None]:
     """Return what the task did; a death that it could not record itself is recorded here."""
     try:
-        message: str | None = ray.get(reference)
-        return message
+        messages: list[str | None] = ray.get(reference)
+        return messages
     except ray.exceptions.RayError as error:
         text = f"{type(error).__name__}: its worker died, and so in {RETRIES} more tries"
-        record_failure(out, run, text, str(error))
-        return text
+        for run in runs:
+            record_failure(out, run, text, str(error))
+        return [text] * len(runs)

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from vaebias.errors import InputError, UnknownNameError, reading
 from vaebias.experiments.config import from_table, read_toml
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from vaebias.data import FactorGrid
 
 __all__ = [
+    "Bundle",
     "DataSpec",
     "ModelSpec",
     "PerturbationSpec",
@@ -30,6 +31,7 @@ __all__ = [
     "Run",
     "VariantSpec",
     "bundled",
+    "bundles",
     "load_protocol",
 ]
 
@@ -288,6 +290,24 @@ class Run:
     def label(self) -> str:
         """The run in words: ``beta-VAE on modified, seed 0``."""
         return f"{self.model.label} on {self.variant.name}, seed {self.seed}"
+
+
+Bundle: TypeAlias = tuple[Run, ...]
+"""Runs that differ in their seeds alone."""
+
+
+def bundles(runs: Sequence[Run], size: int) -> list[Bundle]:
+    """Put together runs that differ in their seeds alone, up to ``size`` of them, in order."""
+    alike: dict[str, list[Run]] = {}
+    for run in runs:
+        alike.setdefault(replace(run, seed=0).key, []).append(run)
+    found = (
+        tuple(group[start : start + size])
+        for group in alike.values()
+        for start in range(0, len(group), size)
+    )
+    place = {run.key: number for number, run in enumerate(runs)}
+    return sorted(found, key=lambda bundle: place[bundle[0].key])
 
 
 def bundled() -> tuple[str, ...]:

@@ -9,9 +9,9 @@ import shutil
 import tempfile
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -25,8 +25,9 @@ from vaebias.experiments.files import write_json
 from vaebias.experiments.protocol import ModelSpec, PerturbationSpec, Protocol, Run, VariantSpec
 from vaebias.models import Objective
 from vaebias.perturb import Perturbation, PerturbedGrid
+from vaebias.training import History
 
-__all__ = ["build", "check", "execute", "perturbations", "variant_grid"]
+__all__ = ["build", "check", "execute", "perturbations", "stackable", "train", "variant_grid"]
 
 MODEL_FILE = "model.safetensors"
 ORIGINAL = "none"
@@ -96,31 +97,110 @@ def variant_grid(
 
 
 def execute(
-    run: Run,
+    runs: Sequence[Run],
     perturbation: Perturbation | None,
     out: Path,
     progress: Callable[[int, int], None],
-) -> str | None:
-    """Do one run and write its folder; return None, or what went wrong.
+    device: str = "cpu",
+) -> list[str | None]:
+    """Do runs that differ in their seeds alone, and write their folders.
 
-    Whatever an experiment throws is a result about that experiment: it is recorded with its
-    traceback under ``failed/``, and the others go on.
+    Several are trained as one where that is faster, else one after the other. Where one of them
+    breaks, which stops all of a stack, they are begun again, each by itself.
+
+    Returns
+    -------
+    list
+        For each run None, or what went wrong. Whatever an experiment throws is a result about
+        that experiment: it is recorded with its traceback under ``failed/``, and the others go
+        on.
     """
+    started = time.perf_counter()
+    first, alone = runs[0], len(runs) == 1
+    trained = None
+    try:
+        grid = variant_grid(first.data.load(), first.perturbation, perturbation)
+        if alone or stackable(first.model, grid, device):
+            trained = train(first.model, grid, [run.seed for run in runs], device, progress)
+    except Exception as error:
+        if alone:
+            return [_failed(first, error, out)]
+    if trained is None:
+        return [execute((run,), perturbation, out, progress, device)[0] for run in runs]
+    cost = Cost((time.perf_counter() - started) / len(runs), len(runs), device)
+    return [
+        _finish(run, grid, objective, history, out, cost)
+        for run, (objective, history) in zip(runs, trained, strict=True)
+    ]
+
+
+def train(
+    model: ModelSpec,
+    grid: FactorGrid,
+    seeds: Sequence[int],
+    device: str = "cpu",
+    progress: Callable[[int, int], None] | None = None,
+    log_every: int = 100,
+) -> list[tuple[Objective, History]]:
+    """Build a model once for each seed, and train it; several are stacked."""
+    objectives = [build(model, grid, seed=seed).to(device) for seed in seeds]
+
+    def tell(done: int, total: int, loss: float) -> None:
+        if progress is not None:
+            progress(done // len(seeds), total // len(seeds))
+
+    histories = training.fit_seeds(
+        objectives,
+        grid,
+        model.steps,
+        model.batch_size,
+        model.learning_rate,
+        seeds,
+        model.schedule,
+        pair_rate=1.0 if model.rate is None else model.rate,
+        log_every=log_every,
+        progress=tell,
+        stack=len(seeds) > 1,
+    )
+    return list(zip(objectives, histories, strict=True))
+
+
+def stackable(model: ModelSpec, grid: FactorGrid, device: str) -> bool:
+    """Whether several seeds of a model are faster as one."""
+    return training.worth_stacking(build(model, grid, seed=0).to(device))
+
+
+class Cost(NamedTuple):
+    """What the training of a run took: its share of the seconds, and among how many, and where."""
+
+    seconds: float
+    together: int
+    device: str
+
+
+def _finish(
+    run: Run, grid: PerturbedGrid, objective: Objective, history: History, out: Path, cost: Cost
+) -> str | None:
+    """Measure a trained run and write its folder; return None, or what went wrong."""
     runs = out / "runs"
     runs.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=f".{run.key}-", dir=runs))
     try:
-        _execute(run, perturbation, folder, progress)
+        _measure(run, grid, objective, history, folder, cost)
         folder.chmod(0o755)  # mkdtemp keeps others out
         _put(folder, runs / run.key)
         (out / "failed" / f"{run.key}.json").unlink(missing_ok=True)
         return None
     except Exception as error:
-        message = f"{type(error).__name__}: {error}"
-        record_failure(out, run, message, traceback.format_exc())
-        return message
+        return _failed(run, error, out)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _failed(run: Run, error: Exception, out: Path) -> str:
+    message = f"{type(error).__name__}: {error}"
+    record_failure(out, run, message, "".join(traceback.format_exception(error)))
+    return message
 
 
 def _put(folder: Path, place: Path) -> None:
@@ -132,29 +212,13 @@ def _put(folder: Path, place: Path) -> None:
             raise
 
 
-def _execute(
-    run: Run,
-    perturbation: Perturbation | None,
-    folder: Path,
-    progress: Callable[[int, int], None],
+def _measure(
+    run: Run, grid: PerturbedGrid, objective: Objective, history: History, folder: Path, cost: Cost
 ) -> None:
     started = time.perf_counter()
-    base = run.data.load()
-    grid = variant_grid(base, run.perturbation, perturbation)
-    objective = build(run.model, grid, seed=run.seed)
-    history = training.fit(
-        objective,
-        grid,
-        run.model.steps,
-        run.model.batch_size,
-        run.model.learning_rate,
-        run.seed,
-        run.model.schedule,
-        pair_rate=1.0 if run.model.rate is None else run.model.rate,
-        progress=lambda done, total, loss: progress(done, total),
-    )
     if training.has_readout(objective):
         training.fit_readout(objective, grid, run.model.steps, run.model.batch_size, seed=run.seed)
+    objective.cpu()  # wherever it was trained, it is measured by the same arithmetic
     scores, details = evaluate(
         objective, grid, pairs=run.perturbation.pairs, others=run.metrics, seed=run.seed
     )
@@ -173,7 +237,12 @@ def _execute(
         "details": details,
         "source": grid.source,
         "loss": {name: values[-1] for name, values in history.values.items()},
-        "seconds": {"training": history.seconds, "total": time.perf_counter() - started},
+        "seconds": {
+            "training": history.seconds / cost.together,
+            "total": cost.seconds + time.perf_counter() - started,
+        },
+        "device": _device_name(cost.device),
+        "together": cost.together,
         "versions": {
             "vaebias": vaebias.__version__,
             "torch": torch.__version__,
@@ -181,6 +250,11 @@ def _execute(
         },
     }
     write_json(folder / "result.json", record)
+
+
+def _device_name(device: str) -> str:
+    where = torch.device(device)
+    return torch.cuda.get_device_name(where) if where.type == "cuda" else where.type
 
 
 def build(model: ModelSpec, grid: FactorGrid, seed: int) -> Objective:

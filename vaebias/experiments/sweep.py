@@ -19,14 +19,14 @@ from vaebias.experiments.events import Event, Failure, Listener, Result, read_re
 from vaebias.experiments.files import locked
 from vaebias.experiments.local import on_this_machine, one_thread
 from vaebias.experiments.on_ray import on_ray
-from vaebias.experiments.protocol import Protocol, Run
+from vaebias.experiments.protocol import Bundle, Protocol, Run, bundles
 from vaebias.experiments.study import remember
 
 if TYPE_CHECKING:
     from vaebias.perturb import Perturbation
 
     Backend: TypeAlias = Callable[
-        [Sequence[Run], Mapping[str, Perturbation | None], Path, int | None, Listener],
+        [Sequence[Bundle], Mapping[str, Perturbation | None], Path, int | None, str, Listener],
         list[Failure],
     ]
 
@@ -52,6 +52,8 @@ def sweep(
     *,
     jobs: int | None = None,
     on: str = "local",
+    together: int = 1,
+    device: str = "cpu",
     listener: Listener | None = None,
     record: bool = False,
 ) -> Sweep:
@@ -64,10 +66,18 @@ def sweep(
     out
         Folder of the study; made if it does not exist, and held by one sweep at a time.
     jobs
-        Runs at a time, one thread each; the number of cores by default. 1 stays in this process.
+        Runs at a time, one thread each; by default the number of cores, or 1 on a GPU. 1 stays
+        in this process.
     on
         ``"local"``, or ``"ray"``: the cluster that ``RAY_ADDRESS`` names, or else a Ray of this
         machine. The nodes of a cluster must share ``out``.
+    together
+        Runs that differ in their seeds alone are trained as one, up to so many (stacked, as by
+        ``training.fit_seeds``): their scores are those of single ones up to rounding. On the CPU
+        convolutions are trained one after the other all the same, for they are faster so.
+    device
+        Where to train, as ``"cuda"``; measured is on the CPU. Under Ray each run, or each
+        ``together``, has a GPU of its own.
     listener
         Told of every run's progress; under Ray of its end only.
     record
@@ -81,11 +91,15 @@ def sweep(
         A worker process died, or another sweep holds the folder. Finished runs are kept.
     """
     from vaebias.experiments.run import check, perturbations
+    from vaebias.training import find_device
 
-    if jobs is not None and jobs < 1:
-        raise InputError("jobs", "at least 1", jobs)
+    for name, number in (("jobs", jobs), ("together", together)):
+        if number is not None and number < 1:
+            raise InputError(name, "at least 1", number)
     if on not in BACKENDS:
         raise UnknownNameError("place to run", on, BACKENDS)
+    if on == "local":  # nodes of a cluster have devices of their own
+        find_device(device)
     tell = listener or _ignore
     runs = protocol.runs()
     check(protocol)
@@ -100,7 +114,7 @@ def sweep(
         _clear(out, todo)
         with one_thread():
             shared = perturbations(protocol, out, tell)
-        failures = BACKENDS[on](todo, shared, out, jobs, tell)
+        failures = BACKENDS[on](bundles(todo, together), shared, out, jobs, device, tell)
         _clear(out, todo)
         found = (read_result(out, run) for run in runs)
         results = tuple(result for result in found if result is not None)

@@ -12,7 +12,7 @@ from vaebias.errors import InputError
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-__all__ = ["PRECISIONS", "launch", "single"]
+__all__ = ["PRECISIONS", "find_device", "launch", "single"]
 
 PRECISIONS = ("32-true", "bf16-mixed")
 """Known precisions. Half precision is not among them: the state of its scaling of the loss would
@@ -48,6 +48,30 @@ def launch(device: torch.device | str = "cpu", precision: str = "32-true") -> Fa
     )
     fabric.launch()
     return fabric
+
+
+def find_device(name: str, where: str = "device") -> torch.device:
+    """Read a device of this machine, such as ``"cpu"`` or ``"cuda"``.
+
+    Parameters
+    ----------
+    name
+        As in ``torch.device``.
+    where
+        What a message calls the argument.
+
+    Raises
+    ------
+    InputError
+        No device's name, or a GPU where there is none.
+    """
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise InputError(where, "a device such as cpu or cuda", repr(name)) from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise InputError(where, "a device of this machine", f"{name}, without a GPU")
+    return device
 
 
 def single(device: torch.device, precision: str = "32-true") -> Fabric:
