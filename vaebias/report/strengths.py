@@ -53,7 +53,7 @@ def _draw(results: Sequence[Result]) -> Picture:
         panels[column].set_title(model)
         panels[column].set_ylim(0, 1)
         panels[column + len(models)].yaxis.set_major_locator(
-            matplotlib.ticker.MaxNLocator(integer=True)
+            matplotlib.ticker.MaxNLocator(integer=True, min_n_ticks=1)
         )
         panels[column + 2 * len(models)].set_xlabel("strength, × the usual")
     for row, label in enumerate(_LABELS):
