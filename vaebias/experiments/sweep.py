@@ -73,8 +73,9 @@ def sweep(
         machine. The nodes of a cluster must share ``out``.
     together
         Runs that differ in their seeds alone are trained as one, up to so many (stacked, as by
-        ``training.fit_seeds``): their scores are those of single ones up to rounding. On the CPU
-        convolutions are trained one after the other all the same, for they are faster so.
+        ``training.fit_seeds``). They differ from single ones by rounding, which over thousands of
+        steps makes other runs of the same seeds. On the CPU convolutions are trained one after
+        the other all the same, for they are faster so.
     device
         Where to train, as ``"cuda"``; measured is on the CPU. Under Ray each run, or each
         ``together``, has a GPU of its own.
