@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from vaebias.cli.report import write_report
-from vaebias.cli.sweep import Means, Together, TrainOn, announce, run_study
+from vaebias.cli.sweep import AtATime, Means, Together, TrainOn, announce, run_study
 from vaebias.errors import RunFailedError, UnknownNameError
 
 __all__ = ["reproduce"]
@@ -50,10 +50,7 @@ def reproduce(
         bool, typer.Option("--dry-run", help="Show the runs, and how long they will take.")
     ] = False,
     on: Annotated[str, typer.Option(help="local or ray, as in vaebias sweep.")] = "local",
-    jobs: Annotated[
-        int | None,
-        typer.Option(min=1, help="Runs at a time; by default as many as cores, 1 on a GPU."),
-    ] = None,
+    jobs: AtATime = None,
     together: Together = 1,
     device: TrainOn = "cpu",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,

@@ -9,13 +9,18 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeAlias
 import typer
 
 from vaebias.cli.options import parse_device, parse_seeds
+from vaebias.cli.parts import On
 from vaebias.errors import RunFailedError
 
 if TYPE_CHECKING:
     from vaebias.experiments import Protocol, Run, Study
 
-__all__ = ["Means", "Together", "TrainOn", "announce", "run_study", "sweep"]
+__all__ = ["AtATime", "Means", "Together", "TrainOn", "announce", "run_study", "sweep"]
 
+AtATime: TypeAlias = Annotated[
+    int | None,
+    typer.Option("--jobs", min=1, help="Runs at a time; by default as many as cores, 1 on a GPU."),
+]
 Together: TypeAlias = Annotated[
     int, typer.Option(min=1, help="Seeds of a model that are trained as one.")
 ]
@@ -39,13 +44,8 @@ def sweep(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show the runs, and how long they will take.")
     ] = False,
-    on: Annotated[
-        str, typer.Option(help="local, or ray (the cluster of RAY_ADDRESS, or this machine).")
-    ] = "local",
-    jobs: Annotated[
-        int | None,
-        typer.Option(min=1, help="Runs at a time; by default as many as cores, 1 on a GPU."),
-    ] = None,
+    on: On = "local",
+    jobs: AtATime = None,
     together: Together = 1,
     device: TrainOn = "cpu",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
@@ -106,16 +106,16 @@ def run_study(protocol: Protocol, out: Path, how: Means) -> Study:
 def announce(protocol: Protocol, out: Path, how: Means, *, as_json: bool) -> None:
     """Print the runs of a protocol, which are done in ``out``, and the time of the others."""
     from vaebias.cli.console import output
-    from vaebias.experiments import cores
     from vaebias.experiments.estimate import estimate
     from vaebias.experiments.events import read_result
+    from vaebias.experiments.local import at_a_time
     from vaebias.experiments.tables import rich_table
 
     parse_device(how.device)  # steps are timed here, wherever the runs will be
     found = estimate(protocol, together=how.together, device=how.device)
     done = {run.key for run in found.runs if read_result(out, run) is not None}
     rest = sum(found.seconds(run) for run in found.runs if run.key not in done)
-    workers = how.jobs or (cores() if how.device == "cpu" else 1)
+    workers = at_a_time(how.jobs, how.device)
     document = found.to_json() | {"done": sorted(done), "left": rest, "jobs": workers}
     if as_json:
         typer.echo(json.dumps(document, allow_nan=False))

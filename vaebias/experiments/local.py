@@ -21,7 +21,7 @@ from vaebias.experiments.protocol import Bundle
 if TYPE_CHECKING:
     from vaebias.perturb import Perturbation
 
-__all__ = ["cores", "on_this_machine", "one_thread", "single_threaded"]
+__all__ = ["at_a_time", "cores", "on_this_machine", "one_thread", "single_threaded"]
 
 
 def cores() -> int:
@@ -29,6 +29,11 @@ def cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def at_a_time(jobs: int | None, device: str) -> int:
+    """Return ``jobs``, or by default as many as there are cores, and one on a GPU."""
+    return jobs or (cores() if device == "cpu" else 1)
 
 
 def on_this_machine(
@@ -39,11 +44,8 @@ def on_this_machine(
     device: str,
     tell: Listener,
 ) -> list[Failure]:
-    """Do the bundles of runs, ``jobs`` at a time; 1 stays in this process.
-
-    By default as many as there are cores, and one at a time on a GPU.
-    """
-    workers = min(jobs or (cores() if device == "cpu" else 1), max(len(todo), 1))
+    """Do the bundles of runs, `at_a_time` of them; 1 stays in this process."""
+    workers = min(at_a_time(jobs, device), max(len(todo), 1))
     if workers == 1:
         return _here(todo, shared, out, device, tell)
     return _side_by_side(todo, shared, out, workers, device, tell)
