@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from torch import Tensor, nn
+
+from vaebias.data import load
+from vaebias.errors import InputError
+from vaebias.inference import encode, evaluating
+
+
+class Encoder(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(576)
+        self.drop = nn.Dropout(0.5)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        codes = self.drop(self.norm(x.flatten(1)))[:, :3]
+        return codes, codes - 1
+
+
+def test_encoders_run_in_evaluation_mode_and_get_their_mode_back() -> None:
+    encoder, grid = Encoder(), load("blobs")
+    before = {name: value.clone() for name, value in encoder.state_dict().items()}
+    first, second = (
+        encode(encoder, grid, np.arange(40)),
+        encode(encoder.forward, grid, np.arange(40)),
+    )
+    assert (first[0] == second[0]).all()
+    assert first[1] is not None
+    assert np.allclose(first[1], first[0] - 1)
+    assert encoder.training
+    assert all((before[name] == value).all() for name, value in encoder.state_dict().items())
+
+
+def test_batches_give_what_one_batch_gives() -> None:
+    encoder, grid = Encoder(), load("blobs")
+    seen: list[tuple[int, int]] = []
+    parts = encode(
+        encoder,
+        grid,
+        np.arange(10),
+        batch=4,
+        progress=lambda done, total: seen.append((done, total)),
+    )
+    assert np.allclose(parts[0], encode(encoder, grid, np.arange(10))[0])
+    assert seen == [(4, 10), (8, 10), (10, 10)]
+
+
+def test_codes_of_another_shape_are_refused_by_name() -> None:
+    with pytest.raises(InputError, match="encoder: expected codes"):
+        encode(lambda x: x, load("blobs"), np.arange(4))
+
+
+def test_modes_are_restored_after_an_error() -> None:
+    module = nn.Sequential(nn.Dropout())
+    with pytest.raises(RuntimeError, match="within"):
+        _fail_within(module)
+    assert module[0].training
+
+
+def _fail_within(module: nn.Module) -> None:
+    with evaluating(module):
+        assert not module[0].training
+        raise RuntimeError("within")

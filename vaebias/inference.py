@@ -1,0 +1,108 @@
+"""Run the encoders of others: evaluation mode, what they return, batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from vaebias.errors import InputError
+from vaebias.interfaces import Encoder, Grid, Index, Progress
+from vaebias.pixels import as_tensor
+
+__all__ = ["BATCH", "encode", "evaluating", "posterior"]
+
+BATCH = 512  # images encoded at a time
+
+
+@contextmanager
+def evaluating(*functions: object) -> Iterator[None]:
+    """Set modules, or the modules whose bound methods are given, to evaluation mode.
+
+    The modes are restored on exit. In training mode, batch normalisation would make the images
+    of a batch depend on each other, and dropout would add noise.
+    """
+    owners = (getattr(function, "__self__", function) for function in functions)
+    modes = [
+        (part, part.training)
+        for owner in owners
+        if isinstance(owner, nn.Module)
+        for part in owner.modules()
+    ]
+    try:
+        for part, _ in modes:
+            part.training = False
+        yield
+    finally:
+        for part, mode in modes:
+            part.training = mode
+
+
+def posterior(
+    found: object,  # what an encoder returned
+    images: int,
+) -> tuple[Tensor, Tensor | None]:  # [B, d] each
+    """Return mean and log variance of what an encoder returned for ``images`` images.
+
+    Raises
+    ------
+    InputError
+        The encoder returned anything but ``mu`` or ``(mu, logvar)``, [images, d] each.
+    """
+    mu, logvar = (found, None) if isinstance(found, Tensor) else (*found, None)[:2]  # type: ignore[misc]
+    for codes in (mu,) if logvar is None else (mu, logvar):
+        if not isinstance(codes, Tensor) or codes.ndim != 2 or len(codes) != images:
+            shape = list(codes.shape) if isinstance(codes, Tensor) else type(codes).__name__
+            raise InputError("encoder", f"codes [{images}, d] of {images} images", shape)
+    return mu, logvar  # type: ignore[return-value]
+
+
+@torch.no_grad()
+def encode(
+    encoder: Encoder,
+    grid: Grid,
+    index: Index | None = None,  # [n]
+    *,
+    device: torch.device | str = "cpu",
+    batch: int = BATCH,
+    progress: Progress | None = None,
+) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:  # [n, d] each
+    """Encode images of a grid in batches, in evaluation mode.
+
+    Parameters
+    ----------
+    encoder
+        Maps images [B, C, H, W] in 0..1 to ``mu`` or ``(mu, logvar)``, [B, d] each.
+    grid
+        The images.
+    index
+        Which of them, [n]; all in order by default.
+    device
+        Device of the encoder.
+    batch
+        Number of images encoded at a time.
+    progress
+        Called as ``progress(images done, images in all)``.
+
+    Returns
+    -------
+    mu, logvar
+        float32 [n, d] each; ``logvar`` is None if the encoder returns none.
+    """
+    index = np.arange(len(grid)) if index is None else index
+    means: list[NDArray[np.float32]] = []
+    logvars: list[NDArray[np.float32]] = []
+    with evaluating(encoder):
+        for start in range(0, len(index), batch):
+            images = as_tensor(grid.images(index[start : start + batch])).to(device)
+            mu, logvar = posterior(encoder(images), len(images))
+            means.append(mu.float().cpu().numpy())
+            if logvar is not None:
+                logvars.append(logvar.float().cpu().numpy())
+            if progress is not None:
+                progress(min(start + batch, len(index)), len(index))
+    return np.concatenate(means), np.concatenate(logvars) if logvars else None
