@@ -53,7 +53,7 @@ def posterior(
     InputError
         The encoder returned anything but ``mu`` or ``(mu, logvar)``, [images, d] each.
     """
-    mu, logvar = (found, None) if isinstance(found, Tensor) else (*found, None)[:2]  # type: ignore[misc]
+    mu, logvar = (found, None) if isinstance(found, Tensor) else (*found, None)[:2]
     for codes in (mu,) if logvar is None else (mu, logvar):
         if not isinstance(codes, Tensor) or codes.ndim != 2 or len(codes) != images:
             shape = list(codes.shape) if isinstance(codes, Tensor) else type(codes).__name__
