@@ -53,12 +53,13 @@ def posterior(
     InputError
         The encoder returned anything but ``mu`` or ``(mu, logvar)``, [images, d] each.
     """
-    mu, logvar = (found, None) if isinstance(found, Tensor) else (*found, None)[:2]
+    pair = tuple(found) if isinstance(found, tuple | list) else (found,)
+    mu, logvar = (*pair, None)[:2] if pair else (found, None)
     for codes in (mu,) if logvar is None else (mu, logvar):
         if not isinstance(codes, Tensor) or codes.ndim != 2 or len(codes) != images:
             shape = list(codes.shape) if isinstance(codes, Tensor) else type(codes).__name__
             raise InputError("encoder", f"codes [{images}, d] of {images} images", shape)
-    return mu, logvar  # type: ignore[return-value]
+    return mu, logvar
 
 
 @torch.no_grad()
