@@ -19,8 +19,8 @@ from torch import Tensor
 
 from vaebias import models, training
 from vaebias.analysis.nonlinear_pca import latent_variances, principal_curve
+from vaebias.data.array_grid import ArrayGrid
 from vaebias.data.factor import Factor
-from vaebias.data.grid import ArrayGrid
 from vaebias.errors import InputError
 
 if TYPE_CHECKING:

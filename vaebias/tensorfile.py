@@ -1,39 +1,39 @@
-"""One file of tensors with a JSON header: safetensors, written whole or not at all, no pickle."""
+"""Files of tensors with a JSON header: safetensors, written atomically, never a pickle."""
 
 from __future__ import annotations
 
 import json
-import os
-import uuid
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
 from vaebias.errors import InputError, RunFailedError
+from vaebias.files import atomic_write, sync
 
 __all__ = ["read", "write"]
 
 
 def write(path: Path, content: bytes) -> None:
-    """Put ``content`` in the place of ``path`` in one go, or raise and leave the old file."""
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    """Write ``content`` to ``path`` atomically.
+
+    Raises
+    ------
+    RunFailedError
+        The file could not be written; an existing one is untouched.
+    """
     try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())  # or a power cut may leave the new name with no content
-        os.replace(temporary, path)
+        with atomic_write(path) as temporary:
+            temporary.write_bytes(content)
+            sync(temporary)
     except OSError as error:
         raise RunFailedError(f"{path} could not be written: {error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def read(
     path: Path, framework: str, *, key: str, version: int, kind: str
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Read the header and the tensors of a file that holds one of ours.
+    """Read the header and the tensors of a file that vaebias wrote.
 
     Parameters
     ----------
@@ -42,16 +42,16 @@ def read(
     framework
         ``"pt"`` for torch tensors, ``"np"`` for NumPy arrays.
     key
-        Where in the metadata the header stands.
+        Key of the header in the file's metadata.
     version
-        The header's version that the caller understands.
+        Version of the header that the caller understands.
     kind
-        What messages call the file, as in ``expected checkpoint version 1``.
+        Name of the kind of file in error messages, as in ``expected checkpoint version 1``.
 
     Raises
     ------
     InputError
-        The file is damaged or another; the message names it and says why.
+        The file is damaged, has no such header, or has another version.
     """
     try:
         with safe_open(path, framework) as file:

@@ -15,7 +15,7 @@ import pytest
 
 from vaebias.data import Factor, FactorGrid, export, load
 from vaebias.data.fetch import published_files, verify
-from vaebias.data.formats import FORMATS, cars3d, mpi3d, smallnorb
+from vaebias.data.formats import FILE_FORMATS, cars3d, mpi3d, smallnorb
 from vaebias.data.layouts import LAYOUTS
 from vaebias.errors import InputError, UnknownNameError
 
@@ -165,7 +165,7 @@ def test_mpi3d_is_read_in_the_order_of_its_factors(tmp_path: Path) -> None:
     for path in (tmp_path / "m.npz", tmp_path / "m.h5"):
         grid = mpi3d.read(path, axes=axes)
         np.testing.assert_array_equal(all_images(grid), images.transpose(0, 3, 1, 2))
-        assert FORMATS[str(grid.provenance["format"])].matches(path)
+        assert FILE_FORMATS[str(grid.provenance["format"])].matches(path)
         with pytest.raises(InputError, match=r"expected 1036800 for sizes \(6, 6, 2.*found 6"):
             load(path)
 
@@ -260,8 +260,8 @@ def test_norb_puts_both_halves_in_order(norb: Path, size: int) -> None:
     levels = grid.factors(np.arange(len(grid)))
     expected = levels @ [60, 100, 30, 10, 1]
     np.testing.assert_array_equal(all_images(grid)[:, 0, 3, 3], expected)
-    assert FORMATS["smallnorb-mat"].matches(norb)
-    assert FORMATS["smallnorb-mat"].matches(norb / f"{TRAIN}-dat.mat.gz")
+    assert FILE_FORMATS["smallnorb-mat"].matches(norb)
+    assert FILE_FORMATS["smallnorb-mat"].matches(norb / f"{TRAIN}-dat.mat.gz")
 
 
 def test_norb_of_another_number_is_refused(norb: Path) -> None:

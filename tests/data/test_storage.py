@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vaebias.data.storage import Rows, npz_rows, replacing, unpack
+from vaebias.data.storage import Rows, npz_rows, unpack
 from vaebias.errors import InputError
 
 SMAPS = Path("/proc/self/smaps")
@@ -36,7 +36,7 @@ def stored(tmp_path: Path) -> tuple[Path, np.ndarray]:
 
 def test_rows_are_read_in_any_order(stored: tuple[Path, np.ndarray]) -> None:
     path, array = stored
-    rows = Rows.of_npy(path)
+    rows = Rows.from_npy(path)
     assert (rows.shape, rows.dtype) == (array.shape, array.dtype)
     index = np.random.default_rng(1).integers(0, 3000, 1000)
     np.testing.assert_array_equal(rows.read(index), array[index])
@@ -46,7 +46,7 @@ def test_rows_are_read_in_any_order(stored: tuple[Path, np.ndarray]) -> None:
 @pytest.mark.skipif(not SMAPS.exists(), reason="only Linux tells what is resident")
 def test_rows_that_were_read_do_not_stay_resident(stored: tuple[Path, np.ndarray]) -> None:
     path, _ = stored
-    rows = Rows.of_npy(path)
+    rows = Rows.from_npy(path)
     rng = np.random.default_rng(0)
     rows.read(rng.integers(0, 3000, 100))
     assert resident(path) > 0
@@ -101,20 +101,4 @@ def test_truncated_cache_is_named(stored: tuple[Path, np.ndarray]) -> None:
     path, _ = stored
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(InputError, match=r"rows.npy: expected at least \d+ bytes"):
-        Rows.of_npy(path)
-
-
-def test_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
-    target = tmp_path / "deep" / "file"
-    with replacing(target) as temporary:
-        temporary.write_text("one")
-
-    def fail() -> None:
-        with replacing(target) as temporary:
-            temporary.write_text("half")
-            raise ValueError("stop")
-
-    with pytest.raises(ValueError, match="stop"):
-        fail()
-    assert target.read_text() == "one"
-    assert list(target.parent.iterdir()) == [target]
+        Rows.from_npy(path)

@@ -101,5 +101,5 @@ def test_run_of_a_dead_worker_is_tried_again_or_set_apart(
 def test_structure_in_shards_is_the_same() -> None:
     make = partial(data.load, "blobs")
     here = perturb.structure(make(), 200)
-    there = perturb.structure(make(), 200, memory=2**21, each=sharded(make, jobs=2, on="ray"))
+    there = perturb.structure(make(), 200, memory=2**21, map_parts=sharded(make, jobs=2, on="ray"))
     np.testing.assert_array_equal(here.grams, there.grams)

@@ -30,7 +30,7 @@ def test_structure_is_the_same_as_in_one_process() -> None:
         stride=2,
         memory=MEMORY,
         progress=lambda done, total: told.append((done, total)),
-        each=sharded(MAKE, jobs=2),
+        map_parts=sharded(MAKE, jobs=2),
     )
     np.testing.assert_array_equal(here.grams, there.grams)
     assert len(told) > 2
@@ -40,7 +40,7 @@ def test_structure_is_the_same_as_in_one_process() -> None:
 def test_export_is_the_same(tmp_path: Path) -> None:
     one, two = tmp_path / "one.h5", tmp_path / "two.h5"
     data.export(MAKE(), one)
-    data.export(MAKE(), two, each=sharded(MAKE, jobs=2))
+    data.export(MAKE(), two, map_parts=sharded(MAKE, jobs=2))
     first, second = data.load(one), data.load(two)
     everything = np.arange(len(first))
     np.testing.assert_array_equal(first.images(everything), second.images(everything))

@@ -151,8 +151,8 @@ def show(
     from PIL import Image
 
     from vaebias.data.sheet import factor_sheet, random_sheet
-    from vaebias.data.storage import replacing
     from vaebias.experiments.files import refuse_to_overwrite
+    from vaebias.files import atomic_write
 
     if out.suffix != ".png":
         raise InputError("--out", "a name ending in .png", out)
@@ -162,7 +162,7 @@ def show(
         sheet = factor_sheet(grid, columns, seed)
     else:
         sheet = random_sheet(grid, random, columns, seed)
-    with replacing(out) as temporary:
+    with atomic_write(out) as temporary:
         Image.fromarray(sheet.pixels).save(temporary, format="PNG")
     rows = [
         {"factor": row or None, "index": index.tolist()}
@@ -256,7 +256,7 @@ def export(
     grid = make()
     check_layout(grid, out)
     with watch_points(out.name, len(grid)) as progress:
-        record = write(grid, out, progress=progress, each=workers(make, jobs, on))
+        record = write(grid, out, progress=progress, map_parts=workers(make, jobs, on))
     size = out.stat().st_size
     document = {"data": _describe(grid), "out": str(out), "bytes": size, "binary": record.binary}
     _report(as_json, document, f"{out}: {len(grid):,} images, {size:,} bytes")

@@ -13,7 +13,7 @@ from vaebias.errors import InputError
 
 if TYPE_CHECKING:
     from vaebias.data import FactorGrid
-    from vaebias.data.grid import Each
+    from vaebias.data.parts import MapParts
 
 __all__ = ["Jobs", "On", "Restrict", "everywhere", "restricted", "workers"]
 
@@ -49,7 +49,7 @@ def _levels(text: str) -> int | list[int] | slice:
     raise InputError("--restrict", "levels such as 2, 0,4,8 or 0:32:4", repr(text))
 
 
-def workers(make: Callable[[], FactorGrid], jobs: int | None, on: str) -> Each | None:
+def workers(make: Callable[[], FactorGrid], jobs: int | None, on: str) -> MapParts | None:
     """Return who works on the parts of a grid: others, or (None) this process."""
     from vaebias.experiments import sharded
 

@@ -87,10 +87,10 @@ def structure(
     measured: dict[str, Measured] = {}
     place = None if perturbation is None else perturbation.resolve()
     for name, one in grids.items():
-        each = workers(partial(_version, everywhere(data), restrict, place, name), jobs, on)
+        map_parts = workers(partial(_version, everywhere(data), restrict, place, name), jobs, on)
         with watch_points(name, min(sample or len(one), len(one))) as progress:
             found = perturb.structure(
-                one, sample, seed, stride=stride, progress=progress, each=each
+                one, sample, seed, stride=stride, progress=progress, map_parts=map_parts
             )
         measured[name] = Measured(one, found)
     if html is not None:
@@ -144,13 +144,13 @@ def _version(
 def _unlabelled(data: str) -> bool:
     """Whether these are images without factors: a folder or array in no known format."""
     from vaebias.data import DATASETS
-    from vaebias.data.formats.format import FORMATS
+    from vaebias.data.formats.format import FILE_FORMATS
 
     path = Path(data)
     if data in DATASETS or not path.exists():
         return False
     kind = path.is_dir() or path.suffix in (".npy", ".npz")
-    return kind and not any(FORMATS[name].matches(path) for name in FORMATS.names())
+    return kind and not any(FILE_FORMATS[name].matches(path) for name in FILE_FORMATS.names())
 
 
 def _neighbourhoods(

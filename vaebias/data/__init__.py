@@ -4,12 +4,13 @@
 the neighbours of each point, and can be restricted to a part of itself.
 """
 
+from vaebias.data.array_grid import ArrayGrid
 from vaebias.data.batches import DeviceImages, GridDataset
 from vaebias.data.catalogue import DATASETS, load
 from vaebias.data.export import export
 from vaebias.data.factor import Factor
-from vaebias.data.grid import ArrayGrid, FactorGrid, RenderedGrid, SubGrid
-from vaebias.data.pairs import (
+from vaebias.data.grid import FactorGrid, SubGrid
+from vaebias.data.image_pairs import (
     laplace_pairs,
     laplace_transitions,
     ranked_factors,
@@ -17,6 +18,7 @@ from vaebias.data.pairs import (
     uniform_pairs,
 )
 from vaebias.data.pictures import load_pictures
+from vaebias.data.rendered_grid import RenderedGrid
 
 __all__ = [
     "DATASETS",

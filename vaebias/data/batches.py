@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from vaebias.data.grid import FactorGrid, Index
-from vaebias.data.storage import Progress
+from vaebias.data.grid import FactorGrid
 from vaebias.errors import InputError
+from vaebias.interfaces import Index, Progress
 
 __all__ = ["DeviceImages", "GridDataset"]
 

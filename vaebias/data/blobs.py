@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from vaebias.data.catalogue import DATASETS
 from vaebias.data.factor import Factor
-from vaebias.data.grid import DEFAULT_CACHE_BYTES, RenderedGrid
+from vaebias.data.rendered_grid import DEFAULT_CACHE_BYTES, RenderedGrid
 from vaebias.errors import InputError
 
 __all__ = ["blobs", "render"]

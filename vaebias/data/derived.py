@@ -16,8 +16,11 @@ import numpy.typing as npt
 from vaebias.data.cache import ImageCache
 from vaebias.data.catalogue import DATASETS
 from vaebias.data.dsprites import dsprites
-from vaebias.data.grid import DEFAULT_CACHE_BYTES, FactorGrid, Index
+from vaebias.data.grid import FactorGrid
+from vaebias.data.rendered_grid import DEFAULT_CACHE_BYTES
 from vaebias.errors import InputError
+from vaebias.interfaces import Index
+from vaebias.pixels import as_floats
 
 __all__ = [
     "DerivedGrid",
@@ -83,9 +86,7 @@ class DerivedGrid(FactorGrid):
         return self._cache.get(self.check_index(index), self._make)
 
     def _make(self, index: Index) -> Floats:
-        sprites = self._base.images(index)
-        if sprites.dtype == np.uint8:
-            sprites = sprites.astype(np.float32) / np.float32(255)
+        sprites = as_floats(self._base.images(index))
         out = np.empty((len(index), *self.image_shape), dtype=np.float32)
         for image, sprite, i in zip(out, sprites, index.tolist(), strict=True):
             # the low 128 bits of the counter run through one image's numbers
@@ -178,12 +179,12 @@ def _read(picture: str | PathLike[str]) -> Floats:
     try:
         with Image.open(picture) as found:
             found.thumbnail((_TEXTURE_SHAPE[1], _TEXTURE_SHAPE[0]), Image.Resampling.LANCZOS)
-            pixels = np.asarray(found.convert("RGB"), dtype=np.float32)
+            pixels = as_floats(np.asarray(found.convert("RGB")))
     except FileNotFoundError:
         raise InputError("picture", "an image file", f"no file {picture}") from None
     except UnidentifiedImageError:
         raise InputError("picture", "an image file", f"{picture}, which is none") from None
-    return np.asarray(pixels.transpose(2, 0, 1) / 255, dtype=np.float32)
+    return np.asarray(pixels.transpose(2, 0, 1))
 
 
 @DATASETS.register("color_dsprites")

@@ -15,10 +15,14 @@ import numpy as np
 import numpy.typing as npt
 
 from vaebias.data.factor import Factor
-from vaebias.data.grid import Each, FactorGrid, Index, one_by_one
+from vaebias.data.grid import FactorGrid
+from vaebias.data.parts import MapParts, map_serially
 from vaebias.data.record import Record, numeric
-from vaebias.data.storage import Progress, replacing, write_npy_header
+from vaebias.data.storage import write_npy_header
 from vaebias.errors import InputError
+from vaebias.files import atomic_write
+from vaebias.interfaces import Index, Progress
+from vaebias.pixels import as_bytes
 
 __all__ = ["check_layout", "export"]
 
@@ -40,7 +44,7 @@ def export(
     path: Path,
     *,
     progress: Progress | None = None,
-    each: Each | None = None,
+    map_parts: MapParts | None = None,
 ) -> Record:
     """Write a grid in the layout of a published file, with a record of where it comes from.
 
@@ -57,7 +61,7 @@ def export(
         Where to; an existing file is replaced, once all is written.
     progress
         Called with images written and images in all.
-    each
+    map_parts
         How images are made: block after block by default; see `vaebias.experiments.sharded`
         for several processes or machines.
 
@@ -73,13 +77,13 @@ def export(
         Another suffix, or several channels for ``.npz``.
     """
     check_layout(grid, path)
-    each = each or one_by_one(grid)
+    map_parts = map_parts or map_serially(grid)
     if path.suffix == ".npz":
-        record = Record.of(grid, binary=all(each(_is_binary, _parts(grid))))
-        _write_npz(grid, path, record, each, progress)
+        record = Record.from_grid(grid, binary=all(map_parts(_is_binary, _parts(grid))))
+        _write_npz(grid, path, record, map_parts, progress)
     else:
-        record = Record.of(grid, binary=False)
-        _write_h5(grid, path, record, each, progress)
+        record = Record.from_grid(grid, binary=False)
+        _write_h5(grid, path, record, map_parts, progress)
     return record
 
 
@@ -89,10 +93,7 @@ def _parts(grid: FactorGrid) -> list[Index]:
 
 
 def _block(grid: FactorGrid, part: Index) -> npt.NDArray[np.uint8]:  # [n, H, W, C]
-    images = grid.images(part)
-    if images.dtype != np.uint8:
-        images = np.rint(255 * images).astype(np.uint8)
-    return np.ascontiguousarray(images.transpose(0, 2, 3, 1))
+    return np.ascontiguousarray(as_bytes(grid.images(part)).transpose(0, 2, 3, 1))
 
 
 def _is_binary(grid: FactorGrid, part: Index) -> bool:
@@ -107,13 +108,13 @@ def _table(columns: list[npt.NDArray[Any]]) -> npt.NDArray[Any]:  # [N, k]
 
 
 def _write_npz(
-    grid: FactorGrid, path: Path, record: Record, each: Each, progress: Progress | None
+    grid: FactorGrid, path: Path, record: Record, map_parts: MapParts, progress: Progress | None
 ) -> None:
     axes = [Factor("color", np.array([1.0])), *grid.axes]
     shape = (len(grid), *grid.image_shape[1:])
     levels = [np.arange(axis.size, dtype=np.int64) for axis in axes]
     with (
-        replacing(path) as temporary,
+        atomic_write(path) as temporary,
         zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED, compresslevel=3) as archive,
     ):
         with archive.open("metadata.npy", "w") as file:
@@ -121,7 +122,7 @@ def _write_npz(
         with archive.open("imgs.npy", "w", force_zip64=True) as file:
             write_npy_header(file, shape, np.uint8)
             done = 0
-            for block in each(_block, _parts(grid)):
+            for block in map_parts(_block, _parts(grid)):
                 file.write((block // 255 if record.binary else block).data)
                 done += len(block)
                 if progress is not None:
@@ -129,7 +130,7 @@ def _write_npz(
         arrays = {
             "latents_classes": _table(levels),
             "latents_values": _table([numeric(axis) for axis in axes]),
-            "provenance": np.array(record.dumps()),
+            "provenance": np.array(record.to_json()),
         }
         for name, array in arrays.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
@@ -137,11 +138,11 @@ def _write_npz(
 
 
 def _write_h5(
-    grid: FactorGrid, path: Path, record: Record, each: Each, progress: Progress | None
+    grid: FactorGrid, path: Path, record: Record, map_parts: MapParts, progress: Progress | None
 ) -> None:
     channels, height, width = grid.image_shape
     rows = max(1, min(len(grid), 2**18 // (channels * height * width)))
-    with replacing(path) as temporary, _Sink(temporary, "w+") as sink:
+    with atomic_write(path) as temporary, _Sink(temporary, "w+") as sink:
         with h5py.File(sink, "w") as file:
             images = file.create_dataset(
                 "images",
@@ -152,9 +153,9 @@ def _write_h5(
                 compression_opts=3,
             )
             file["labels"] = _table([numeric(axis) for axis in grid.axes])
-            file["provenance"] = record.dumps()
+            file["provenance"] = record.to_json()
             done = 0
-            for block in each(_block, _parts(grid)):
+            for block in map_parts(_block, _parts(grid)):
                 images[done : done + len(block)] = block
                 sink.check()
                 done += len(block)

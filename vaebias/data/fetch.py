@@ -11,9 +11,9 @@ from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
 from vaebias.data.files import PublishedFile, data_folder, digests
-from vaebias.data.formats.format import FORMATS, format_of, formats_of
-from vaebias.data.storage import Progress
+from vaebias.data.formats.format import FILE_FORMATS, format_of, formats_of
 from vaebias.errors import InputError, RunFailedError, UnknownNameError
+from vaebias.interfaces import Progress
 
 __all__ = ["Verdict", "fetch", "published_files", "verify"]
 
@@ -31,7 +31,7 @@ def published_files(name: str) -> list[PublishedFile]:
     InputError
         The data set has several files, each a set of its own.
     """
-    every = [FORMATS[each] for each in FORMATS.names()]
+    every = [FILE_FORMATS[each] for each in FILE_FORMATS.names()]
     for form in every:
         for file in form.files:
             if file.name == name and file.url is not None:
@@ -176,8 +176,8 @@ def verify(path: Path, *, progress: Progress | None = None) -> Verdict:
     """
     if not path.is_file():
         raise InputError(str(path), "a file", "no such file")
-    for name in FORMATS.names():
-        for file in FORMATS[name].files:
+    for name in FILE_FORMATS.names():
+        for file in FILE_FORMATS[name].files:
             if file.name == path.name and file.digests:
                 return _compare(path, file, progress)
     grid = format_of(path).read(path, progress)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from vaebias.errors import InputError
+from vaebias.interfaces import Progress
 
 __all__ = ["PublishedFile", "data_folder", "digests", "find", "folders", "unpack_folder"]
 
@@ -83,7 +84,7 @@ def find(name: str) -> Path | None:
 def digests(
     path: Path,
     algorithms: tuple[str, ...],
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> dict[str, str]:
     """Checksums of a file by algorithm, in one pass over it."""
     size = path.stat().st_size

@@ -3,36 +3,21 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from math import prod
-from typing import Any, Literal, Protocol, TypeAlias, TypeVar
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from vaebias.data.cache import ImageCache
 from vaebias.data.factor import Factor, Levels, check_range, integers
 from vaebias.errors import InputError
+from vaebias.interfaces import Index
 
-__all__ = [
-    "ArrayGrid",
-    "Each",
-    "FactorGrid",
-    "Index",
-    "RenderedGrid",
-    "Source",
-    "SubGrid",
-    "check_size",
-    "one_by_one",
-]
+__all__ = ["FactorGrid", "Images", "Index", "Source", "SubGrid"]
 
-Index: TypeAlias = npt.NDArray[np.int64]
 Images: TypeAlias = npt.NDArray[Any]  # uint8 0..255 or float32
 Source: TypeAlias = Literal["real", "rendered", "blobs"]
-
-R = TypeVar("R")
-
-DEFAULT_CACHE_BYTES = 256 * 2**20
 
 
 class FactorGrid(ABC):
@@ -247,25 +232,6 @@ class FactorGrid(ABC):
         return SubGrid(self, levels) if levels else self
 
 
-class Each(Protocol):
-    """Does work on parts of one grid; gives the results in the order of the parts."""
-
-    def __call__(
-        self, work: Callable[[FactorGrid, Index], R], parts: Sequence[Index]
-    ) -> Iterator[R]:
-        """Yield ``work(grid, part)`` for each part."""
-        ...
-
-
-def one_by_one(grid: FactorGrid) -> Each:
-    """Work in this process, one part after another."""
-
-    def each(work: Callable[[FactorGrid, Index], R], parts: Sequence[Index]) -> Iterator[R]:
-        return (work(grid, part) for part in parts)
-
-    return each
-
-
 class SubGrid(FactorGrid):
     """Some levels of another grid; made by `FactorGrid.restrict`."""
 
@@ -305,119 +271,3 @@ class SubGrid(FactorGrid):
     ) -> Images:  # [n, C, H, W]
         """Images of the whole grid at these points."""
         return self._base.images(self.base_index(index))
-
-
-class ArrayGrid(FactorGrid):
-    """A grid whose images lie in an array, in memory or memory-mapped.
-
-    Parameters
-    ----------
-    images
-        Shape [N, C, H, W], uint8 0..255 or float32 0..1, in index order; not copied.
-    name, axes, source, provenance
-        As for `FactorGrid`.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        axes: Sequence[Factor],
-        images: Images,  # [N, C, H, W]
-        source: Source,
-        provenance: Mapping[str, Any] | None = None,
-    ) -> None:
-        if images.ndim != 4 or images.dtype not in (np.uint8, np.float32):
-            found = f"{images.dtype} {images.shape}"
-            raise InputError("images", "uint8 or float32, shape [N, C, H, W]", found)
-        channels, height, width = images.shape[1:]
-        super().__init__(name, axes, (channels, height, width), source, provenance)
-        if len(images) != len(self):
-            raise InputError("images", f"{len(self)} images for sizes {self.sizes}", len(images))
-        self._images = images
-
-    def images(
-        self,
-        index: npt.ArrayLike,  # [n]
-    ) -> Images:  # [n, C, H, W]
-        """Copies of the images at these points."""
-        return np.asarray(self._images[self.check_index(index)])
-
-
-def check_size(size: int, supersamples: int) -> None:
-    """Raise InputError unless an image of that side can be drawn, by so many points a pixel."""
-    if size < 1 or supersamples < 1:
-        found = f"{size}, {supersamples}"
-        raise InputError("size, supersamples", "each >= 1", found)
-
-
-class RenderedGrid(FactorGrid):
-    """A grid whose images are drawn on demand, the first ones kept.
-
-    Parameters
-    ----------
-    name, axes, image_shape, source, provenance
-        As for `FactorGrid`.
-    render
-        Takes float64 physical values [n, k] (``takes="values"``) or int64 levels [n, k]
-        (``takes="levels"``), returns images [n, C, H, W] of ``dtype``.
-    dtype
-        uint8 or float32.
-    chunk
-        At most so many images are asked of ``render`` at once.
-    cache_bytes
-        Images are kept as they are drawn, until they fill so much memory: the whole set where
-        it fits, else whichever came first. 0 keeps none.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        axes: Sequence[Factor],
-        render: Callable[[Any], Images],
-        image_shape: tuple[int, int, int],
-        *,
-        dtype: npt.DTypeLike = np.uint8,
-        takes: Literal["values", "levels"] = "values",
-        source: Source = "rendered",
-        provenance: Mapping[str, Any] | None = None,
-        chunk: int = 1024,
-        cache_bytes: int = DEFAULT_CACHE_BYTES,
-    ) -> None:
-        super().__init__(name, axes, image_shape, source, provenance)
-        if chunk < 1:
-            raise InputError("chunk", "chunk >= 1", chunk)
-        if takes not in ("values", "levels"):
-            raise InputError("takes", "'values' or 'levels'", repr(takes))
-        self._render = render
-        self._dtype = np.dtype(dtype)
-        self._takes = takes
-        self._chunk = chunk
-        self._cache = ImageCache(len(self), image_shape, self._dtype, cache_bytes)
-
-    def images(
-        self,
-        index: npt.ArrayLike,  # [n]
-    ) -> Images:  # [n, C, H, W]
-        """Images at these points, drawn unless they are kept."""
-        index = self.check_index(index)
-        out = np.empty((len(index), *self.image_shape), dtype=self._dtype)
-        for start in range(0, len(index), self._chunk):
-            part = slice(start, start + self._chunk)
-            out[part] = self._cache.get(index[part], self._draw)
-        return out
-
-    def _draw(
-        self,
-        index: Index,  # [n]
-    ) -> Images:  # [n, C, H, W]
-        levels = self.factors(index)
-        if self._takes == "values":
-            columns = [v[level] for v, level in zip(self.values, levels.T, strict=True)]
-            drawn = self._render(np.stack(columns, axis=1).astype(np.float64))
-        else:
-            drawn = self._render(levels)
-        expected = (len(index), *self.image_shape)
-        if drawn.shape != expected or drawn.dtype != self._dtype:
-            found = f"{drawn.dtype} {drawn.shape}"
-            raise InputError("what render returns", f"{self._dtype} {expected}", found)
-        return drawn

@@ -7,8 +7,8 @@ from vaebias.data.file_grid import FileGrid
 from vaebias.data.files import folders
 from vaebias.data.formats.format import formats_of, open_published
 from vaebias.data.formats.mpi3d import VARIANTS
-from vaebias.data.storage import Progress
 from vaebias.errors import InputError
+from vaebias.interfaces import Progress
 
 __all__ = ["cars3d", "missing", "mpi3d", "real_or_none", "smallnorb"]
 

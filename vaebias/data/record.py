@@ -35,11 +35,11 @@ class Record:
     binary: bool
 
     @classmethod
-    def of(cls, grid: FactorGrid, *, binary: bool) -> Record:
+    def from_grid(cls, grid: FactorGrid, *, binary: bool) -> Record:
         """Record of a grid."""
         return cls(grid.name, grid.source, grid.provenance, grid.axes, binary)
 
-    def dumps(self) -> str:
+    def to_json(self) -> str:
         """As JSON."""
         axes = [
             {"name": a.name, "values": a.values.tolist(), "period": a.period, "ordinal": a.ordinal}
@@ -55,7 +55,7 @@ class Record:
         return json.dumps(document)
 
     @classmethod
-    def loads(cls, text: str, where: str) -> Record:
+    def from_json(cls, text: str, where: str) -> Record:
         """From JSON; raises InputError, naming ``where``, for anything else."""
         try:
             found = json.loads(text)

@@ -18,11 +18,12 @@ import numpy as np
 import numpy.typing as npt
 
 from vaebias.data.catalogue import DATASETS
-from vaebias.data.grid import DEFAULT_CACHE_BYTES, FactorGrid, RenderedGrid, check_size
+from vaebias.data.grid import FactorGrid
 from vaebias.data.layouts import shapes3d_axes
 from vaebias.data.published import real_or_none
-from vaebias.data.storage import Progress
+from vaebias.data.rendered_grid import DEFAULT_CACHE_BYTES, RenderedGrid, check_size
 from vaebias.errors import InputError
+from vaebias.interfaces import Progress
 
 __all__ = ["render", "shapes3d"]
 

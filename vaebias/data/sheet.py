@@ -7,8 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from vaebias.data.grid import FactorGrid, Images, Index
+from vaebias.data.grid import FactorGrid, Images
 from vaebias.errors import InputError
+from vaebias.interfaces import Index
+from vaebias.pixels import WHITE, as_bytes
 
 __all__ = ["Sheet", "factor_sheet", "random_sheet"]
 
@@ -72,7 +74,7 @@ def _draw(grid: FactorGrid, index: list[Index], gap: int = 2) -> npt.NDArray[np.
     _, height, width = grid.image_shape
     columns = max(map(len, index), default=0)
     shape = (len(index) * (height + gap) + gap, columns * (width + gap) + gap, 3)
-    canvas = np.full(shape, 255, dtype=np.uint8)
+    canvas = np.full(shape, WHITE, dtype=np.uint8)
     for row, points in enumerate(index):
         for column, image in enumerate(_colours(grid.images(points))):
             top, left = gap + row * (height + gap), gap + column * (width + gap)
@@ -81,7 +83,5 @@ def _draw(grid: FactorGrid, index: list[Index], gap: int = 2) -> npt.NDArray[np.
 
 
 def _colours(images: Images) -> npt.NDArray[np.uint8]:  # [n, C, H, W] -> [n, H, W, 3]
-    if images.dtype != np.uint8:
-        images = np.rint(255 * images.clip(0, 1)).astype(np.uint8)
-    colours = images.transpose(0, 2, 3, 1)
+    colours = as_bytes(images).transpose(0, 2, 3, 1)
     return np.broadcast_to(colours, (*colours.shape[:3], 3)) if colours.shape[3] == 1 else colours

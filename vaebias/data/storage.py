@@ -6,7 +6,6 @@ Nothing here unpickles: npz members and npy headers are read as plain arrays or 
 from __future__ import annotations
 
 import mmap
-import os
 import shutil
 import struct
 import zipfile
@@ -22,10 +21,11 @@ import numpy.typing as npt
 
 from vaebias.data.files import unpack_folder
 from vaebias.errors import InputError, RunFailedError, reading
+from vaebias.files import atomic_write
+from vaebias.interfaces import Progress
 
 __all__ = [
     "Check",
-    "Progress",
     "Rows",
     "hdf5_array",
     "hdf5_keys",
@@ -33,13 +33,9 @@ __all__ = [
     "npz_array",
     "npz_keys",
     "npz_rows",
-    "replacing",
     "unpack",
     "write_npy_header",
 ]
-
-Progress: TypeAlias = Callable[[int, int], None]
-"""Called as ``progress(done, total)``."""
 
 Check: TypeAlias = Callable[[tuple[int, ...], np.dtype[Any]], None]
 """Called with the shape and dtype that a file claims, before anything of that size is made."""
@@ -94,23 +90,11 @@ class Rows:
         return out
 
     @classmethod
-    def of_npy(cls, path: Path) -> Rows:
+    def from_npy(cls, path: Path) -> Rows:
         """Rows of a ``.npy`` file."""
         with path.open("rb") as file:
             shape, dtype = _read_npy_header(file, str(path))
             return cls(path, shape, dtype, file.tell())
-
-
-@contextmanager
-def replacing(target: Path) -> Iterator[Path]:
-    """Path to write to, put in place of ``target`` at the end unless an error came."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        yield temporary
-        os.replace(temporary, target)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def write_npy_header(file: IO[bytes], shape: tuple[int, ...], dtype: npt.DTypeLike) -> None:
@@ -153,7 +137,7 @@ def unpack(
     target = unpack_folder() / f"{key}.npy"
     if not target.exists():
         _check_room(target.parent, prod(shape) * np.dtype(dtype).itemsize)
-        with replacing(target) as temporary:
+        with atomic_write(target) as temporary:
             with temporary.open("wb") as file:
                 write_npy_header(file, shape, dtype)
                 done = 0
@@ -164,7 +148,7 @@ def unpack(
                         progress(done, shape[0])
             if done != shape[0]:
                 raise InputError(key, f"{shape[0]} rows", done)
-    return Rows.of_npy(target)
+    return Rows.from_npy(target)
 
 
 def _check_room(folder: Path, wanted: int) -> None:

@@ -16,7 +16,9 @@ from vaebias.experiments.local import cores, single_threaded
 from vaebias.experiments.on_ray import RETRIES, started
 
 if TYPE_CHECKING:
-    from vaebias.data.grid import Each, FactorGrid, Index
+    from vaebias.data.grid import FactorGrid
+    from vaebias.data.parts import MapParts
+    from vaebias.interfaces import Index
 
 __all__ = ["PLACES", "sharded"]
 
@@ -28,8 +30,8 @@ AHEAD = 2
 """Parts under way for each worker: its next one waits for it, and results do not pile up."""
 
 
-def sharded(make: Make, *, jobs: int | None = None, on: str = "local") -> Each:
-    """Return how to work on parts of a grid in other processes, as ``structure(..., each=)``.
+def sharded(make: Make, *, jobs: int | None = None, on: str = "local") -> MapParts:
+    """Return how to work on parts of a grid in other processes, as ``structure(..., map_parts=)``.
 
     Parameters
     ----------
@@ -53,10 +55,10 @@ def sharded(make: Make, *, jobs: int | None = None, on: str = "local") -> Each:
     if on not in PLACES:
         raise UnknownNameError("place to run", on, PLACES)
 
-    def each(work: Work[R], parts: Sequence[Index]) -> Iterator[R]:
+    def map_parts(work: Work[R], parts: Sequence[Index]) -> Iterator[R]:
         return PLACES[on](make, work, parts, jobs)
 
-    return each
+    return map_parts
 
 
 def _local(make: Make, work: Work[R], parts: Sequence[Index], jobs: int | None) -> Iterator[R]:

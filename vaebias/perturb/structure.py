@@ -13,8 +13,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from vaebias.data.grid import Each, FactorGrid, Index, one_by_one
+from vaebias.data.grid import FactorGrid
+from vaebias.data.parts import MapParts, map_serially
 from vaebias.errors import InputError
+from vaebias.interfaces import Index
 from vaebias.ops import tangent_gram
 from vaebias.perturb.boxes import boxes
 
@@ -212,7 +214,7 @@ def structure(
     stride: int = 1,
     memory: int = 2**28,
     progress: Callable[[int, int], None] | None = None,
-    each: Each | None = None,
+    map_parts: MapParts | None = None,
 ) -> Structure:
     """Tangent Grams over a grid: central differences, one-sided at its edges.
 
@@ -230,7 +232,7 @@ def structure(
         Rough bound in bytes on the images held at once; their making holds some once more.
     progress
         Called as ``progress(points done, points in all)``.
-    each
+    map_parts
         How parts are worked on: one after another by default; see
         `vaebias.experiments.sharded` for several processes or machines.
 
@@ -255,7 +257,7 @@ def structure(
         parts = [index[place] for place in places]
     grams = np.empty((len(index), k, k), np.float32)
     done = 0
-    works = (each or one_by_one(grid))(partial(_grams, stride=stride), parts)
+    works = (map_parts or map_serially(grid))(partial(_grams, stride=stride), parts)
     for place, found in zip(places, works, strict=True):
         grams[place] = found
         done += len(found)

@@ -13,12 +13,13 @@ import numpy.typing as npt
 
 from vaebias.data.file_grid import FileGrid
 from vaebias.data.files import PublishedFile
-from vaebias.data.formats.format import FORMATS, Format, describe
+from vaebias.data.formats.format import FILE_FORMATS, FileFormat, describe
 from vaebias.data.formats.matlab import read_bytes_array
 from vaebias.data.layouts import cars3d_axes
 from vaebias.data.resize import resize
-from vaebias.data.storage import Progress, unpack
+from vaebias.data.storage import unpack
 from vaebias.errors import InputError, reading
+from vaebias.interfaces import Progress
 
 __all__ = ["read"]
 
@@ -119,8 +120,8 @@ def _images(
     return np.asarray(im.transpose(4, 3, 0, 1, 2), dtype=np.uint8)
 
 
-FORMATS.register("cars3d-tar")(
-    Format(
+FILE_FORMATS.register("cars3d-tar")(
+    FileFormat(
         "cars3d",
         (
             PublishedFile(

@@ -10,11 +10,10 @@ import numpy as np
 from vaebias.data.factor import Factor
 from vaebias.data.file_grid import FileGrid, axes_of_labels, check_images
 from vaebias.data.files import PublishedFile
-from vaebias.data.formats.format import FORMATS, Format, describe
+from vaebias.data.formats.format import FILE_FORMATS, FileFormat, describe
 from vaebias.data.layouts import dsprites_axes
 from vaebias.data.record import Record, numeric
 from vaebias.data.storage import (
-    Progress,
     hdf5_array,
     hdf5_keys,
     hdf5_rows,
@@ -22,6 +21,7 @@ from vaebias.data.storage import (
     npz_keys,
     npz_rows,
 )
+from vaebias.interfaces import Progress
 
 __all__ = ["COLOUR", "read_hdf5", "read_npz"]
 
@@ -43,7 +43,7 @@ def read_npz(path: Path, progress: Progress | None = None) -> FileGrid:
     check = partial(check_images, f"images of {path}")
     provenance = describe(path, "dsprites-npz")
     if "provenance" in npz_keys(path):
-        record = Record.loads(str(npz_array(path, "provenance")[()]), str(path))
+        record = Record.from_json(str(npz_array(path, "provenance")[()]), str(path))
         known = [Factor(a.name, numeric(a)) for a in record.axes]
         axes_of_labels(where, values, [COLOUR, *known])
         rows = npz_rows(path, "imgs", partial(check, record.axes), progress)
@@ -70,8 +70,8 @@ def read_hdf5(path: Path, progress: Progress | None = None) -> FileGrid:
     return FileGrid("dsprites", axes, rows, provenance=provenance, binary=True)
 
 
-FORMATS.register("dsprites-npz")(
-    Format(
+FILE_FORMATS.register("dsprites-npz")(
+    FileFormat(
         "dsprites",
         (
             PublishedFile(
@@ -87,8 +87,8 @@ FORMATS.register("dsprites-npz")(
         read_npz,
     )
 )
-FORMATS.register("dsprites-hdf5")(
-    Format(
+FILE_FORMATS.register("dsprites-hdf5")(
+    FileFormat(
         "dsprites",
         (
             PublishedFile(

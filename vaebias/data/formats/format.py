@@ -14,11 +14,19 @@ from vaebias.data.layouts import LAYOUTS
 from vaebias.errors import InputError
 from vaebias.registry import Registry
 
-__all__ = ["FORMATS", "Format", "describe", "format_of", "formats_of", "locate", "open_published"]
+__all__ = [
+    "FILE_FORMATS",
+    "FileFormat",
+    "describe",
+    "format_of",
+    "formats_of",
+    "locate",
+    "open_published",
+]
 
 
 @dataclass(frozen=True)
-class Format:
+class FileFormat:
     """A layout in which a data set is published.
 
     Parameters
@@ -42,16 +50,16 @@ class Format:
     alternatives: bool = False
 
 
-FORMATS: Registry[Format] = Registry("data file format", "vaebias.data.formats")
+FILE_FORMATS: Registry[FileFormat] = Registry("data file format", "vaebias.data.formats")
 
 
-def formats_of(dataset: str) -> list[Format]:
+def formats_of(dataset: str) -> list[FileFormat]:
     """Formats in which a data set is published, by name of the format."""
-    every = [FORMATS[name] for name in FORMATS.names()]
+    every = [FILE_FORMATS[name] for name in FILE_FORMATS.names()]
     return [each for each in every if each.dataset == dataset]
 
 
-def format_of(path: Path) -> Format:
+def format_of(path: Path) -> FileFormat:
     """Return the format of a file or folder.
 
     Raises
@@ -59,14 +67,14 @@ def format_of(path: Path) -> Format:
     InputError
         It is damaged, or in none of the formats.
     """
-    for name in FORMATS.names():
-        if FORMATS[name].matches(path):
-            return FORMATS[name]
-    expected = f"a data set in one of the formats {', '.join(FORMATS.names())}"
+    for name in FILE_FORMATS.names():
+        if FILE_FORMATS[name].matches(path):
+            return FILE_FORMATS[name]
+    expected = f"a data set in one of the formats {', '.join(FILE_FORMATS.names())}"
     raise InputError(str(path), expected, "something else")
 
 
-def locate(dataset: str, names: tuple[str, ...] = ()) -> tuple[Format, Path] | None:
+def locate(dataset: str, names: tuple[str, ...] = ()) -> tuple[FileFormat, Path] | None:
     """Find a published data set on this machine: its format and (first) file.
 
     Parameters

@@ -9,9 +9,10 @@ from pathlib import Path
 from vaebias.data.factor import Factor
 from vaebias.data.file_grid import FileGrid, check_images
 from vaebias.data.files import PublishedFile
-from vaebias.data.formats.format import FORMATS, Format, describe
+from vaebias.data.formats.format import FILE_FORMATS, FileFormat, describe
 from vaebias.data.layouts import mpi3d_axes
-from vaebias.data.storage import Progress, hdf5_keys, hdf5_rows, npz_keys, npz_rows
+from vaebias.data.storage import hdf5_keys, hdf5_rows, npz_keys, npz_rows
+from vaebias.interfaces import Progress
 
 __all__ = ["VARIANTS", "read"]
 
@@ -45,8 +46,8 @@ def _matches_h5(path: Path) -> bool:
 
 _URL = "https://storage.googleapis.com/disentanglement_dataset/Final_Dataset/"
 
-FORMATS.register("mpi3d-npz")(
-    Format(
+FILE_FORMATS.register("mpi3d-npz")(
+    FileFormat(
         "mpi3d",
         tuple(
             PublishedFile(f"mpi3d_{variant}.npz", f"{_URL}mpi3d_{variant}.npz", {"md5": md5})
@@ -57,8 +58,8 @@ FORMATS.register("mpi3d-npz")(
         alternatives=True,
     )
 )
-FORMATS.register("mpi3d-h5")(
-    Format(
+FILE_FORMATS.register("mpi3d-h5")(
+    FileFormat(
         "mpi3d",
         tuple(PublishedFile(f"mpi3d_{variant}.h5", None) for variant in VARIANTS),
         _matches_h5,

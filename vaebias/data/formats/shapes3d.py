@@ -9,10 +9,11 @@ from typing import Any
 from vaebias.data.factor import Factor
 from vaebias.data.file_grid import FileGrid, axes_of_labels, check_images
 from vaebias.data.files import PublishedFile
-from vaebias.data.formats.format import FORMATS, Format, describe
+from vaebias.data.formats.format import FILE_FORMATS, FileFormat, describe
 from vaebias.data.layouts import shapes3d_axes
 from vaebias.data.record import Record, numeric
-from vaebias.data.storage import Progress, hdf5_array, hdf5_keys, hdf5_rows
+from vaebias.data.storage import hdf5_array, hdf5_keys, hdf5_rows
+from vaebias.interfaces import Progress
 
 __all__ = ["read_h5"]
 
@@ -30,7 +31,7 @@ def read_h5(path: Path, progress: Progress | None = None) -> FileGrid:
     if "provenance" in hdf5_keys(path):
         stored: Any = hdf5_array(path, "provenance")[()]
         text = stored.decode("utf-8", "replace") if isinstance(stored, bytes) else str(stored)
-        record = Record.loads(text, str(path))
+        record = Record.from_json(text, str(path))
         axes_of_labels(where, labels, [Factor(a.name, numeric(a)) for a in record.axes])
         rows = hdf5_rows(path, "images", partial(check, record.axes), progress)
         exported = {**provenance, "exported": record.provenance}
@@ -40,8 +41,8 @@ def read_h5(path: Path, progress: Progress | None = None) -> FileGrid:
     return FileGrid("shapes3d", axes, rows, provenance=provenance)
 
 
-FORMATS.register("shapes3d-h5")(
-    Format(
+FILE_FORMATS.register("shapes3d-h5")(
+    FileFormat(
         "shapes3d",
         (
             PublishedFile(

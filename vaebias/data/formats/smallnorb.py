@@ -15,11 +15,12 @@ import numpy.typing as npt
 from vaebias.data.factor import Factor
 from vaebias.data.file_grid import FileGrid
 from vaebias.data.files import PublishedFile, find
-from vaebias.data.formats.format import FORMATS, Format
+from vaebias.data.formats.format import FILE_FORMATS, FileFormat
 from vaebias.data.layouts import smallnorb_axes
 from vaebias.data.resize import resize
-from vaebias.data.storage import Progress, unpack
+from vaebias.data.storage import unpack
 from vaebias.errors import InputError, reading
+from vaebias.interfaces import Progress
 
 __all__ = ["read", "read_matrix"]
 
@@ -150,8 +151,8 @@ _PUBLISHED = (
     (f"{_TEST}-info", 10_428, "a9454f3864d7fd4bb3ea7fc3eb84924e"),
 )
 
-FORMATS.register("smallnorb-mat")(
-    Format(
+FILE_FORMATS.register("smallnorb-mat")(
+    FileFormat(
         "smallnorb",
         tuple(
             PublishedFile(f"{stem}.mat.gz", f"{_URL}{stem}.mat.gz", {"md5": md5}, size)

@@ -7,8 +7,9 @@ from math import log
 import numpy as np
 import numpy.typing as npt
 
-from vaebias.data.grid import FactorGrid, Index
+from vaebias.data.grid import FactorGrid
 from vaebias.errors import InputError
+from vaebias.interfaces import Index
 
 __all__ = [
     "laplace_pairs",
