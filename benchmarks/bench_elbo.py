@@ -1,12 +1,11 @@
-"""The reconstruction loss with its gradient, and the whole VAE loss as a training step calls it."""
+"""The whole VAE loss as a training step calls it."""
 
 from __future__ import annotations
 
 import pytest
 import torch
-from torch.nn import functional as F
 
-from vaebias.ops import bernoulli_nll, elbo
+from vaebias.ops import elbo
 from vaebias.ops.elbo import elbo_reference
 
 SIZES = {"64 x 4096": (64, 4096), "256 x 12288": (256, 12288)}
@@ -19,29 +18,6 @@ def inputs(B, P, d=10):
     target = torch.rand(B, P, generator=g)
     mu, logvar = (torch.randn(B, d, generator=g).requires_grad_() for _ in range(2))
     return logits, target, mu, logvar
-
-
-@pytest.mark.parametrize("contender", CONTENDERS)
-@pytest.mark.parametrize("size", SIZES)
-def bench_bernoulli(compete, size, contender):
-    logits, target, _, _ = inputs(*SIZES[size])
-
-    def plain(logits, target):
-        return F.binary_cross_entropy_with_logits(logits, target, reduction="sum") / len(logits)
-
-    def fused(logits, target):
-        return bernoulli_nll(logits, target).mean()
-
-    loss = {"vaebias": fused, "eager": plain, "torch.compile": torch.compile(plain)}[contender]
-
-    def step():
-        value = loss(logits, target)
-        return value.detach(), torch.autograd.grad(value, logits)[0]
-
-    value = plain(logits, target)
-    expected = value.detach(), torch.autograd.grad(value, logits)[0]
-    moved = 3 * logits.numel() * 4
-    compete(f"bernoulli_nll forward + backward, {size}", contender, step, expected, moved=moved)
 
 
 @pytest.mark.parametrize("contender", CONTENDERS)

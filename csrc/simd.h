@@ -96,7 +96,7 @@ VAEBIAS_INLINE T horner(const T (&coefficients)[n], T x) {
   return sum;
 }
 
-// exp(x) for x <= 0, or what rounding left above, within 1 ulp (test_elbo.py against mpmath);
+// exp(x) for x <= 0, or what rounding left above, within 1 ulp (test_nll.py against mpmath);
 // exactly 0 where the result would be subnormal, NaN for NaN.
 template <class T>
 VAEBIAS_INLINE T exp_nonpositive(T x) {

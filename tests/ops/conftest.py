@@ -77,3 +77,27 @@ def same_gradients() -> Callable[..., None]:
                 assert torch.cosine_similarity(found.flatten(), expected.flatten(), dim=0) > 0.9999
 
     return check
+
+
+@pytest.fixture(scope="session")
+def batch() -> Callable[..., list[Tensor]]:
+    """Make random logits [B, P], targets [B, P], and posterior means and log variances [B, d]."""
+
+    def make(
+        B: int,
+        P: int,
+        d: int,
+        dtype: torch.dtype = torch.float32,
+        device: str = "cpu",
+        bytes_: bool = False,
+        seed: int = 0,
+    ) -> list[Tensor]:
+        g = torch.Generator().manual_seed(seed)
+        logits = 5 * torch.randn(B, P, generator=g, dtype=dtype)
+        target = torch.rand(B, P, generator=g, dtype=dtype)
+        if bytes_:
+            target = (255 * target).to(torch.uint8)
+        mu, logvar = torch.randn(2, B, d, generator=g, dtype=dtype)
+        return [x.to(device) for x in (logits, target, mu, logvar)]
+
+    return make

@@ -5,11 +5,13 @@ Every operator runs on CPU and CUDA, knows autograd and torch.compile, and has a
 """
 
 from vaebias.ops._native import build_info
-from vaebias.ops.alignment import GramAlignment, gram_alignment
 from vaebias.ops.direction_cosines import direction_cosines
-from vaebias.ops.elbo import Elbo, bernoulli_nll, elbo, gaussian_nll, sample_and_kl
+from vaebias.ops.elbo import Elbo, elbo
+from vaebias.ops.gram_alignment import GramAlignment, gram_alignment
 from vaebias.ops.laplace_kl import laplace_kl
 from vaebias.ops.local_variance import local_variance
+from vaebias.ops.nll import bernoulli_nll, gaussian_nll
+from vaebias.ops.sample_and_kl import sample_and_kl
 from vaebias.ops.tangent_gram import tangent_gram
 from vaebias.ops.total_correlation import total_correlation
 

@@ -17,16 +17,16 @@ __all__ = [
     "by_rows",
     "by_slices",
     "check",
-    "define",
+    "check_same",
     "eager",
     "float_target",
+    "has_kernels",
     "launch",
-    "runs_on",
-    "same",
+    "promote_half",
+    "register_operator",
     "transformed",
     "vmapped",
     "wants_gradient",
-    "widened",
 ]
 
 _HALF = (torch.float16, torch.bfloat16)
@@ -49,7 +49,7 @@ def build_info() -> dict[str, Any]:
     }
 
 
-def runs_on(device: torch.device) -> bool:
+def has_kernels(device: torch.device) -> bool:
     """Whether the kernels were built for this kind of device; if not, references take over."""
     return device.type == "cpu" or (device.type == "cuda" and hasattr(_core, "cuda"))
 
@@ -70,7 +70,7 @@ def transformed() -> bool:
     return len(stack) > 1 or stack[0].key() != torch._C._functorch.TransformType.Vmap
 
 
-def define(
+def register_operator(
     schema: str,
     implementation: Callable[..., Any],
     fake: Callable[..., Any],
@@ -196,7 +196,7 @@ def launch(name: str, like: Tensor, *arguments: Tensor | float | None) -> None:
         kernel(*crossing, torch.get_num_threads())
 
 
-def widened(tensor: Tensor) -> Tensor:
+def promote_half(tensor: Tensor) -> Tensor:
     """Float16 and bfloat16 as float32, in which the kernels count; other dtypes as they are."""
     return tensor.float() if tensor.dtype in _HALF else tensor
 
@@ -239,7 +239,9 @@ def check(
         raise InputError(name, " or ".join(str(dtype) for dtype in dtypes), tensor.dtype)
 
 
-def same(name: str, tensor: Tensor, other_name: str, other: Tensor, *, dtype: bool = True) -> None:
+def check_same(
+    name: str, tensor: Tensor, other_name: str, other: Tensor, *, dtype: bool = True
+) -> None:
     """Refuse a tensor whose shape, device or (if asked) dtype is not that of another."""
     if tensor.shape != other.shape:
         raise InputError(

@@ -8,8 +8,16 @@ import torch
 from torch import Tensor
 
 from vaebias.errors import InputError
-from vaebias.ops._native import by_rows, check, define, launch, runs_on, transformed, widened
-from vaebias.ops.alignment import latents_first
+from vaebias.ops._native import (
+    by_rows,
+    check,
+    has_kernels,
+    launch,
+    promote_half,
+    register_operator,
+    transformed,
+)
+from vaebias.ops.gram_alignment import latents_first
 
 __all__ = ["direction_cosines", "direction_cosines_reference"]
 
@@ -84,7 +92,7 @@ def _backward(ctx: Any, g: Tensor, _: Any) -> tuple[Tensor | None, ...]:
     return g_jacobian, g_components, None
 
 
-_cosines_op = define(
+_cosines_op = register_operator(
     "direction_cosines(Tensor jacobian, Tensor components, bool columns_first) -> (Tensor, Tensor)",
     _cosines,
     _cosines_fake,
@@ -134,7 +142,7 @@ def direction_cosines(
     """
     check("jacobian", jacobian, "B P d")
     check("components", components, "B k P")
-    jacobian, components = widened(jacobian), widened(components)
+    jacobian, components = promote_half(jacobian), promote_half(components)
     columns_first = _latents_first(jacobian, components, latent_axis)
     B, P = jacobian.shape[0], jacobian.shape[2 if columns_first else 1]
     if components.shape[0] != B or components.shape[2] != P:
@@ -145,7 +153,7 @@ def direction_cosines(
         raise InputError(
             "components", f"the device of jacobian, {jacobian.device}", components.device
         )
-    if transformed() or not runs_on(jacobian.device):
+    if transformed() or not has_kernels(jacobian.device):
         return direction_cosines_reference(
             jacobian, components, latent_axis=1 if columns_first else 2
         )

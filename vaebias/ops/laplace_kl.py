@@ -12,13 +12,13 @@ from vaebias.errors import InputError
 from vaebias.ops._native import (
     by_rows,
     check,
-    define,
+    check_same,
+    has_kernels,
     launch,
-    runs_on,
-    same,
+    promote_half,
+    register_operator,
     transformed,
     wants_gradient,
-    widened,
 )
 
 __all__ = ["laplace_kl", "laplace_kl_reference"]
@@ -62,7 +62,7 @@ def _backward(ctx: Any, g_kl: Tensor | None, *_: Any) -> tuple[Tensor | None, ..
     return g_mu, g_kl * slope_logvar, -g_mu if ctx.needs_input_grad[2] else None, None, None
 
 
-_kl_op = define(
+_kl_op = register_operator(
     "laplace_kl(Tensor mu, Tensor logvar, Tensor previous, float rate, bool with_slopes) "
     "-> (Tensor, Tensor, Tensor)",
     _kl,
@@ -117,12 +117,12 @@ def laplace_kl(
     """
     for name, tensor in (("mu", mu), ("logvar", logvar), ("previous", previous)):
         check(name, tensor, "B d")
-    mu, logvar, previous = widened(mu), widened(logvar), widened(previous)
-    same("logvar", logvar, "mu", mu)
-    same("previous", previous, "mu", mu)
+    mu, logvar, previous = promote_half(mu), promote_half(logvar), promote_half(previous)
+    check_same("logvar", logvar, "mu", mu)
+    check_same("previous", previous, "mu", mu)
     if not (rate > 0 and math.isfinite(rate)):
         raise InputError("rate", "a positive number", rate)
-    if transformed() or not runs_on(mu.device):
+    if transformed() or not has_kernels(mu.device):
         return laplace_kl_reference(mu, logvar, previous, rate)
     kl: Tensor = _kl_op(mu, logvar, previous, rate, wants_gradient(mu, logvar, previous))[0]
     return kl

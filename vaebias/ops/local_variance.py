@@ -8,7 +8,15 @@ import torch
 from torch import Tensor
 
 from vaebias.errors import InputError
-from vaebias.ops._native import by_rows, check, define, launch, runs_on, transformed, widened
+from vaebias.ops._native import (
+    by_rows,
+    check,
+    has_kernels,
+    launch,
+    promote_half,
+    register_operator,
+    transformed,
+)
 
 __all__ = ["local_variance", "local_variance_reference"]
 
@@ -86,12 +94,12 @@ def _backward(ctx: Any, g_variance: Tensor) -> tuple[Tensor | None, ...]:
     return _gradient_op(images, g_variance, ctx.window, ctx.mode), None, None
 
 
-_gradient_op = define(
+_gradient_op = register_operator(
     "local_variance_backward(Tensor images, Tensor grad_variance, int window, int mode) -> Tensor",
     _gradient,
     _gradient_fake,
 )
-_variance_op = define(
+_variance_op = register_operator(
     "local_variance(Tensor images, int window, int mode) -> Tensor",
     _variance,
     _variance_fake,
@@ -151,8 +159,8 @@ def local_variance(
         raise InputError("mode", " or ".join(map(repr, MODES)), repr(mode))
     if mode == "valid" and window > min(images.shape[2:]):
         raise InputError("window", f"at most the image's side, {min(images.shape[2:])}", window)
-    images = widened(images)
-    if transformed() or not runs_on(images.device):
+    images = promote_half(images)
+    if transformed() or not has_kernels(images.device):
         return local_variance_reference(images, window, mode)
     variance: Tensor = _variance_op(images, window, MODES.index(mode))
     return variance

@@ -8,20 +8,18 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vaebias.ops.alignment import gram_alignment, gram_alignment_reference
 from vaebias.ops.direction_cosines import direction_cosines, direction_cosines_reference
-from vaebias.ops.elbo import (
-    bernoulli_nll,
-    bernoulli_nll_reference,
-    elbo,
-    elbo_reference,
-    gaussian_nll,
-    gaussian_nll_reference,
-    sample_and_kl,
-    sample_and_kl_reference,
-)
+from vaebias.ops.elbo import elbo, elbo_reference
+from vaebias.ops.gram_alignment import gram_alignment, gram_alignment_reference
 from vaebias.ops.laplace_kl import laplace_kl, laplace_kl_reference
 from vaebias.ops.local_variance import local_variance, local_variance_reference
+from vaebias.ops.nll import (
+    bernoulli_nll,
+    bernoulli_nll_reference,
+    gaussian_nll,
+    gaussian_nll_reference,
+)
+from vaebias.ops.sample_and_kl import sample_and_kl, sample_and_kl_reference
 from vaebias.ops.tangent_gram import tangent_gram, tangent_gram_reference
 from vaebias.ops.total_correlation import total_correlation, total_correlation_reference
 

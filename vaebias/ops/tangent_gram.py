@@ -8,7 +8,15 @@ import torch
 from torch import Tensor
 
 from vaebias.errors import InputError
-from vaebias.ops._native import by_slices, check, define, launch, runs_on, transformed, widened
+from vaebias.ops._native import (
+    by_slices,
+    check,
+    has_kernels,
+    launch,
+    promote_half,
+    register_operator,
+    transformed,
+)
 
 __all__ = ["tangent_gram", "tangent_gram_reference"]
 
@@ -95,13 +103,13 @@ def _backward(ctx: Any, g_gram: Tensor) -> tuple[Tensor | None, ...]:
     return g_images, None, None, None
 
 
-_gradient_op = define(
+_gradient_op = register_operator(
     "tangent_gram_backward(Tensor images, Tensor plus, Tensor minus, Tensor step, Tensor weight) "
     "-> Tensor",
     _gradient,
     _gradient_fake,
 )
-_gram_op = define(
+_gram_op = register_operator(
     "tangent_gram(Tensor images, Tensor plus, Tensor minus, Tensor step) -> Tensor",
     _gram,
     _gram_fake,
@@ -168,8 +176,8 @@ def tangent_gram(
     for name, tensor in (("neighbours", neighbours), ("centres", centres)):
         if tensor is not None and tensor.device != images.device:
             raise InputError(name, f"the device of images, {images.device}", tensor.device)
-    images = widened(images)
-    if transformed() or not runs_on(images.device):
+    images = promote_half(images)
+    if transformed() or not has_kernels(images.device):
         return tangent_gram_reference(images, neighbours, centres)
     gram: Tensor = _gram_op(images, *_differences(neighbours, centres, _result_dtype(images)))
     return gram

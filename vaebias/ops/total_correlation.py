@@ -12,13 +12,13 @@ from vaebias.errors import InputError
 from vaebias.ops._native import (
     by_slices,
     check,
-    define,
+    check_same,
+    has_kernels,
     launch,
-    runs_on,
-    same,
+    promote_half,
+    register_operator,
     transformed,
     wants_gradient,
-    widened,
 )
 
 __all__ = ["total_correlation", "total_correlation_reference"]
@@ -121,13 +121,13 @@ def _backward(ctx: Any, g_qz: Tensor, g_prod: Tensor, *_: Any) -> tuple[Tensor |
     return g_z, g_mu, g_logvar, None, None, None
 
 
-_gradient_op = define(
+_gradient_op = register_operator(
     "total_correlation_backward(Tensor z, Tensor mu, Tensor logvar, Tensor normalisers, "
     "Tensor grad_qz, Tensor grad_prod, int dataset_size, bool stratified) -> (Tensor, Tensor)",
     _gradient,
     _gradient_fake,
 )
-_densities_op = define(
+_densities_op = register_operator(
     "total_correlation(Tensor z, Tensor mu, Tensor logvar, int dataset_size, bool stratified, "
     "bool with_slopes) -> (Tensor, Tensor, Tensor, Tensor)",
     _densities,
@@ -198,15 +198,15 @@ def total_correlation(
         raise InputError("sampling", " or ".join(map(repr, SAMPLINGS)), repr(sampling))
     for name, tensor in (("z", z), ("mu", mu), ("logvar", logvar)):
         check(name, tensor, "B d")
-    z, mu, logvar = widened(z), widened(mu), widened(logvar)
-    same("mu", mu, "z", z)
-    same("logvar", logvar, "z", z)
+    z, mu, logvar = promote_half(z), promote_half(mu), promote_half(logvar)
+    check_same("mu", mu, "z", z)
+    check_same("logvar", logvar, "z", z)
     stratified = sampling == "stratified"
     if dataset_size < 1:
         raise InputError("dataset_size", "a positive number of images", dataset_size)
     if stratified and dataset_size < len(z):
         raise InputError("dataset_size", f"at least the {len(z)} images of the batch", dataset_size)
-    if transformed() or not runs_on(z.device):
+    if transformed() or not has_kernels(z.device):
         return total_correlation_reference(z, mu, logvar, dataset_size, sampling)
     log_qz, log_prod_qz, *_ = _densities_op(
         z, mu, logvar, dataset_size, stratified, wants_gradient(z)

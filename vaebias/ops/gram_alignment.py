@@ -10,7 +10,7 @@ from torch import Tensor
 
 from vaebias import _core
 from vaebias.errors import InputError
-from vaebias.ops._native import by_rows, check, define, launch, runs_on, widened
+from vaebias.ops._native import by_rows, check, has_kernels, launch, promote_half, register_operator
 
 __all__ = ["GramAlignment", "gram_alignment", "gram_alignment_reference"]
 
@@ -133,7 +133,7 @@ def _backward(
     return total @ jacobian if ctx.columns_first else jacobian @ total, None, None
 
 
-_align_op = define(
+_align_op = register_operator(
     "gram_alignment(Tensor jacobian, Tensor? active, bool columns_first) "
     "-> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
     _align,
@@ -197,7 +197,7 @@ def gram_alignment(
     Gresele et al., Independent mechanism analysis, NeurIPS 2021 (IMA contrast).
     """
     check("jacobian", jacobian, "B P d")
-    jacobian = widened(jacobian)
+    jacobian = promote_half(jacobian)
     columns_first = latents_first(jacobian, latent_axis)
     B, d = jacobian.shape[0], jacobian.shape[1 if columns_first else 2]
     if active is not None:
@@ -210,6 +210,6 @@ def gram_alignment(
         if active.device != jacobian.device:
             raise InputError("active", f"the device of jacobian, {jacobian.device}", active.device)
         active = active.expand(B, d)
-    if d > _core.MAX_LATENTS or not runs_on(jacobian.device):
+    if d > _core.MAX_LATENTS or not has_kernels(jacobian.device):
         return gram_alignment_reference(jacobian, active, latent_axis=1 if columns_first else 2)
     return GramAlignment(*_align_op(jacobian, active, columns_first))

@@ -10,7 +10,7 @@ from scipy.stats import ortho_group
 
 from vaebias.errors import InputError
 from vaebias.ops import gram_alignment
-from vaebias.ops.alignment import gram_alignment_reference
+from vaebias.ops.gram_alignment import gram_alignment_reference
 
 # Around the strip of 256 pixels, the tile of 64 and the warp of 32 latents.
 SHAPES = [(1, 1, 1), (3, 5, 2), (4, 63, 3), (2, 256, 10), (3, 257, 31), (2, 300, 33), (1, 200, 64)]

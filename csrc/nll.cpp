@@ -1,0 +1,135 @@
+// Reconstruction losses on the CPU: one pass over the pixels writes both the loss and its gradient,
+// sharing the one exponential that both need.
+#include <algorithm>
+#include <cmath>
+
+#include "kernels.h"
+#include "parallel.h"
+#include "simd.h"
+
+namespace vaebias::cpu {
+namespace {
+
+constexpr std::int64_t kBlock = 512;  // summed in lanes of T; blocks are summed in double
+
+// A block of targets as numbers. Bytes are widened first and used after: doing both in one loop
+// would tie the arithmetic to the width of a vector of bytes, at three times the cost.
+template <class T>
+VAEBIAS_INLINE const T* as_numbers(const T* target, std::int64_t, T*) {
+  return target;
+}
+template <class T>
+VAEBIAS_INLINE const T* as_numbers(const std::uint8_t* target, std::int64_t n, T* numbers) {
+#pragma omp simd
+  for (std::int64_t i = 0; i < n; ++i)
+    numbers[i] = static_cast<T>(target[i]) * static_cast<T>(1.0 / 255.0);
+  return numbers;
+}
+
+struct Bernoulli {
+  template <class T>
+  VAEBIAS_INLINE static T value_and_slope(T logit, T target, T, T* slope) {
+    // softplus(l) - t l and sigmoid(l) - t, both from e = exp(-|l|) <= 1: nothing overflows.
+    const T e = simd::exp_nonpositive(-std::abs(logit));
+    const T reciprocal = T(1) / (T(1) + e);
+    *slope = (logit >= T(0) ? reciprocal : e * reciprocal) - target;
+    const T positive = logit > T(0) ? logit : T(0);
+    return (positive - target * logit) + simd::log1p_unit(e);
+  }
+};
+
+struct Gaussian {
+  template <class T>
+  VAEBIAS_INLINE static T value_and_slope(T prediction, T target, T inverse_variance, T* slope) {
+    const T difference = prediction - target;
+    *slope = difference * inverse_variance;
+    return *slope * difference * T(0.5);
+  }
+};
+
+template <class Likelihood, bool with_gradient, class T, class Target>
+VAEBIAS_INLINE double sum_pixels(const T* prediction, const Target* target, std::int64_t n,
+                                 T inverse_variance, T weight, T* gradient) {
+  double total = 0;
+  T buffer[kBlock];
+  for (std::int64_t begin = 0; begin < n; begin += kBlock) {
+    const std::int64_t size = std::min(kBlock, n - begin);
+    const T* const x = prediction + begin;
+    const T* const t = as_numbers(target + begin, size, buffer);
+    T* const g = gradient + (with_gradient ? begin : 0);
+    T sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (std::int64_t i = 0; i < size; ++i) {
+      T slope;
+      sum += Likelihood::value_and_slope(x[i], t[i], inverse_variance, &slope);
+      if (with_gradient) g[i] = weight * slope;
+    }
+    total += static_cast<double>(sum);
+  }
+  return total;
+}
+
+template <class T, class Target>
+VAEBIAS_CLONES double bernoulli_piece(const T* prediction, const Target* target, std::int64_t n,
+                                      T inverse_variance, T weight, T* gradient) {
+  return gradient ? sum_pixels<Bernoulli, true>(prediction, target, n, inverse_variance, weight,
+                                                gradient)
+                  : sum_pixels<Bernoulli, false>(prediction, target, n, inverse_variance, weight,
+                                                 gradient);
+}
+
+template <class T, class Target>
+VAEBIAS_CLONES double gaussian_piece(const T* prediction, const Target* target, std::int64_t n,
+                                     T inverse_variance, T weight, T* gradient) {
+  return gradient
+             ? sum_pixels<Gaussian, true>(prediction, target, n, inverse_variance, weight, gradient)
+             : sum_pixels<Gaussian, false>(prediction, target, n, inverse_variance, weight,
+                                           gradient);
+}
+
+template <class T, class Target>
+void nll_rows(const T* prediction, const Target* target, std::int64_t B, std::int64_t P,
+              bool gaussian, double scale, double weight, double* workspace, T* nll, T* gradient,
+              int threads) {
+  const auto piece = gaussian ? gaussian_piece<T, Target> : bernoulli_piece<T, Target>;
+  const T inverse_variance = static_cast<T>(1.0 / (scale * scale));
+  const double constant =
+      gaussian ? static_cast<double>(P) * (std::log(scale) + 0.91893853320467274178) : 0.0;
+  const std::int64_t pieces = (P + kPiece - 1) / kPiece;
+  // Waking a second thread costs as much as some ten thousand pixels.
+  const std::int64_t grain =
+      std::max<std::int64_t>(1, 4 * kPiece / std::clamp<std::int64_t>(P, 1, kPiece));
+  parallel_for(B * pieces, grain, threads, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t task = begin; task < end; ++task) {
+      const std::int64_t b = task / pieces, first = task % pieces * kPiece;
+      const std::int64_t at = b * P + first;
+      workspace[task] =
+          piece(prediction + at, target + at, std::min(kPiece, P - first), inverse_variance,
+                static_cast<T>(weight), gradient ? gradient + at : nullptr);
+    }
+  });
+  for (std::int64_t b = 0; b < B; ++b) {
+    double total = constant;
+    for (std::int64_t i = 0; i < pieces; ++i) total += workspace[b * pieces + i];
+    nll[b] = static_cast<T>(total);
+  }
+}
+
+}  // namespace
+
+template <class T>
+void nll(const T* prediction, const void* target, std::int64_t target_is_bytes, std::int64_t B,
+         std::int64_t P, std::int64_t gaussian, double scale, double weight, double* workspace,
+         T* nll, T* gradient, int threads) {
+  if (target_is_bytes) {
+    nll_rows(prediction, static_cast<const std::uint8_t*>(target), B, P, gaussian != 0, scale,
+             weight, workspace, nll, gradient, threads);
+  } else {
+    nll_rows(prediction, static_cast<const T*>(target), B, P, gaussian != 0, scale, weight,
+             workspace, nll, gradient, threads);
+  }
+}
+
+VAEBIAS_FLOAT_AND_DOUBLE(nll)
+
+}  // namespace vaebias::cpu

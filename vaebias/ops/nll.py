@@ -1,0 +1,198 @@
+"""Reconstruction losses: negative log-likelihoods of images, with their gradients in one pass."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from vaebias import _core
+from vaebias.errors import InputError
+from vaebias.ops._native import (
+    by_rows,
+    check,
+    check_same,
+    eager,
+    float_target,
+    has_kernels,
+    launch,
+    promote_half,
+    register_operator,
+    transformed,
+    wants_gradient,
+)
+
+__all__ = [
+    "bernoulli_nll",
+    "bernoulli_nll_reference",
+    "check_pixels",
+    "gaussian_nll",
+    "gaussian_nll_reference",
+    "pieces",
+]
+
+
+def _unit(target: Tensor, dtype: torch.dtype) -> Tensor:
+    return target.to(dtype) / 255 if target.dtype == torch.uint8 else target.to(dtype)
+
+
+def bernoulli_nll_reference(logits: Tensor, target: Tensor) -> Tensor:
+    """Sum over pixels of softplus(l) - t l."""
+    target = _unit(target, logits.dtype)
+    return (F.softplus(logits, threshold=math.inf) - target * logits).flatten(1).sum(1)
+
+
+def gaussian_nll_reference(prediction: Tensor, target: Tensor, scale: float = 1.0) -> Tensor:
+    """Sum over pixels of ((p - t)/scale)^2 / 2 + log(scale) + log(2 pi)/2."""
+    error = (prediction - _unit(target, prediction.dtype)) / scale
+    return (error**2 / 2 + math.log(scale) + math.log(2 * math.pi) / 2).flatten(1).sum(1)
+
+
+def pieces(P: int) -> int:
+    return max(1, -(-P // _core.PIECE))
+
+
+def _nll(
+    prediction: Tensor, target: Tensor, gaussian: bool, scale: float, with_gradient: bool
+) -> tuple[Tensor, Tensor]:
+    prediction, target = prediction.contiguous(), target.contiguous()
+    B, P = prediction.shape[0], prediction[0].numel() if len(prediction) else 0
+    nll = prediction.new_empty(B)
+    gradient = torch.empty_like(prediction) if with_gradient else None
+    workspace = prediction.new_empty(B * (pieces(P) + 1), dtype=torch.float64)
+    launch(
+        "nll", prediction,
+        prediction, target, int(target.dtype == torch.uint8), B, P, int(gaussian), scale, 1.0,
+        workspace, nll, gradient,
+    )  # fmt: skip
+    return nll, prediction.new_empty(0) if gradient is None else gradient
+
+
+def _nll_fake(
+    prediction: Tensor, target: Tensor, gaussian: bool, scale: float, with_gradient: bool
+) -> tuple[Tensor, Tensor]:
+    gradient = prediction.new_empty(prediction.shape if with_gradient else (0,))
+    return prediction.new_empty(prediction.shape[0]), gradient
+
+
+def _nll_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+    prediction, target, *ctx.settings = inputs
+    ctx.gradient = output[1]
+    ctx.mark_non_differentiable(ctx.gradient)
+    ctx.save_for_backward(prediction, target)
+
+
+def _nll_backward(ctx: Any, g_nll: Tensor, _: Any) -> tuple[Tensor | None, ...]:
+    prediction, target = ctx.saved_tensors
+    gaussian, scale, _ = ctx.settings
+    rows = g_nll.reshape(-1, *[1] * (prediction.ndim - 1))
+    gradient, ctx.gradient = ctx.gradient, ctx.gradient if not eager(g_nll) else None
+    if gradient is None:  # a second time through a retained graph: the first used it up
+        gradient = _nll_op(prediction.detach(), target.detach(), gaussian, scale, True)[1]
+    g_prediction = gradient.mul_(rows) if eager(g_nll) else gradient * rows
+    g_target = None
+    if ctx.needs_input_grad[1]:
+        g_target = -g_prediction if gaussian else -prediction * rows
+    return g_prediction, g_target, None, None, None
+
+
+_nll_op = register_operator(
+    "nll(Tensor prediction, Tensor target, bool gaussian, float scale, bool with_gradient) "
+    "-> (Tensor, Tensor)",
+    _nll,
+    _nll_fake,
+    setup_context=_nll_context,
+    backward=_nll_backward,
+    vmap=by_rows,
+)
+
+
+def check_pixels(
+    name: str, prediction: Tensor, target: Tensor, scale: float
+) -> tuple[Tensor, Tensor]:
+    check(name, prediction, "B ...")
+    if not isinstance(target, Tensor):
+        raise InputError("target", "a torch.Tensor", type(target).__name__)
+    prediction = promote_half(prediction)
+    target = float_target(target, prediction)
+    check_same("target", target, name, prediction, dtype=False)
+    if not scale > 0:
+        raise InputError("scale", "a positive number", scale)
+    return prediction, target
+
+
+def bernoulli_nll(
+    logits: Tensor,  # [B, ...]
+    target: Tensor,  # [B, ...]
+) -> Tensor:  # [B]
+    """Bernoulli negative log-likelihood of images, summed over pixels.
+
+    Equivalent to::
+
+        F.binary_cross_entropy_with_logits(logits, target, reduction="none").flatten(1).sum(1)
+
+    with the loss and its gradient computed in one pass over the pixels.
+
+    Parameters
+    ----------
+    logits
+        [B, ...], float32 or float64; float16 and bfloat16 count in float32.
+    target
+        The same shape: floats in [0, 1], or uint8, read as value / 255 without a copy.
+
+    Returns
+    -------
+    Tensor
+        [B], nats. NaN where a logit or target of the row is NaN.
+
+    Raises
+    ------
+    InputError
+        Shapes, dtypes or devices that do not fit.
+    """
+    logits, target = check_pixels("logits", logits, target, 1.0)
+    if transformed() or not has_kernels(logits.device):
+        return bernoulli_nll_reference(logits, target)
+    nll: Tensor = _nll_op(logits, target, False, 1.0, wants_gradient(logits, target))[0]
+    return nll
+
+
+def gaussian_nll(
+    prediction: Tensor,  # [B, ...]
+    target: Tensor,  # [B, ...]
+    scale: float = 1.0,
+) -> Tensor:  # [B]
+    """Gaussian negative log-likelihood of images, summed over pixels.
+
+    Equivalent to::
+
+        (((prediction - target) / scale) ** 2 / 2 + log(scale) + log(2 * pi) / 2).flatten(1).sum(1)
+
+    Parameters
+    ----------
+    prediction
+        Means, [B, ...], float32 or float64; float16 and bfloat16 count in float32.
+    target
+        The same shape: floats, or uint8, read as value / 255.
+    scale
+        Standard deviation of the pixel noise, in units of the target. Loss
+        ``w * squared error`` is ``scale = 1 / sqrt(2 w)``.
+
+    Returns
+    -------
+    Tensor
+        [B], nats.
+
+    Raises
+    ------
+    InputError
+        Shapes, dtypes or devices that do not fit; scale <= 0.
+    """
+    prediction, target = check_pixels("prediction", prediction, target, scale)
+    if transformed() or not has_kernels(prediction.device):
+        return gaussian_nll_reference(prediction, target, scale)
+    nll: Tensor = _nll_op(prediction, target, True, scale, wants_gradient(prediction, target))[0]
+    return nll
