@@ -19,16 +19,19 @@ from vaebias.analysis.alignment import (
 from vaebias.analysis.diagnose import diagnose
 from vaebias.analysis.diagnosis import Diagnosis
 from vaebias.analysis.jacobian import jacobian
-from vaebias.analysis.label_free import (
-    PrincipalComponents,
-    global_components,
-    neighbour_components,
-    posterior_components,
-)
-from vaebias.analysis.local_pca import Grid, LocalPca, factor_tangents, local_pca
 from vaebias.analysis.mixture import FactorMixture, factor_mixture
 from vaebias.analysis.nonlinear_pca import PrincipalCurve, latent_variances, principal_curve
 from vaebias.analysis.references import DataAlignment, Matches, Mixture, Prediction, Reference
+from vaebias.interfaces import Grid
+from vaebias.structure import (
+    LocalPca,
+    PrincipalComponents,
+    factor_tangents,
+    global_components,
+    local_pca,
+    neighbour_components,
+    posterior_components,
+)
 
 __all__ = [
     "ActiveUnits",

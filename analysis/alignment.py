@@ -12,9 +12,9 @@ from scipy.optimize import linear_sum_assignment
 from scipy.stats import special_ortho_group
 from torch import Tensor
 
-from vaebias.analysis.local_pca import local_pca
 from vaebias.errors import InputError
 from vaebias.ops import GramAlignment, gram_alignment
+from vaebias.structure.local_pca import local_pca
 
 __all__ = [
     "Chance",

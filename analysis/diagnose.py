@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,15 +13,8 @@ from torch import Tensor
 from vaebias.analysis.activity import RULES
 from vaebias.analysis.alignment import dto_chance, relative_gaps
 from vaebias.analysis.diagnosis import Diagnosis
-from vaebias.analysis.jacobian import (
-    Decoder,
-    DecoderJacobian,
-    Output,
-    evaluating,
-    prepare_jacobian,
-)
-from vaebias.analysis.local_pca import Grid
-from vaebias.analysis.points import Encoder, active_mask, choose_points
+from vaebias.analysis.jacobian import DecoderJacobian, prepare_jacobian
+from vaebias.analysis.points import active_mask, choose_points
 from vaebias.analysis.references import DataAlignment, Matches, Mixture, Prediction, Reference
 from vaebias.analysis.steps import (
     Step,
@@ -32,10 +25,11 @@ from vaebias.analysis.steps import (
     by_itself,
 )
 from vaebias.errors import InputError, RunFailedError
+from vaebias.inference import evaluating
+from vaebias.interfaces import Decoder, Encoder, Grid, Output, Progress
 
 __all__ = ["diagnose"]
 
-Progress = Callable[[int, int], None]
 _NEARLY_EQUAL = 0.05
 _DEAD = 1e-6  # of the strongest direction: float32 rounding of a derivative that is 0
 

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from vaebias.errors import InputError
+from vaebias.inference import evaluating
+from vaebias.interfaces import Decoder, Output
 
-__all__ = ["Decoder", "DecoderJacobian", "evaluating", "jacobian", "prepare_jacobian"]
+__all__ = ["DecoderJacobian", "jacobian", "prepare_jacobian"]
 
-Decoder = Callable[[Tensor], Tensor]  # z [B, d] -> [B, C, H, W] or any [B, ...]
-Output = Literal["logits", "image"]
 Method = Literal["forward", "reverse", "finite"]
 
 # Activations of a decoder, in units of its output, are not known from outside. The study's
@@ -139,29 +138,6 @@ def prepare_jacobian(
     elif method not in _METHODS:
         raise InputError("method", f"'auto' or one of {', '.join(_METHODS)}", repr(method))
     return DecoderJacobian(function, z.shape[1], pixels, method)
-
-
-@contextmanager
-def evaluating(*functions: object) -> Iterator[None]:
-    """Put modules (or those whose bound methods these are) into evaluation mode for a while.
-
-    Batch norm in training mode would let the points of a batch see each other, and dropout
-    would differentiate its own noise.
-    """
-    owners = (getattr(function, "__self__", function) for function in functions)
-    modes = [
-        (part, part.training)
-        for owner in owners
-        if isinstance(owner, nn.Module)
-        for part in owner.modules()
-    ]
-    try:
-        for part, _ in modes:
-            part.training = False
-        yield
-    finally:
-        for part, mode in modes:
-            part.training = mode
 
 
 def _pixels(decoder: Decoder, z: Tensor) -> int:

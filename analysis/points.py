@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from vaebias.analysis.activity import ActiveUnits, active_units
-from vaebias.analysis.local_pca import Grid, as_image, as_index
+from vaebias.checks import check_index
 from vaebias.errors import InputError
+from vaebias.interfaces import Encoder, Grid
+from vaebias.pixels import as_tensor
 
-__all__ = ["Encoder", "Points", "Pool", "active_mask", "choose_points"]
+__all__ = ["Points", "Pool", "active_mask", "choose_points"]
 
-Encoder = Callable[[Tensor], Any]  # x [B, C, H, W] -> (mu [B, d], logvar [B, d] | None) or mu
 Indices = Sequence[int] | NDArray[np.int64]
 
 _BATCH = 256
@@ -138,7 +139,7 @@ def _place(
             raise InputError("data", "the grid (or images) that index points into", None)
         return None
     if index is not None:
-        return data, as_index(index, len(data))
+        return data, check_index(index, len(data))
     if z is None and images is None:
         return data, np.sort(data.sample(samples, np.random.default_rng(seed)))
     given = "images" if z is None else "z"
@@ -151,7 +152,7 @@ def _given(images: Tensor | NDArray[Any] | None, index: Indices | None) -> Pool 
     if images.ndim != 4 or len(images) == 0:
         raise InputError("images", "[n, C, H, W] with n >= 1", list(images.shape))
     everything = np.arange(len(images))
-    return Pool(images, everything if index is None else as_index(index, len(images)))
+    return Pool(images, everything if index is None else check_index(index, len(images)))
 
 
 def _reader(
@@ -167,7 +168,7 @@ def _reader(
         index, read = place[1], place[0].images
     if len(index) == 0:
         raise InputError("index", "at least one point", 0)
-    return len(index), lambda part: as_image(read(index[part]))
+    return len(index), lambda part: as_tensor(read(index[part]))
 
 
 def _encode(

@@ -15,17 +15,17 @@ from torch import Tensor
 
 from vaebias.analysis.activity import expected_variance
 from vaebias.analysis.alignment import align, matched_cosines, principal_angles
-from vaebias.analysis.jacobian import Decoder, Output
-from vaebias.analysis.label_free import (
+from vaebias.analysis.mixture import factor_mixture
+from vaebias.analysis.points import Points, Pool
+from vaebias.errors import InputError
+from vaebias.interfaces import Decoder, Grid, Output
+from vaebias.ops import direction_cosines
+from vaebias.structure.label_free import (
     global_components,
     neighbour_components,
     posterior_components,
 )
-from vaebias.analysis.local_pca import Grid, factor_tangents, local_pca
-from vaebias.analysis.mixture import factor_mixture
-from vaebias.analysis.points import Points, Pool
-from vaebias.errors import InputError
-from vaebias.ops import direction_cosines
+from vaebias.structure.local_pca import factor_tangents, local_pca
 
 __all__ = [
     "Step",

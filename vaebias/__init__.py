@@ -1,8 +1,9 @@
 """Is this disentanglement earned, or a gift of the data's variance structure?
 
 Subpackages are imported when first used, so that ``import vaebias`` stays cheap:
-``ops`` (the kernels), ``data``, ``perturb``, ``models``, ``metrics``, ``analysis``,
-``checkpoints``, ``training``, ``experiments``, ``report``.
+``ops`` (the kernels), ``data``, ``structure``, ``perturb``, ``models``, ``metrics``,
+``analysis``, ``checkpoints``, ``training``, ``experiments``, ``report``; and so is
+the estimator ``NonlinearPCA``.
 """
 
 from __future__ import annotations
@@ -22,10 +23,13 @@ if TYPE_CHECKING:
         ops,
         perturb,
         report,
+        structure,
         training,
     )
+    from vaebias.nonlinear_pca import NonlinearPCA
 
 __all__ = [
+    "NonlinearPCA",
     "__version__",
     "analysis",
     "checkpoints",
@@ -36,6 +40,7 @@ __all__ = [
     "ops",
     "perturb",
     "report",
+    "structure",
     "training",
 ]
 
@@ -43,6 +48,8 @@ __version__ = version("vaebias")
 
 
 def __getattr__(name: str) -> Any:
+    if name == "NonlinearPCA":
+        return importlib.import_module("vaebias.nonlinear_pca").NonlinearPCA
     if name in __all__:
         return importlib.import_module(f"vaebias.{name}")
     raise AttributeError(f"module 'vaebias' has no attribute {name!r}")

@@ -212,7 +212,7 @@ def _shares(
     original: PerturbedGrid, modified: PerturbedGrid, found: Verification | None
 ) -> dict[str, dict[str, float]]:
     """Share of points at which each pair is mixed, and the coupling with its sign."""
-    from vaebias.perturb import structure
+    from vaebias.structure import structure
 
     pairs = getattr(modified.perturbation, "pairs", ())
     if not pairs:

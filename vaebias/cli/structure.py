@@ -15,7 +15,8 @@ from vaebias.errors import InputError
 
 if TYPE_CHECKING:
     from vaebias.data import FactorGrid
-    from vaebias.perturb import Stored, Structure
+    from vaebias.perturb import Stored
+    from vaebias.structure import Structure
 
 NEIGHBOURS = 20
 SAMPLE = 1000

@@ -8,9 +8,8 @@ from vaebias.perturb.patterns import PatternPerturbation, pattern
 from vaebias.perturb.perturbation import PERTURBATIONS, RANGES, Perturbation, PerturbedGrid
 from vaebias.perturb.readout import readout_accuracy
 from vaebias.perturb.storage import Stored, is_stored, load, save
-from vaebias.perturb.structure import Structure, structure
-from vaebias.perturb.unlabelled import Neighbourhoods, neighbourhoods
 from vaebias.perturb.verify import Check, Verification, verify
+from vaebias.structure import Neighbourhoods, Structure, neighbourhoods, structure
 
 __all__ = [
     "DEFAULTS",

@@ -11,11 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vaebias.checks import check_integer
 from vaebias.data.grid import FactorGrid, Index
 from vaebias.errors import InputError, RunFailedError
 from vaebias.ops import tangent_gram
-from vaebias.perturb.pairs import check_integer, check_pairs, check_tangents, inner_points
-from vaebias.perturb.perturbation import KINDS, PERTURBATIONS, check_epsilon, unit_images
+from vaebias.perturb.pairs import check_pairs, check_tangents, inner_points
+from vaebias.perturb.perturbation import KINDS, PERTURBATIONS, check_epsilon
 from vaebias.perturb.psi import (
     Parameters,
     PsiPerturbation,
@@ -24,6 +25,7 @@ from vaebias.perturb.psi import (
     freeze,
     network,
 )
+from vaebias.pixels import as_floats
 
 __all__ = ["MARGIN", "GramPerturbation", "gram", "mixing_loss", "psi_grams"]
 
@@ -205,7 +207,7 @@ def psi_grams(
         np.concatenate([index, neighbours[there]]) if not there.all() else neighbours,
         return_inverse=True,
     )
-    x = torch.from_numpy(unit_images(grid, needed)).flatten(1)
+    x = torch.from_numpy(as_floats(grid.images(needed))).flatten(1)
     pattern = evaluate(psi, torch.from_numpy(coordinates(grid, needed)), frequency)
     modified = x + epsilon * pattern
     if there.all():  # the points' own images are not needed then

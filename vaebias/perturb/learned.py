@@ -11,11 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vaebias.checks import check_integer
 from vaebias.data.grid import FactorGrid, Index
 from vaebias.errors import InputError, RunFailedError
 from vaebias.perturb.gram import psi_grams
-from vaebias.perturb.pairs import Pairs, check_integer, check_pairs, check_tangents
-from vaebias.perturb.perturbation import KINDS, PERTURBATIONS, check_epsilon, unit_images
+from vaebias.perturb.pairs import Pairs, check_pairs, check_tangents
+from vaebias.perturb.perturbation import KINDS, PERTURBATIONS, check_epsilon
 from vaebias.perturb.psi import (
     Parameters,
     PsiPerturbation,
@@ -24,6 +25,8 @@ from vaebias.perturb.psi import (
     freeze,
     network,
 )
+from vaebias.pixels import as_floats
+from vaebias.structure import mixed_with_one_sign
 
 __all__ = ["LearnedPerturbation", "learned"]
 
@@ -239,7 +242,7 @@ class _Patches:
     ) -> Tensor:  # [patches]
         """Loss of the entangled reference minus that of the aligned one, over their sum."""
         index = self._draw(rng)
-        x = torch.from_numpy(unit_images(self._grid, index)).flatten(1)
+        x = torch.from_numpy(as_floats(self._grid.images(index))).flatten(1)
         pattern = evaluate(psi, torch.from_numpy(coordinates(self._grid, index)), frequency)
         modified = (x + epsilon * pattern).unflatten(0, (self._patches, -1))
         # errors are differences of images: these products give them all, without a decoded image
@@ -319,9 +322,6 @@ def _mixed(
             for part in np.array_split(index, _CHECKED // 128)
         ]
     grams = torch.cat(parts)
-    shares = []
-    for a, b in pairs:
-        i, j = columns.index(grid.names.index(a)), columns.index(grid.names.index(b))
-        gap = (grams[:, i, i] - grams[:, j, j]).abs()
-        shares += [max(float((s * 2 * grams[:, i, j] > gap).float().mean()) for s in (1, -1))]
-    return min(shares)
+    cells = [[columns.index(grid.names.index(name)) for name in pair] for pair in pairs]
+    g = grams.numpy()
+    return min(mixed_with_one_sign(g[:, i, i], g[:, j, j], g[:, i, j]) for i, j in cells)

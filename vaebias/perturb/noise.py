@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from vaebias.checks import check_integer
 from vaebias.data.grid import FactorGrid, Index
-from vaebias.perturb.pairs import check_integer
 from vaebias.perturb.perturbation import KINDS, PERTURBATIONS, Perturbation, check_epsilon
 
 __all__ = ["NoisePerturbation", "noise"]

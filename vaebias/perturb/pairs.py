@@ -11,9 +11,9 @@ import torch
 from vaebias.data.grid import FactorGrid, Index
 from vaebias.errors import InputError
 from vaebias.ops import tangent_gram
-from vaebias.perturb.perturbation import unit_images
+from vaebias.pixels import as_floats
 
-__all__ = ["Pairs", "check_integer", "check_pairs", "check_tangents", "inner_points"]
+__all__ = ["Pairs", "check_pairs", "check_tangents", "inner_points"]
 
 Pairs: TypeAlias = tuple[tuple[str, str], ...]
 
@@ -59,7 +59,7 @@ def check_tangents(grid: FactorGrid, pairs: Pairs) -> None:
     index = inner_points(grid, columns, _PROBED, np.random.default_rng(0))
     neighbours = grid.neighbours(index)[:, columns]
     needed, position = np.unique(neighbours, return_inverse=True)
-    x = torch.from_numpy(unit_images(grid, needed)).flatten(1)
+    x = torch.from_numpy(as_floats(grid.images(needed))).flatten(1)
     grams = tangent_gram(x, torch.from_numpy(position.reshape(neighbours.shape)))
     variances = grams.diagonal(dim1=1, dim2=2).mean(0)
     for name, variance in zip(names, variances.tolist(), strict=True):
@@ -80,13 +80,3 @@ def inner_points(
         if grid.periods[a] is None:
             levels[:, a] = rng.integers(stride, grid.sizes[a] - stride, size=count)
     return grid.index(levels)
-
-
-def check_integer(name: str, value: object, low: int, high: int | None = None) -> int:
-    """Return the value as an int; raises InputError unless it is an integer in low..high."""
-    if isinstance(value, int | np.integer) and not isinstance(value, bool):
-        number = int(value)
-        if low <= number and (high is None or number <= high):
-            return number
-    expected = f"an integer >= {low}" if high is None else f"an integer in {low}..{high}"
-    raise InputError(name, expected, value)

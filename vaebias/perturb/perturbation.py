@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from vaebias.data.cache import ImageCache
 from vaebias.data.grid import FactorGrid, Index
 from vaebias.errors import InputError
+from vaebias.pixels import as_floats
 from vaebias.registry import Registry
 
 __all__ = [
@@ -22,7 +23,6 @@ __all__ = [
     "Perturbation",
     "PerturbedGrid",
     "check_epsilon",
-    "unit_images",
 ]
 
 
@@ -157,7 +157,7 @@ class PerturbedGrid(FactorGrid):
         return out
 
     def _block(self, index: Index) -> NDArray[np.float32]:
-        x = unit_images(self._base, index)
+        x = as_floats(self._base.images(index))
         if self.perturbation is not None:
             m = self.perturbation.pattern(self._base, index)
             if m.shape != x.shape or not np.abs(m).max(initial=0) <= 1:
@@ -178,11 +178,3 @@ def check_epsilon(epsilon: object) -> float:
         if 0 < value <= 1:  # false for NaN
             return value
     raise InputError("epsilon", "a number in (0, 1]", epsilon)
-
-
-def unit_images(grid: FactorGrid, index: Index) -> NDArray[np.float32]:
-    """The grid's images as float32 in 0..1, in memory of their own."""
-    images = grid.images(index)
-    if images.dtype == np.uint8:
-        return images.astype(np.float32) / np.float32(255)
-    return images.astype(np.float32)

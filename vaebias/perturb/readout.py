@@ -12,7 +12,7 @@ from torch import Tensor
 
 from vaebias.data.grid import FactorGrid, Index
 from vaebias.errors import InputError
-from vaebias.perturb.perturbation import unit_images
+from vaebias.pixels import as_floats
 
 __all__ = ["readout_accuracy"]
 
@@ -60,7 +60,7 @@ def readout_accuracy(
         found = f"{len(train)} and {len(test)}, {steps} steps"
         raise InputError("read-out", "points to learn from and to test, 1 step or more", found)
     generator = torch.Generator().manual_seed(seed)
-    some = torch.from_numpy(unit_images(grid, train[:_NORMALISED])).flatten(1)
+    some = torch.from_numpy(as_floats(grid.images(train[:_NORMALISED]))).flatten(1)
     mean = some.mean(0)
     scale = float((some - mean).std(correction=0)) or 1.0
     weights = _weights((some.shape[1], _HIDDEN, sum(grid.sizes)), generator)
@@ -69,7 +69,7 @@ def readout_accuracy(
         optimiser.param_groups[0]["lr"] = _RATE * (1 - (step - 1) / steps)
         # drawn and perturbed as they are needed: all points may be learnt from in little memory
         part = train[torch.randint(len(train), (_BATCH,), generator=generator).numpy()]
-        x = (torch.from_numpy(unit_images(grid, part)).flatten(1) - mean) / scale
+        x = (torch.from_numpy(as_floats(grid.images(part))).flatten(1) - mean) / scale
         labels = _labels(grid, part)
         optimiser.zero_grad(set_to_none=True)
         with torch.enable_grad():
@@ -86,7 +86,7 @@ def readout_accuracy(
     with torch.no_grad():
         for start in range(0, len(test), _ROWS):
             part = test[start : start + _ROWS]
-            images = torch.from_numpy(unit_images(grid, part)).flatten(1)
+            images = torch.from_numpy(as_floats(grid.images(part))).flatten(1)
             guesses = _logits(weights, (images - mean) / scale).split(grid.sizes, 1)
             named = torch.stack([guess.argmax(1) for guess in guesses], 1)
             right += (named == _labels(grid, part)).sum(0)

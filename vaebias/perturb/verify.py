@@ -8,15 +8,14 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from skimage.metrics import structural_similarity
 
+from vaebias.checks import check_integer
 from vaebias.data.grid import FactorGrid, Index
 from vaebias.errors import InputError
-from vaebias.perturb.pairs import check_integer
 from vaebias.perturb.perturbation import PerturbedGrid
 from vaebias.perturb.readout import readout_accuracy
-from vaebias.perturb.structure import Structure, structure
+from vaebias.structure import Structure, mixed_with_one_sign, structure
 
 __all__ = ["Check", "Verification", "verify"]
 
@@ -250,9 +249,8 @@ def _structure(after: Structure, pairs: Sequence[tuple[str, str]], share: float)
     found = {}
     for a, b in pairs:
         i, j = after.names.index(a), after.names.index(b)
-        cross = after.grams[:, i, j]
-        gap: NDArray[Any] = np.abs(after.grams[:, i, i] - after.grams[:, j, j])
-        found[f"{a}+{b}"] = max(float((2 * sign * cross > gap).mean()) for sign in (1, -1))
+        g = after.grams
+        found[f"{a}+{b}"] = mixed_with_one_sign(g[:, i, i], g[:, j, j], g[:, i, j])
     said = ", ".join(f"{pair} at {100 * value:.1f} %" for pair, value in found.items())
     return Check(
         "structure",

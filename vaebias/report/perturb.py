@@ -7,10 +7,11 @@ from collections.abc import Sequence
 import matplotlib.ticker
 
 from vaebias.experiments.tables import number
-from vaebias.perturb import Perturbation, PerturbedGrid, Verification, structure
+from vaebias.perturb import Perturbation, PerturbedGrid, Verification
 from vaebias.report.page import HtmlTable, render
 from vaebias.report.structure import differences, structure_sections
 from vaebias.report.theme import MUTED, SERIES, WIDTH, Picture, axes, styled, svg
+from vaebias.structure import structure
 
 __all__ = ["course", "perturb_page"]
 

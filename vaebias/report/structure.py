@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from vaebias.data import FactorGrid
 from vaebias.experiments.tables import number
 from vaebias.ops import local_variance
-from vaebias.perturb import Neighbourhoods, Structure
 from vaebias.report import figures
 from vaebias.report.images import strip
 from vaebias.report.page import HtmlTable, render
 from vaebias.report.theme import WIDTH, Picture, axes, styled, svg
+from vaebias.structure import Neighbourhoods, Structure, is_mixed
 
 __all__ = [
     "Measured",
@@ -273,7 +273,7 @@ def _pair(structures: Mapping[str, Structure], pair: tuple[str, str]) -> dict[st
         i, j = found.names.index(a), found.names.index(b)
         angles[version] = found.mixing_angle[:, i, j]
         first, second, cross = found.grams[:, i, i], found.grams[:, j, j], found.grams[:, i, j]
-        mixed[version] = found.over(a, b, 2 * np.abs(cross) > np.abs(first - second))
+        mixed[version] = found.over(a, b, is_mixed(first, second, cross))
         total = first + second
         ratio = np.divide(2 * cross, total, out=np.zeros_like(total), where=total > 0)
         coupling[version] = found.over(a, b, ratio)

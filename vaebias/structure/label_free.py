@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -13,9 +13,12 @@ from sklearn.decomposition import IncrementalPCA
 from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
-from vaebias.analysis.jacobian import Decoder, Output, evaluating
-from vaebias.analysis.local_pca import as_image, as_index, by_gram
+from vaebias.checks import check_index
 from vaebias.errors import InputError
+from vaebias.inference import evaluating
+from vaebias.interfaces import Decoder, Output, Progress
+from vaebias.pixels import as_tensor
+from vaebias.structure.local_pca import by_gram
 
 __all__ = [
     "PrincipalComponents",
@@ -25,8 +28,6 @@ __all__ = [
     "neighbour_components",
     "posterior_components",
 ]
-
-Progress = Callable[[int, int], None]
 
 
 class PrincipalComponents(NamedTuple):
@@ -88,7 +89,7 @@ def neighbour_components(
     InputError
         Where an index is not one of the pool's, or there are too few images or neighbours.
     """
-    index = as_index(index, len(images))
+    index = check_index(index, len(images))
     m = neighbours if components is None else components
     if not 1 <= neighbours < len(images):
         raise InputError("neighbours", f"1..{len(images) - 1}, the other images", neighbours)
@@ -100,7 +101,7 @@ def neighbour_components(
     step = max(1, memory // (32 * (neighbours + 1) * pixels))
     parts = []
     for part in _slices(len(index), step):
-        rows = as_image(images[near[part]]).reshape(-1, neighbours + 1, pixels)
+        rows = as_tensor(images[near[part]]).reshape(-1, neighbours + 1, pixels)
         parts.append(centred_components(rows, m))
         if progress is not None:
             progress(min(part.stop, len(index)), len(index))
@@ -249,7 +250,7 @@ def _joined(parts: list[PrincipalComponents]) -> PrincipalComponents:
 
 
 def _flat(images: NDArray[Any] | Tensor) -> NDArray[np.float32]:
-    flat: NDArray[np.float32] = as_image(images).flatten(1).cpu().numpy()
+    flat: NDArray[np.float32] = as_tensor(images).flatten(1).cpu().numpy()
     return flat
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from vaebias.data import ArrayGrid, Factor, FactorGrid
-from vaebias.perturb.boxes import boxes
+from vaebias.structure.boxes import boxes
 
 
 def _grid(*sizes: int, period: bool = False) -> FactorGrid:

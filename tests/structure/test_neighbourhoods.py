@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from vaebias.errors import InputError
-from vaebias.perturb import neighbourhoods
+from vaebias.structure import neighbourhoods
 
 
 def test_a_plane_of_images_has_two_components() -> None:

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vaebias import analysis
+from vaebias.checks import check_integer
 from vaebias.errors import InputError
-from vaebias.perturb.pairs import check_integer
+from vaebias.structure.label_free import neighbour_components
 
 __all__ = ["Neighbourhoods", "neighbourhoods"]
 
@@ -126,7 +126,7 @@ def neighbourhoods(
     shares, totals, leading = [], [], []
     for start in range(0, len(index), _ROWS):
         part = index[start : start + _ROWS]
-        found = analysis.neighbour_components(images, part, neighbours=neighbours, components=kept)
+        found = neighbour_components(images, part, neighbours=neighbours, components=kept)
         total = found.total.double().numpy()
         variances = found.variances.double().numpy()
         positive = np.where(total > 0, total, 1)

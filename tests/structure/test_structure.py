@@ -12,8 +12,8 @@ import pytest
 
 from vaebias.data import ArrayGrid, Factor, FactorGrid
 from vaebias.errors import InputError
-from vaebias.perturb import structure
-from vaebias.perturb.boxes import boxes
+from vaebias.structure import structure
+from vaebias.structure.boxes import boxes
 
 
 def test_grams_are_those_of_the_directions_everywhere(plane: Any) -> None:
@@ -136,7 +136,7 @@ def test_components_of_many_points_are_averaged_over_blocks(
     small_blobs: FactorGrid, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = structure(small_blobs).components
-    monkeypatch.setattr(importlib.import_module("vaebias.perturb.structure"), "_EIGH_ROWS", 50)
+    monkeypatch.setattr(importlib.import_module("vaebias.structure.structure"), "_EIGH_ROWS", 50)
     parts = structure(small_blobs).components
     np.testing.assert_allclose(parts.weights, whole.weights, atol=1e-10)
     np.testing.assert_allclose(whole.weights.sum(0), 1)

@@ -2,49 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from vaebias.errors import InputError
+from vaebias.checks import check_index
+from vaebias.interfaces import Grid, Index
+from vaebias.pixels import as_tensor
 
 __all__ = [
-    "Grid",
     "LocalPca",
-    "as_image",
-    "as_index",
     "by_gram",
     "factor_tangents",
     "local_pca",
 ]
-
-
-class Grid(Protocol):
-    """What the analysis asks of a factor grid; ``vaebias.data.FactorGrid`` is one."""
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The k factors."""
-        ...
-
-    def __len__(self) -> int:
-        """Number of images."""
-        ...
-
-    def images(self, index: NDArray[np.int64]) -> NDArray[Any]:
-        """[n, C, H, W], uint8 in 0..255 or float in 0..1."""
-        ...
-
-    def neighbours(self, index: NDArray[np.int64]) -> NDArray[np.int64]:
-        """[n, k, 2]: index one step up and down each factor, -1 where there is none."""
-        ...
-
-    def sample(self, n: int, rng: np.random.Generator) -> NDArray[np.int64]:
-        """[n] uniform draws of indices."""
-        ...
 
 
 class LocalPca(NamedTuple):
@@ -65,25 +38,9 @@ class LocalPca(NamedTuple):
     mixing: Tensor
 
 
-def as_image(images: NDArray[Any] | Tensor) -> Tensor:
-    """Images as float32 in units 0..1: uint8 counts 255ths."""
-    tensor = images if isinstance(images, Tensor) else torch.from_numpy(np.asarray(images))
-    return tensor.float() / 255 if tensor.dtype == torch.uint8 else tensor.float()
-
-
-def as_index(index: object, size: int) -> NDArray[np.int64]:
-    """Grid indices as int64 [n], checked against the grid's size."""
-    array = np.asarray(index)
-    if array.ndim != 1 or array.dtype.kind not in "iu":
-        raise InputError("index", "integers [n]", f"{array.dtype} {list(array.shape)}")
-    if array.size and not (array.min() >= 0 and array.max() < size):
-        raise InputError("index", f"0..{size - 1}", f"{array.min()}..{array.max()}")
-    return array.astype(np.int64)
-
-
 def factor_tangents(
     grid: Grid,
-    index: NDArray[np.int64],  # [n]
+    index: Index,  # [n]
 ) -> Tensor:  # [n, k, P]
     """Change of the image for one step in each factor, in units of pixel value 0..1.
 
@@ -95,13 +52,13 @@ def factor_tangents(
     InputError
         Where an index is not one of the grid's.
     """
-    index = as_index(index, len(grid))
+    index = check_index(index, len(grid))
     neighbours = grid.neighbours(index)
     present = neighbours >= 0
     # the image itself stands in for an absent neighbour; where both are, it cancels
     ends = np.where(present, neighbours, index[:, None, None])
     unique, position = np.unique(ends, return_inverse=True)
-    images = as_image(grid.images(unique)).flatten(1)
+    images = as_tensor(grid.images(unique)).flatten(1)
     plus, minus = torch.from_numpy(position.reshape(ends.shape)).unbind(-1)
     steps = torch.from_numpy(present.sum(-1)).clamp_min(1)
     tangents: Tensor = (images[plus] - images[minus]) / steps[..., None]

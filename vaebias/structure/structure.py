@@ -18,7 +18,9 @@ from vaebias.data.parts import MapParts, map_serially
 from vaebias.errors import InputError
 from vaebias.interfaces import Index
 from vaebias.ops import tangent_gram
-from vaebias.perturb.boxes import boxes
+from vaebias.pixels import unit
+from vaebias.structure.boxes import boxes
+from vaebias.structure.criterion import is_mixed
 
 __all__ = ["Components", "Structure", "structure"]
 
@@ -91,7 +93,8 @@ class Structure:
         2 abs(G_ab) > abs(G_aa - G_bb): the mixing angle is nearer to 45 degrees than to 0 or 90,
         so that a VAE that follows the local principal components entangles the two.
         """
-        mixed = np.abs(2 * self.grams) > np.abs(self._differences())
+        variances = self._variances()
+        mixed = is_mixed(variances[:, :, None], variances[:, None, :], self.grams)
         mixed &= ~np.eye(len(self.names), dtype=bool)
         return np.asarray(mixed.mean(0))
 
@@ -277,5 +280,4 @@ def _grams(grid: FactorGrid, index: Index, stride: int) -> NDArray[np.float32]: 
     flat = torch.from_numpy(np.ascontiguousarray(images)).flatten(1)
     grams = tangent_gram(flat, torch.from_numpy(local), torch.from_numpy(position[: len(index)]))
     # the operator keeps bytes as they are: their differences are exact
-    unit = 255**2 if images.dtype == np.uint8 else 1
-    return np.asarray(grams.numpy() / np.float32(unit))
+    return np.asarray(grams.numpy() / np.float32(unit(images) ** 2))

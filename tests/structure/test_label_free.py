@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from vaebias.analysis import global_components, neighbour_components, posterior_components
-from vaebias.analysis.label_free import nearest
 from vaebias.errors import InputError
+from vaebias.structure import global_components, neighbour_components, posterior_components
+from vaebias.structure.label_free import nearest
 
 
 class TestNeighbours:

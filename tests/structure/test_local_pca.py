@@ -8,38 +8,38 @@ import numpy as np
 import pytest
 import torch
 
-from vaebias.analysis import factor_tangents, local_pca
 from vaebias.errors import InputError
+from vaebias.structure import factor_tangents, local_pca
 
 
-def test_tangents_are_the_directions_inside_and_at_the_edge(plane: Any) -> None:
-    tangents = factor_tangents(plane, np.arange(len(plane)))
+def test_tangents_are_the_directions_inside_and_at_the_edge(plane_grid: Any) -> None:
+    tangents = factor_tangents(plane_grid, np.arange(len(plane_grid)))
     expected = torch.zeros(3, 6)
-    expected[1:] = torch.from_numpy(plane.directions)
+    expected[1:] = torch.from_numpy(plane_grid.directions)
     torch.testing.assert_close(tangents, expected.expand(40, 3, 6))
 
 
-def test_bytes_count_as_255ths(plane: Any) -> None:
-    class Bytes(type(plane)):  # type: ignore[misc]
+def test_bytes_count_as_255ths(plane_grid: Any) -> None:
+    class Bytes(type(plane_grid)):  # type: ignore[misc]
         def images(self, index: Any) -> np.ndarray:
             return np.round(super().images(index) * 255).astype(np.uint8)
 
-    tangents = factor_tangents(Bytes(plane.directions), np.arange(40))
+    tangents = factor_tangents(Bytes(plane_grid.directions), np.arange(40))
     assert tangents[:, 1, 0].mean() == pytest.approx(0.1, abs=2e-3)
 
 
-def test_a_curved_image_has_central_tangents_where_it_can(plane: Any) -> None:
-    class Curved(type(plane)):  # type: ignore[misc]
+def test_a_curved_image_has_central_tangents_where_it_can(plane_grid: Any) -> None:
+    class Curved(type(plane_grid)):  # type: ignore[misc]
         def images(self, index: Any) -> np.ndarray:
             x = self.factors(index)[:, 1].astype(np.float32)
             return np.repeat((x**2)[:, None, None, None], 6, 3)
 
-    tangents = factor_tangents(Curved(plane.directions), np.arange(5) * 4)  # y = 0, all x
+    tangents = factor_tangents(Curved(plane_grid.directions), np.arange(5) * 4)  # y = 0, all x
     torch.testing.assert_close(tangents[:, 1, 0], torch.tensor([1.0, 2, 4, 6, 7]))
 
 
-def test_components_are_the_larger_direction_then_the_smaller(plane: Any) -> None:
-    components, variances, mixing = local_pca(factor_tangents(plane, np.array([21])))
+def test_components_are_the_larger_direction_then_the_smaller(plane_grid: Any) -> None:
+    components, variances, mixing = local_pca(factor_tangents(plane_grid, np.array([21])))
     torch.testing.assert_close(variances[0], torch.tensor([0.01, 0.0008, 0]), rtol=1e-5, atol=1e-9)
     assert components[0, 0, 0].abs() == pytest.approx(1)
     torch.testing.assert_close(components[0, 1, 1:3].abs(), torch.full((2,), 0.5**0.5))
@@ -73,6 +73,6 @@ def test_proportional_tangents_have_one_component() -> None:
 
 
 @pytest.mark.parametrize("index", [[40], [-1], [0.5], [[0]]])
-def test_an_index_off_the_grid_is_named(plane: Any, index: list) -> None:
+def test_an_index_off_the_grid_is_named(plane_grid: Any, index: list) -> None:
     with pytest.raises(InputError, match="index: expected"):
-        factor_tangents(plane, np.array(index))
+        factor_tangents(plane_grid, np.array(index))

@@ -1,0 +1,41 @@
+"""Checks of arguments, with one message each."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vaebias.errors import InputError
+
+__all__ = ["check_index", "check_integer", "check_positive"]
+
+
+def check_integer(name: str, value: object, low: int, high: int | None = None) -> int:
+    """Return ``value`` as an int; raises InputError unless it is an integer in low..high."""
+    if isinstance(value, int | np.integer) and not isinstance(value, bool):
+        number = int(value)
+        if low <= number and (high is None or number <= high):
+            return number
+    expected = f"an integer >= {low}" if high is None else f"an integer in {low}..{high}"
+    raise InputError(name, expected, value)
+
+
+def check_positive(name: str, value: object) -> float:
+    """Return ``value`` as a float; raises InputError unless it is a finite number above 0."""
+    if isinstance(value, int | float | np.number) and not isinstance(value, bool):
+        number = float(value)
+        if 0 < number < math.inf:  # false for NaN
+            return number
+    raise InputError(name, "a finite number above 0", value)
+
+
+def check_index(index: object, size: int) -> NDArray[np.int64]:
+    """Return indices as int64 [n]; raises InputError unless all are integers in 0..size - 1."""
+    array = np.asarray(index)
+    if array.ndim != 1 or array.dtype.kind not in "iu":
+        raise InputError("index", "integers [n]", f"{array.dtype} {list(array.shape)}")
+    if array.size and not (array.min() >= 0 and array.max() < size):
+        raise InputError("index", f"0..{size - 1}", f"{array.min()}..{array.max()}")
+    return array.astype(np.int64)
