@@ -1,4 +1,4 @@
-"""Errors a user can act on: each names the input, what was expected, what was found."""
+"""Errors that a user can act on: each names the input, what was expected and what was found."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ __all__ = ["InputError", "RunFailedError", "UnknownNameError", "VaebiasError", "
 class VaebiasError(Exception):
     """Base of every error that vaebias raises on purpose.
 
-    The command line prints its message as one line and leaves with ``exit_code``.
+    The command line prints the message as one line and exits with ``exit_code``.
     """
 
     exit_code = 1
 
     def __reduce__(self) -> tuple[object, ...]:
-        # an exception is pickled as a call with its message, which is not what these are made of
+        # exceptions are unpickled by calling the class with the message, which these do not take
         return _restored, (type(self), self.args)
 
 
@@ -38,7 +38,7 @@ class InputError(VaebiasError, ValueError):
 
 
 class UnknownNameError(VaebiasError, LookupError):
-    """A name that a registry does not hold; the message lists those it does."""
+    """An unknown name; the message lists the known ones."""
 
     exit_code = 2
 
@@ -47,27 +47,27 @@ class UnknownNameError(VaebiasError, LookupError):
 
 
 class RunFailedError(VaebiasError):
-    """Work that started properly and could not be finished (a NaN loss, a full disk)."""
+    """Work that began and could not be finished (a NaN loss, a full disk)."""
 
 
 @contextmanager
 def reading(path: str | PathLike[str], expected: str) -> Iterator[None]:
-    """Read a file by a parser of others: whatever it stumbles on becomes one InputError.
+    """Turn any error of a third-party parser into one InputError.
 
-    On damaged files parsers raise what no documentation lists (KeyError, RuntimeError,
-    TokenError, ...). What is raised on purpose, and a lack of permission, passes unchanged.
+    On damaged files parsers raise undocumented errors (KeyError, RuntimeError, TokenError, ...).
+    Errors of vaebias and PermissionError pass unchanged.
 
     Parameters
     ----------
     path
-        The file, for the message.
+        The file, named in the message.
     expected
         What it should be, such as ``a complete npz file``.
 
     Raises
     ------
     InputError
-        The file does not exist, or could not be read as what was expected.
+        The file does not exist or cannot be parsed.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""The one way in which things get names: data sets, models, metrics, perturbations, formats."""
+"""Registries of data sets, models, metrics, perturbations and formats by name."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ T = TypeVar("T")
 
 
 class Registry(Generic[T]):
-    """Names of one kind of thing, each registered where it is defined.
+    """Objects of one kind by name, each registered where it is defined.
 
-    Modules of ``package`` are imported at the first look-up, so a new file with one
-    ``@register("name")`` line is found without touching anything else.
+    The modules of ``package`` are imported at the first look-up, so that a new file with one
+    ``@register("name")`` line needs no other change.
 
     Parameters
     ----------
     kind
-        What error messages call the things, as in ``unknown data set 'x'``.
+        Name of the kind in error messages, as in ``unknown data set 'x'``.
     package
-        The package whose modules register them.
+        The package whose modules register objects.
     """
 
     def __init__(self, kind: str, package: str) -> None:
@@ -35,7 +35,7 @@ class Registry(Generic[T]):
         self._discovered = False
 
     def register(self, name: str) -> Callable[[T], T]:
-        """Return a decorator that files an object under ``name`` (unique within the kind)."""
+        """Return a decorator that registers an object under ``name``, which must be new."""
 
         def add(item: T) -> T:
             if name in self._items:
@@ -46,7 +46,7 @@ class Registry(Generic[T]):
         return add
 
     def __getitem__(self, name: str) -> T:
-        """Look ``name`` up; raises UnknownNameError, which lists the known names."""
+        """Return the object of this name; raises UnknownNameError, which lists all names."""
         self._discover()
         try:
             return self._items[name]
@@ -58,7 +58,7 @@ class Registry(Generic[T]):
         return name in self._items
 
     def names(self) -> list[str]:
-        """All known names, sorted."""
+        """Return all names, sorted."""
         self._discover()
         return sorted(self._items)
 

@@ -29,7 +29,7 @@ def soft() -> FactorGrid:
 
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize(("make", "packed"), [(sprites, True), (grey, False), (soft, False)])
-def test_kept_images_are_those_of_the_grid(make: object, packed: bool, device: str) -> None:
+def test_device_images_equal_those_of_the_grid(make: object, packed: bool, device: str) -> None:
     grid = make()  # type: ignore[operator]
     kept = DeviceImages(grid, device)
     assert kept.packed is packed
@@ -43,20 +43,20 @@ def test_kept_images_are_those_of_the_grid(make: object, packed: bool, device: s
         assert torch.equal(found.cpu(), expected)
 
 
-def test_bits_take_an_eighth() -> None:
+def test_packed_images_need_an_eighth_of_the_memory() -> None:
     packed, plain = DeviceImages(sprites()), DeviceImages(sprites(), packed=False)
     assert packed._kept.nbytes == len(packed) * 11  # 81 pixels
     assert plain._kept.nbytes == len(plain) * 81
     assert torch.equal(packed[torch.arange(36)], plain[torch.arange(36)])
 
 
-def test_images_that_are_no_bits_are_not_packed() -> None:
+def test_images_with_grey_levels_are_not_packed() -> None:
     for grid in (grey(), soft()):
         with pytest.raises(InputError, match="packed: expected pixels of 0 and 255 only"):
             DeviceImages(grid, packed=True)
 
 
-def test_more_images_than_a_block_are_all_kept() -> None:
+def test_grids_larger_than_a_block_are_read_completely() -> None:
     grid = load("dsprites", size=4).restrict(shape=0, orientation=0, scale=[0, 5])
     calls: list[tuple[int, int]] = []
     kept = DeviceImages(grid, progress=lambda done, total: calls.append((done, total)))
@@ -77,12 +77,12 @@ def test_epoch_has_every_image_once() -> None:
     assert torch.equal(torch.cat([images for images, _ in shuffled]), kept[index])
 
 
-def test_batch_of_nothing_is_refused() -> None:
+def test_empty_batches_are_refused() -> None:
     with pytest.raises(InputError, match="batch_size: expected at least 1, found 0"):
         next(DeviceImages(sprites()).epoch(0))
 
 
-def test_dataset_gives_images_and_levels_to_a_loader() -> None:
+def test_data_loader_yields_images_and_levels() -> None:
     grid = sprites()
     images, levels = next(iter(DataLoader(GridDataset(grid), batch_size=7)))
     assert torch.equal(images, torch.from_numpy(grid.images(np.arange(7))))

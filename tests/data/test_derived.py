@@ -94,7 +94,7 @@ def test_texture_has_the_spectrum_of_natural_images() -> None:
 
 
 @pytest.mark.parametrize("name", ["color_dsprites", "noisy_dsprites", "scream_dsprites"])
-def test_sets_have_their_names(name: str) -> None:
+def test_restyled_sets_are_registered_by_name(name: str) -> None:
     grid = load(name)
     assert grid.name == name
     assert grid.image_shape == (3, 64, 64)

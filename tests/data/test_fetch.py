@@ -82,9 +82,7 @@ def test_file_is_downloaded_whole_to_the_data_folder(server: Server, data_folder
     assert list(data_folder.iterdir()) == [path]
 
 
-def test_file_that_is_there_is_not_downloaded_unless_forced(
-    server: Server, data_folder: Path
-) -> None:
+def test_existing_file_is_downloaded_only_if_forced(server: Server, data_folder: Path) -> None:
     (data_folder / "file.bin").write_bytes(b"mine")
     assert fetch(published(server)).read_bytes() == b"mine"
     assert server.asked == []
@@ -92,9 +90,7 @@ def test_file_that_is_there_is_not_downloaded_unless_forced(
 
 
 @pytest.mark.parametrize("size", [len(CONTENT), None])
-def test_stopped_download_goes_on_where_it_stopped(
-    server: Server, tmp_path: Path, size: int | None
-) -> None:
+def test_stopped_download_is_resumed(server: Server, tmp_path: Path, size: int | None) -> None:
     server.stop_after = 1_234_567
     file = published(server, size=size)
     with pytest.raises(RunFailedError, match=f"file.bin could not be downloaded .*{server.url}"):
@@ -108,22 +104,20 @@ def test_stopped_download_goes_on_where_it_stopped(
     assert not part.exists()
 
 
-def test_server_that_cannot_go_on_sends_all_again(server: Server, tmp_path: Path) -> None:
+def test_server_without_ranges_sends_the_whole_file(server: Server, tmp_path: Path) -> None:
     (tmp_path / "file.bin.part").write_bytes(CONTENT[:1000])
     server.ranges = False
     assert fetch(published(server), tmp_path).read_bytes() == CONTENT
 
 
 @pytest.mark.parametrize("size", [len(CONTENT), None])
-def test_part_that_is_all_there_is_only_checked(
-    server: Server, tmp_path: Path, size: int | None
-) -> None:
+def test_complete_part_is_only_checked(server: Server, tmp_path: Path, size: int | None) -> None:
     (tmp_path / "file.bin.part").write_bytes(CONTENT)
     assert fetch(published(server, size=size), tmp_path).read_bytes() == CONTENT
     assert server.asked == ([] if size else ["bytes=3000000-"])
 
 
-def test_part_that_is_too_long_is_begun_anew(server: Server, tmp_path: Path) -> None:
+def test_oversized_part_is_discarded(server: Server, tmp_path: Path) -> None:
     (tmp_path / "file.bin.part").write_bytes(CONTENT + b"x")
     assert fetch(published(server), tmp_path).read_bytes() == CONTENT
 
@@ -145,10 +139,10 @@ def test_other_contents_are_refused_and_deleted(
 
 def test_absent_file_and_absent_server_give_the_address(server: Server, tmp_path: Path) -> None:
     gone = published(server, url=server.url.replace("file.bin", "gone"))
-    with pytest.raises(RunFailedError, match=r"\(HTTP 404 Not Found\). Its address is http"):
+    with pytest.raises(RunFailedError, match=r"\(HTTP 404 Not Found\). Download it from http"):
         fetch(gone, tmp_path)
     closed = published(server, url="http://127.0.0.1:1/file.bin")
-    with pytest.raises(RunFailedError, match=f"refused.*127.0.0.1:1.*put it into {tmp_path}"):
+    with pytest.raises(RunFailedError, match=f"refused.*127.0.0.1:1.*copy it to {tmp_path}"):
         fetch(closed, tmp_path)
 
 

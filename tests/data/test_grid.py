@@ -160,7 +160,7 @@ def test_restricted_grid_is_a_window_on_the_whole(grid: FactorGrid, data: st.Dat
         np.testing.assert_array_equal(own, all_values[chosen[name]])
 
 
-def test_lone_level_takes_the_factor_off_the_grid(grid: FactorGrid) -> None:
+def test_a_single_level_removes_the_factor(grid: FactorGrid) -> None:
     sub = grid.restrict(kind=1, x=[0, 2, 4])
     assert sub.names == ("angle", "x")
     assert sub.sizes == (7, 3)
@@ -310,7 +310,7 @@ def test_no_more_than_a_chunk_is_drawn_at_once() -> None:
     assert drawn.calls == [5, 5, 2]
 
 
-def test_kept_images_are_drawn_once() -> None:
+def test_cached_images_are_drawn_once() -> None:
     drawn = Drawn()
     for _ in range(3):
         drawn.grid.images([4, 4, 7])
@@ -324,7 +324,7 @@ def test_cache_stays_within_its_bound() -> None:
     assert drawn.calls == [12, 9]
 
 
-def test_without_memory_everything_is_drawn_again() -> None:
+def test_without_a_cache_everything_is_drawn_again() -> None:
     drawn = Drawn(cache_bytes=0)
     for _ in range(2):
         drawn.grid.images([1, 2])
@@ -338,7 +338,7 @@ def test_writing_to_images_leaves_the_cache_alone() -> None:
     assert grid.images([3])[0, 0, 0, 0] == expected_pixels()[3]
 
 
-def test_sub_grid_of_a_rendered_grid_is_kept_too() -> None:
+def test_images_of_a_sub_grid_are_cached_too() -> None:
     drawn = Drawn(cache_bytes=4 * 8)
     sub = drawn.grid.restrict(a=1)
     for _ in range(2):
@@ -364,7 +364,7 @@ def test_renderer_that_returns_another_shape_or_dtype_is_named() -> None:
     wrong_shape = RenderedGrid("w", axes, lambda v: np.zeros((len(v), 2, 2), np.uint8), (1, 2, 2))
     wrong_dtype = RenderedGrid("w", axes, lambda v: np.zeros((len(v), 1, 2, 2)), (1, 2, 2))
     for grid in (wrong_shape, wrong_dtype):
-        with pytest.raises(InputError, match="what render returns: expected uint8"):
+        with pytest.raises(InputError, match="result of render: expected uint8"):
             grid.images([0])
 
 

@@ -130,7 +130,7 @@ def test_rate_drawn_for_each_pair_is_a_mixture_of_ten() -> None:
     assert chi_square_fits(counts, expected * counts.sum(1, keepdims=True))
 
 
-def test_high_rate_stands_still_unless_forced() -> None:
+def test_high_rate_changes_nothing_unless_forced() -> None:
     now, following = laplace_pairs(grid_of(AXES), 2000, np.random.default_rng(0), 200.0)
     np.testing.assert_array_equal(now, following)
 
@@ -141,14 +141,14 @@ def test_pairs_repeat_with_the_seed() -> None:
 
 
 @pytest.mark.parametrize("force_change", [False, True])
-def test_no_pairs_are_no_pairs(force_change: bool) -> None:
+def test_zero_pairs_are_empty_arrays(force_change: bool) -> None:
     rng = np.random.default_rng(0)
     now, following = laplace_pairs(grid_of(AXES), 0, rng, force_change=force_change)
     assert now.shape == following.shape == (0,)
 
 
 @pytest.mark.parametrize("rate", [0.0, -1.0, np.inf, np.nan])
-def test_rate_that_is_no_rate_is_refused(rate: float) -> None:
+def test_invalid_rates_are_refused(rate: float) -> None:
     with pytest.raises(InputError, match="rate: expected positive and finite"):
         laplace_pairs(grid_of(AXES), 3, np.random.default_rng(0), rate)
 
@@ -157,7 +157,7 @@ def test_rate_that_is_no_rate_is_refused(rate: float) -> None:
     ("axes", "rate"), [(AXES[:1], 1.0), (AXES, 1e6)], ids=["no factor", "no chance"]
 )
 def test_change_that_cannot_happen_is_refused(axes: list[Factor], rate: float) -> None:
-    with pytest.raises(InputError, match="force_change: expected a factor that can move"):
+    with pytest.raises(InputError, match="force_change: expected a factor that can change"):
         laplace_pairs(grid_of(axes), 5, np.random.default_rng(0), rate, force_change=True)
 
 
@@ -202,7 +202,7 @@ def test_uniform_pairs_that_cannot_change_are_refused() -> None:
         uniform_pairs(grid_of([Factor("x", np.arange(2))]), 3, rng, changes=2)
 
 
-def test_ranked_pairs_put_more_of_the_rows_factor_first() -> None:
+def test_ranked_pairs_are_ranked_by_the_factor_of_their_row() -> None:
     grid = grid_of(AXES)
     assert ranked_factors(grid) == [1, 2]  # no order, and a single level: left out
     first, second = ranked_pairs(grid, 4000, np.random.default_rng(0))
@@ -221,7 +221,7 @@ def test_ranked_pairs_are_uniform_pairs_of_points() -> None:
     np.testing.assert_allclose(counts, 20_000, rtol=0.04)
 
 
-def test_ranked_pairs_want_an_order() -> None:
+def test_ranked_pairs_need_an_ordinal_factor() -> None:
     grid = grid_of([AXES[0], AXES[3]])
     with pytest.raises(InputError, match="grid plain: expected a factor whose levels have an or"):
         ranked_pairs(grid, 2, np.random.default_rng(0))

@@ -38,7 +38,7 @@ def test_arrays_of_any_layout(tmp_path: Path, layout: np.ndarray) -> None:
     np.testing.assert_allclose(floats, expected / 255, atol=1e-7)
 
 
-def test_what_is_no_set_of_images_is_named(tmp_path: Path) -> None:
+def test_invalid_image_sets_are_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="a folder of pictures"):
         load_pictures(tmp_path)
     (tmp_path / "a.png").write_bytes(b"nothing")

@@ -89,7 +89,7 @@ def test_unpacking_fewer_rows_than_promised_is_refused(data_folder: Path) -> Non
     assert list((data_folder / "unpacked").iterdir()) == []
 
 
-def test_shared_folder_that_is_not_ours_leaves_unpacked_files_at_home(
+def test_files_are_unpacked_at_home_if_the_data_folder_is_read_only(
     data_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("vaebias.data.files.os.access", lambda path, mode: path != data_folder)

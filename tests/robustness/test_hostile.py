@@ -154,7 +154,7 @@ def test_what_does_not_fit_on_the_disk_is_not_unpacked(
     data.export(grid, path)
     usage = shutil.disk_usage(tmp_path)._replace(free=1000)
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage)
-    with pytest.raises(RunFailedError, match=r"GB to unpack, and 0\.0 GB are free: make room"):
+    with pytest.raises(RunFailedError, match=r"GB in .*, and 0\.0 GB are free: make room"):
         data.load(path)
     assert not list(data_folder.rglob("*.npy*"))
 

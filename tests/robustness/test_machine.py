@@ -140,7 +140,7 @@ def test_names_need_not_be_ascii(tmp_path: Path) -> None:
     assert len(data.load(export)) == len(data.load("blobs"))
 
 
-def test_terminal_need_not_know_every_sign(
+def test_terminals_without_unicode_are_supported(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     written = io.BytesIO()
@@ -152,7 +152,7 @@ def test_terminal_need_not_know_every_sign(
     assert b"share of variance" in written.getvalue()
 
 
-def test_there_need_be_no_home(
+def test_the_home_folder_may_be_missing(
     tmp_path: Path, grid: data.FactorGrid, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "a.h5"

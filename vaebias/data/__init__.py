@@ -1,7 +1,7 @@
 """Factor grids: finite sets of factor combinations with an image at each point.
 
-``load("dsprites")`` gives one by name; every grid knows its factors, its images by index and
-the neighbours of each point, and can be restricted to a part of itself.
+``load("dsprites")`` loads one by name. A grid returns images by index and the neighbours of each
+point, and can be restricted to some levels of its factors.
 """
 
 from vaebias.data.array_grid import ArrayGrid

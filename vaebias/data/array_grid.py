@@ -1,4 +1,4 @@
-"""A grid whose images lie in an array."""
+"""A grid of images in an array."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["ArrayGrid"]
 
 
 class ArrayGrid(FactorGrid):
-    """A grid whose images lie in an array, in memory or memory-mapped.
+    """A grid of images in an array, in memory or memory-mapped.
 
     Parameters
     ----------
@@ -47,5 +47,5 @@ class ArrayGrid(FactorGrid):
         self,
         index: npt.ArrayLike,  # [n]
     ) -> Images:  # [n, C, H, W]
-        """Copies of the images at these points."""
+        """Return copies of the images at the given points."""
         return np.asarray(self._images[self.check_index(index)])

@@ -1,4 +1,4 @@
-"""Grids for torch: a Dataset of single images, and all images on the training device."""
+"""Grids for torch: a map-style Dataset, and all images in the memory of a device."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _BLOCK = 1024
 
 
 class GridDataset(Dataset[tuple[Tensor, Tensor]]):
-    """Map-style dataset for a DataLoader: image [C, H, W], levels int64 [k]."""
+    """Map-style dataset for a DataLoader; items are (image [C, H, W], levels int64 [k])."""
 
     def __init__(self, grid: FactorGrid) -> None:
         self.grid = grid
@@ -32,7 +32,7 @@ class GridDataset(Dataset[tuple[Tensor, Tensor]]):
         return self.__getitems__([index])[0]
 
     def __getitems__(self, indices: Sequence[int]) -> list[tuple[Tensor, Tensor]]:
-        """Read a whole batch in one call, as DataLoader asks where it can."""
+        """Return a whole batch of items; DataLoader calls this if it exists."""
         index = np.asarray(indices, dtype=np.int64)
         images = torch.from_numpy(self.grid.images(index))
         levels = torch.from_numpy(self.grid.factors(index))
@@ -40,26 +40,26 @@ class GridDataset(Dataset[tuple[Tensor, Tensor]]):
 
 
 class DeviceImages:
-    """All images of a grid on a device, to be drawn from there without copies from the host.
+    """All images of a grid in the memory of a device.
 
-    Black and white images are kept as bits (all of dSprites takes 378 MB), others as uint8 or
-    float32.
+    Batches are then drawn without copies from the host. Black and white images are stored as
+    bits (all of dSprites takes 378 MB), others as uint8 or float32.
 
     Parameters
     ----------
     grid
-        Whose images.
+        The images.
     device
-        Where they are kept.
+        Where to store them.
     packed
-        Whether to keep bits; None where all pixels are 0 or 255.
+        Whether to store bits; by default, if all pixels are 0 or 255.
     progress
-        Called with images read and images in all.
+        Called as ``progress(images read, images in all)``.
 
     Raises
     ------
     InputError
-        Bits are asked for, and pixels have other values.
+        ``packed`` is True and some pixels are neither 0 nor 255.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class DeviceImages:
             kept = _read(grid, device, False, progress)
         assert kept is not None
         self._kept = kept
-        # the eight pixels of each byte as one number: a look-up is far faster than shifts
+        # the eight pixels of each byte as one int64: a look-up is far faster than shifts
         bits = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1) * np.uint8(255)
         self._pixels = torch.from_numpy(bits).view(torch.int64).flatten().to(kept.device)
 
@@ -90,7 +90,7 @@ class DeviceImages:
         self,
         index: Tensor | Index,  # int64 [B]
     ) -> Tensor:  # [B, C, H, W]
-        """Images at these points, on the device, uint8 0..255 or float32 0..1."""
+        """Return the images at the given points, on the device: uint8 0..255 or float32 0..1."""
         index = torch.as_tensor(index, device=self._kept.device)
         rows = self._kept.index_select(0, index)
         if not self.packed:
@@ -109,7 +109,8 @@ class DeviceImages:
         batch_size
             B; the last batch may be smaller.
         generator
-            Shuffles; without it, images come in order. On the same device as the images.
+            Source of the random order, on the device of the images; by default images come
+            in order.
         """
         if batch_size < 1:
             raise InputError("batch_size", "at least 1", batch_size)
@@ -125,7 +126,7 @@ class DeviceImages:
 def _read(
     grid: FactorGrid, device: torch.device | str, packed: bool, progress: Progress | None
 ) -> Tensor | None:  # [N, ceil(P / 8)] packed, else [N, C, H, W]
-    """All images on the device; None where they were to be packed and are not black and white."""
+    """Read all images; None if they were to be packed and are not black and white."""
     kept: Tensor | None = None
     for start in range(0, len(grid), _BLOCK):
         images = grid.images(np.arange(start, min(start + _BLOCK, len(grid))))

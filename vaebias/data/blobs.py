@@ -1,4 +1,4 @@
-"""Soft blobs: a small smooth grid on which the whole finding shows within seconds a run."""
+"""Soft blobs: a small smooth grid on which a model trains within seconds."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ def render(
 ) -> npt.NDArray[np.float32]:  # [n, width, width]
     """Draw blobs: a pixel at distance r from the centre is exp(-r^2 / (2 size^2)).
 
-    Centre (x right, y down) and size are in units of the image width; scalars broadcast.
+    The centre (x to the right, y down) and the size are in units of the image width. Scalars
+    broadcast against arrays.
     """
     columns = np.broadcast_arrays(*(np.atleast_1d(np.asarray(v, float)) for v in (x, y, size)))
     x, y, size = (column[:, None] for column in columns)
@@ -41,27 +42,27 @@ def blobs(
     width: int = 24,
     cache_bytes: int = DEFAULT_CACHE_BYTES,
 ) -> RenderedGrid:
-    """Grid of soft blobs with factors x, y, size; float32 images in [0, 1], (1, width, width).
+    """Return a grid of soft blobs with factors x, y, size; float32 images (1, width, width).
 
     Parameters
     ----------
     x_half_range, y_half_range
-        The centre goes from .5 minus to .5 plus these, in units of the width. They differ by
-        default: with nearly equal ranges the tangents of x and y have nearly equal norms, and
-        whether the unmodified set disentangles them is luck of the seed.
+        The centre ranges over .5 plus or minus these, in units of the width. The defaults
+        differ: with nearly equal ranges the tangents of x and y have nearly equal norms, and
+        whether a model disentangles them depends on the seed.
     size_range
         Smallest and largest size, in units of the width.
     levels
         Number of levels of x, y and size.
     width
-        Of the square image, in pixels.
+        Width and height of the images in pixels.
     cache_bytes
         See `RenderedGrid`.
 
     Raises
     ------
     InputError
-        A range that is empty or negative, fewer than one level, a width below one.
+        A range is empty or negative, or the number of levels or the width is below 1.
     """
     if len(levels) != 3 or min(levels) < 1:
         raise InputError("levels", "three numbers of levels, each >= 1", levels)
@@ -69,7 +70,7 @@ def blobs(
         raise InputError("width", "width >= 1", width)
     if min(x_half_range, y_half_range) < 0:
         found = (x_half_range, y_half_range)
-        raise InputError("x_half_range, y_half_range", "neither negative", found)
+        raise InputError("x_half_range, y_half_range", "non-negative numbers", found)
     if not 0 < size_range[0] <= size_range[1]:
         raise InputError("size_range", "0 < smallest <= largest", size_range)
 

@@ -1,4 +1,4 @@
-"""A bounded memory of images that are costly to draw."""
+"""A bounded cache of images that are costly to draw."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ __all__ = ["ImageCache"]
 
 
 class ImageCache:
-    """Keeps the first images drawn, up to a bound; nothing is ever thrown out.
+    """Keep the first images drawn, up to a limit; nothing is ever evicted.
 
-    Training passes over the same images again and again in random order, where replacing one
-    kept image by another gains nothing.
+    Training reads the same images again and again in random order, so that replacing a cached
+    image by another gains nothing.
 
     Parameters
     ----------
     points
-        Number of images there are.
+        Number of images in the grid.
     image_shape
         (C, H, W).
     dtype
-        Of the images.
+        Dtype of the images.
     max_bytes
-        Memory that kept images may fill. It is taken as they come, not at once.
+        Maximum memory of the cached images; allocated as they come.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class ImageCache:
 
     @property
     def used(self) -> int:
-        """Number of images kept."""
+        """Number of cached images."""
         return self._used
 
     def get(
@@ -52,7 +52,7 @@ class ImageCache:
         index: npt.NDArray[np.int64],  # [n]
         draw: Callable[[npt.NDArray[np.int64]], npt.NDArray[Any]],
     ) -> npt.NDArray[Any]:  # [n, C, H, W]
-        """Images at ``index``; ``draw`` is asked for those that are not kept, each once."""
+        """Return the images at ``index``; those not cached are drawn, each once."""
         if len(self._kept) == 0:
             return draw(index)
         slots = self._slots[index]

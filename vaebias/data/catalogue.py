@@ -24,19 +24,18 @@ def load(name_or_path: str | PathLike[str], **options: Any) -> FactorGrid:
     Parameters
     ----------
     name_or_path
-        A registered name (``DATASETS.names()``), or the path of a file or folder in one of the
-        formats of `vaebias.data.formats`.
+        A registered name (``DATASETS.names()``), or the path of a file or folder in one of
+        the formats of `vaebias.data.formats`.
     **options
-        Of that data set: see the function of its name, such as `vaebias.data.blobs.blobs`; or
-        of the format's ``read``.
+        Options of the data set: see the function of its name, such as
+        `vaebias.data.blobs.blobs`; or those of the format's ``read``.
 
     Raises
     ------
     UnknownNameError
-        No data set of that name; the message lists those there are.
+        There is no data set of that name; the message lists the known names.
     InputError
-        An option that the data set does not have, or a file that is damaged or of no known
-        format.
+        The data set does not have an option, or the file is damaged or of unknown format.
 
     Examples
     --------

@@ -1,7 +1,8 @@
-"""The derived sets of the field: sprites in colour, on noise, on a painting.
+"""Restyled sprites: in colour, on noise, on a painting.
 
-Definitions of disentanglement_lib (Locatello et al. 2019), where randomness is drawn with each
-batch. Here it is fixed for each image by seed and index, so that a data set stays one.
+The definitions are those of disentanglement_lib (Locatello et al. 2019), except that random
+numbers are fixed for each image by the seed and the index; there, they are drawn anew with
+each batch.
 """
 
 from __future__ import annotations
@@ -36,25 +37,25 @@ __all__ = [
 Floats = npt.NDArray[np.float32]
 Style = Callable[[Floats, np.random.Generator], Floats]
 
-_TEXTURE_SHAPE = (274, 350)  # of the thumbnail of the painting that disentanglement_lib crops
+_TEXTURE_SHAPE = (274, 350)  # of the thumbnail that disentanglement_lib crops
 
 
 class DerivedGrid(FactorGrid):
-    """A grid whose images are those of another, restyled: float32 in [0, 1], three channels.
+    """Restyled images of another grid: float32 in [0, 1], three channels.
 
     Parameters
     ----------
     base
-        A grid of one channel, bright on black.
+        A grid of images with one channel, bright on black.
     name
-        Of the style.
+        Name of the style.
     style
-        Takes a sprite, float32 [1, H, W] in [0, 1], and a generator of its own for each
-        image; returns float32 [3, H, W].
+        Maps a sprite, float32 [1, H, W] in [0, 1], and a random generator (one for each
+        image) to float32 [3, H, W].
     seed
-        Non-negative.
+        Seed of all random numbers; non-negative.
     record
-        What provenance says of the style.
+        Parameters of the style, for the provenance.
     cache_bytes
         As for `RenderedGrid`.
     """
@@ -82,14 +83,14 @@ class DerivedGrid(FactorGrid):
         self,
         index: npt.ArrayLike,  # [n]
     ) -> Floats:  # [n, 3, H, W]
-        """Restyled images at these points; the same for a point in any batch and order."""
+        """Return restyled images; that of a point does not depend on the batch or its order."""
         return self._cache.get(self.check_index(index), self._make)
 
     def _make(self, index: Index) -> Floats:
         sprites = as_floats(self._base.images(index))
         out = np.empty((len(index), *self.image_shape), dtype=np.float32)
         for image, sprite, i in zip(out, sprites, index.tolist(), strict=True):
-            # the low 128 bits of the counter run through one image's numbers
+            # the low 128 bits of the counter count the numbers of one image
             stream = np.random.Philox(key=self._seed, counter=i << 128)
             image[:] = self._style(sprite, np.random.Generator(stream))
         return out
@@ -98,7 +99,7 @@ class DerivedGrid(FactorGrid):
 def color(
     grid: FactorGrid, *, seed: int = 0, cache_bytes: int = DEFAULT_CACHE_BYTES
 ) -> DerivedGrid:
-    """Sprites in a colour of their own: each channel times U(0.5, 1)."""
+    """Colour each sprite: each channel is multiplied by U(0.5, 1)."""
 
     def style(sprite: Floats, rng: np.random.Generator) -> Floats:
         return sprite * rng.uniform(0.5, 1, (3, 1, 1)).astype(np.float32)
@@ -109,7 +110,7 @@ def color(
 def noisy(
     grid: FactorGrid, *, seed: int = 0, cache_bytes: int = DEFAULT_CACHE_BYTES
 ) -> DerivedGrid:
-    """White sprites on noise: min(sprite + U(0, 1), 1) in each pixel and channel."""
+    """Place white sprites on noise: min(sprite + U(0, 1), 1) in each pixel and channel."""
 
     def style(sprite: Floats, rng: np.random.Generator) -> Floats:
         noise = rng.random((3, *sprite.shape[1:]), dtype=np.float32)
@@ -125,20 +126,20 @@ def scream(
     seed: int = 0,
     cache_bytes: int = DEFAULT_CACHE_BYTES,
 ) -> DerivedGrid:
-    """Sprites as the negative of a picture behind them.
+    """Show sprites as the negative of a picture.
 
-    The background is the mean of a random crop of the picture and U(0, 1) per channel; where
-    the sprite is, 1 minus that.
+    The background is the mean of a random crop of the picture and U(0, 1) for each channel;
+    pixels of the sprite are 1 minus the background.
 
     Parameters
     ----------
     grid
         Sprites.
     picture
-        An image file (disentanglement_lib takes a thumbnail of Munch's The Scream); a texture
-        of our own by default.
+        An image file (disentanglement_lib uses a thumbnail of Munch's The Scream); by
+        default `texture`.
     seed
-        Of crops and shades.
+        Seed of crops and shades.
     cache_bytes
         As for `RenderedGrid`.
     """
@@ -161,11 +162,14 @@ def scream(
 def texture(
     shape: tuple[int, int] = _TEXTURE_SHAPE, seed: int = 0
 ) -> Floats:  # [3, *shape], in [0, 1]
-    """Random picture with the power spectrum of natural images, 1 / f^2, and related channels."""
+    """Return a random picture with power spectrum 1 / f^2 and correlated channels.
+
+    Natural images have such a spectrum.
+    """
     rng = np.random.default_rng(seed)
     rows, columns = np.fft.fftfreq(shape[0]), np.fft.rfftfreq(shape[1])
     frequency = np.hypot(rows[:, None], columns)
-    frequency[0, 0] = np.inf  # no mean: the range is stretched below
+    frequency[0, 0] = np.inf  # zero mean: the range is stretched below
     spectrum = np.fft.rfft2(rng.standard_normal((3, *shape))) / frequency
     own = np.fft.irfft2(spectrum, s=shape)
     mixed = np.tensordot(np.array([[1, 0.3, 0], [0.8, 0.5, 0.2], [0.6, 0, 0.7]]), own, axes=1)
@@ -183,7 +187,7 @@ def _read(picture: str | PathLike[str]) -> Floats:
     except FileNotFoundError:
         raise InputError("picture", "an image file", f"no file {picture}") from None
     except UnidentifiedImageError:
-        raise InputError("picture", "an image file", f"{picture}, which is none") from None
+        raise InputError("picture", "an image file", f"{picture}, which is not an image") from None
     return np.asarray(pixels.transpose(2, 0, 1))
 
 

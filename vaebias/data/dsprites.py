@@ -1,8 +1,8 @@
-"""dSprites, rendered from its geometry: any size, any factor value, pixel-exact at 64x64.
+"""dSprites, rendered from its geometry at any size and factor values.
 
-The set was drawn as vector graphics without anti-aliasing (Matthey et al., dSprites, 2017; its
-author in issue 2 of the data set's repository), so outlines and a point-in-polygon test give
-the very images. Coordinates here: pixels of the 64x64 image, x right, y down.
+The data set was drawn as vector graphics without anti-aliasing (Matthey et al., dSprites, 2017;
+its author in issue 2 of the data set's repository), so that outlines and a point-in-polygon
+test reproduce its images. Coordinates are in pixels of the 64x64 image, x to the right, y down.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from vaebias.interfaces import Progress
 __all__ = ["dsprites", "render"]
 
 _NATIVE = 64
-_BLOCK = 256  # images at a time: what is worked on stays in the L2 cache (twice as fast as 1024)
+_BLOCK = 256  # images at a time: they stay in the L2 cache (twice as fast as 1024)
 
 
 def _square() -> npt.NDArray[np.float64]:
-    # 9.6 = .15 * 64 by design, but pixel centres that such an edge all but touches are empty in
-    # the published images: they allow 9.5966 to 9.5998
+    # 9.6 = .15 * 64 by design, but pixel centres very near such an edge are empty in the
+    # published images, which allow 9.5966 to 9.5998
     half = 9.5997
     return half * np.array([[-1.0, -1.0], [1.0, -1.0], [1.0, 1.0], [-1.0, 1.0]])
 
 
 def _ellipse() -> npt.NDArray[np.float64]:
-    t = 2 * np.pi * np.arange(90) / 90  # 89 or 91 vertices already change pixels
+    t = 2 * np.pi * np.arange(90) / 90  # 89 or 91 vertices change some pixels
     return np.stack([9.6 * 1.33 * np.cos(t), 9.6 / 1.33 * np.sin(t)], axis=1)
 
 
@@ -40,8 +40,8 @@ def _heart() -> npt.NDArray[np.float64]:
     t = 2 * np.pi * np.arange(150) / 150
     x = 16 * np.sin(t) ** 3
     y = -(13 * np.cos(t) - 5 * np.cos(2 * t) - 2 * np.cos(3 * t) - np.cos(4 * t))
-    # scales and offset lie midway in what the published images allow; the rotation centre is
-    # not the centroid
+    # scales and offset are the midpoints of what the published images allow; the rotation
+    # centre is not the centroid
     return np.stack([0.6 * x, 0.662235 * y - 1.439505], axis=1)
 
 
@@ -57,31 +57,31 @@ def render(
     size: int = _NATIVE,
     supersamples: int = 1,
 ) -> npt.NDArray[np.uint8]:  # [n, size, size]
-    """Draw sprites: 255 where the pixel's centre is inside the outline, 0 elsewhere.
+    """Draw sprites: 255 where the centre of a pixel is inside the outline, 0 elsewhere.
 
     Parameters
     ----------
     shape
         1 square, 2 ellipse, 3 heart.
     scale
-        Positive; 0.5 to 1 in the data set, where the square's side is 0.3 of the image at 1.
+        Positive; 0.5 to 1 in the data set. At 1 the square's side is 0.3 of the image.
     orientation
         Radians, counter-clockwise on screen.
     x, y
-        0 to 1 in the data set: the centre goes from 1/4 to 3/4 of the image, y downwards.
+        0 to 1 in the data set, for a centre from 1/4 to 3/4 of the image; y points down.
     size
         Width and height of the image in pixels.
     supersamples
-        Squared, the number of points a pixel is the mean of; 1 as published. A small image of
-        several is the larger image, averaged over blocks.
+        Each pixel is the mean of ``supersamples**2`` points; 1 as published. A small image
+        is then the larger image averaged over blocks.
 
     Scalars broadcast against arrays.
 
     Raises
     ------
     InputError
-        Another shape, a scale that is not positive, values that are not finite, size or
-        supersamples below 1, or arrays of different lengths.
+        A shape is not 1, 2 or 3, a scale is not positive, a value is not finite, ``size`` or
+        ``supersamples`` is below 1, or arrays have different lengths.
     """
     given = (shape, scale, orientation, x, y)
     try:
@@ -99,10 +99,10 @@ def render(
     check_size(size, supersamples)
     fine = size * supersamples
     zoom = scale * fine / _NATIVE
-    # 2 pi is 0 once more: rounding may not make two images of the one angle
+    # 2 pi is the angle 0: rounding must not make two different images of it
     angle = np.mod(orientation, 2 * np.pi)
     cos, sin = zoom * np.cos(angle), zoom * np.sin(angle)
-    # pixel k has its centre at k + .5, so that -.5 puts centres on the integers
+    # pixel k has its centre at k + .5; subtracting .5 moves the centres to the integers
     centre_x, centre_y = ((0.25 + 0.5 * v) * fine - 0.5 for v in (x, y))
     out = np.empty((len(kind), size, size), dtype=np.uint8)
     for value, outline in enumerate(_OUTLINES, start=1):
@@ -139,11 +139,11 @@ def _fill(
     """Fill polygons by the even-odd rule; pixel centres are at the integers.
 
     Where an edge crosses a row of pixel centres, the first centre at or right of the crossing
-    is marked; a running exclusive-or along the row then is the parity of the crossings to the
-    left. The work goes with the outline's height, not with the number of pixels.
+    is marked. A running exclusive-or along the row is then the parity of the crossings to the
+    left. The cost grows with the height of the outline, not with the number of pixels.
     """
-    # an edge from y0 to y1 crosses the rows ceil(min) .. ceil(max) - 1: half open, so that a
-    # vertex on a row counts once
+    # an edge from y0 to y1 crosses the rows ceil(min) .. ceil(max) - 1; the interval is half
+    # open, so that a vertex on a row counts once
     first = np.clip(np.ceil(y), 0, size).astype(np.int64)
     last = np.roll(first, -1, axis=1)
     image, edge = np.nonzero(first != last)
@@ -174,26 +174,26 @@ def dsprites(
     cache_bytes: int = DEFAULT_CACHE_BYTES,
     progress: Progress | None = None,
 ) -> FactorGrid:
-    """Grid of all 737,280 dSprites: uint8 images 0/255, (1, size, size).
+    """Return the grid of all 737,280 dSprites: uint8 images 0/255, (1, size, size).
 
     Factors and their values are those of the published file without its one colour: shape (1
-    square, 2 ellipse, 3 heart), scale, orientation, posX, posY. Orientation 39 is the angle of
-    orientation 0, there and here, so its period is 39.
+    square, 2 ellipse, 3 heart), scale, orientation, posX, posY. As in the file, orientation 39
+    is the same angle as orientation 0, so that the period is 39.
 
     Parameters
     ----------
     size
         Width and height of the images in pixels; 64 in the published file.
     supersamples
-        Squared, the number of points a pixel is the mean of; 1 in the published file, whose
-        edges are hard. ``size=16, supersamples=4`` is that file averaged over 4 x 4 pixels.
+        Each pixel is the mean of ``supersamples**2`` points; 1 in the published file, which
+        has hard edges. ``size=16, supersamples=4`` is that file averaged over 4 x 4 pixels.
     source
-        "real": the published file; "rendered": drawn on demand; None: the file where it is on
-        this machine and ``size`` is 64, ``supersamples`` 1, else drawn.
+        "real" reads the published file, "rendered" draws on demand. By default the file is
+        read if it is on this machine, ``size`` is 64 and ``supersamples`` is 1.
     cache_bytes
-        See `RenderedGrid`; the whole set takes 3.0 GB at size 64.
+        See `RenderedGrid`; the whole set needs 3.0 GB at size 64.
     progress
-        Called while the file is unpacked, once.
+        Called as ``progress(done, total)`` while the file is unpacked, once.
     """
     check_size(size, supersamples)
     native = (size, supersamples) == (_NATIVE, 1)

@@ -1,4 +1,4 @@
-"""Grids written in the layouts of dSprites and Shapes3D, for loaders that expect the originals."""
+"""Write grids in the layouts of dSprites and Shapes3D, for loaders of the originals."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _SUFFIXES = (".npz", ".h5", ".hdf5")
 
 
 def check_layout(grid: FactorGrid, path: Path) -> None:
-    """Raise InputError unless the layout that the path's suffix names can hold the grid."""
+    """Raise InputError if the layout for the path's suffix cannot hold the grid."""
     if path.suffix not in _SUFFIXES:
         raise InputError(str(path), "a name ending in .npz (dSprites) or .h5 (Shapes3D)", "another")
     if path.suffix == ".npz" and grid.image_shape[0] != 1:
@@ -46,7 +46,7 @@ def export(
     progress: Progress | None = None,
     map_parts: MapParts | None = None,
 ) -> Record:
-    """Write a grid in the layout of a published file, with a record of where it comes from.
+    """Write a grid in the layout of a published file, with a provenance record.
 
     ``.npz``: the arrays of dSprites (imgs, latents_classes, latents_values, metadata), a first
     column "color" of one level before the factors. Black and white images are stored as 0 and
@@ -58,12 +58,12 @@ def export(
     grid
         Any grid, perturbed or restricted ones too.
     path
-        Where to; an existing file is replaced, once all is written.
+        The file to write; an existing one is replaced atomically.
     progress
-        Called with images written and images in all.
+        Called as ``progress(images written, images in all)``.
     map_parts
-        How images are made: block after block by default; see `vaebias.experiments.sharded`
-        for several processes or machines.
+        How parts of the grid are computed: one after another by default; see
+        `vaebias.experiments.sharded` for several processes or machines.
 
     Returns
     -------
@@ -97,13 +97,13 @@ def _block(grid: FactorGrid, part: Index) -> npt.NDArray[np.uint8]:  # [n, H, W,
 
 
 def _is_binary(grid: FactorGrid, part: Index) -> bool:
-    """Whether all pixels are 0 or 255; the first block tells most grids that are not."""
+    """Return whether all pixels are 0 or 255."""
     block = _block(grid, part)
     return not ((block > 0) & (block < 255)).any()
 
 
 def _table(columns: list[npt.NDArray[Any]]) -> npt.NDArray[Any]:  # [N, k]
-    """All combinations, the last column fastest."""
+    """Return all combinations of the columns, the last column fastest."""
     return np.stack(np.meshgrid(*columns, indexing="ij"), axis=-1).reshape(-1, len(columns))
 
 
@@ -161,20 +161,20 @@ def _write_h5(
                 done += len(block)
                 if progress is not None:
                     progress(done, len(grid))
-        sink.check()  # of what is written when the file is closed
+        sink.check()  # closing the file also writes
 
 
 class _Sink(io.FileIO):
-    """A file that takes whatever HDF5 writes, and raises later.
+    """A file for HDF5 that stores write errors and raises them later.
 
-    HDF5 cannot close a file that it could not write, and ends the process: where the disk is
-    full it is let go on, and what it writes is dropped.
+    If a write fails, for example on a full disk, HDF5 cannot close the file and aborts the
+    process. So further writes are accepted and dropped.
     """
 
     failure: OSError | None = None
 
     def write(self, data: Any) -> int:
-        """Write all of ``data``, or keep the error for `check`."""
+        """Write all of ``data``, or store the error for `check`."""
         left = memoryview(data).cast("B")
         try:
             while left and self.failure is None:
@@ -184,7 +184,7 @@ class _Sink(io.FileIO):
         return len(data)
 
     def truncate(self, size: int | None = None) -> int:
-        """Bring the file to ``size``, or keep the error for `check`."""
+        """Change the file's size, or store the error for `check`."""
         size = self.tell() if size is None else size
         try:
             if self.failure is None:
@@ -194,17 +194,17 @@ class _Sink(io.FileIO):
         return size
 
     def check(self) -> None:
-        """Raise what the first write raised that failed, if one did."""
+        """Raise the error of the first failed write, if any."""
         if self.failure is not None:
             raise self.failure
 
 
 class _Python2Pickler(pickle._Pickler):
-    """Pickles strings as Python 2 did, and arrays as calls of numpy.array.
+    """Pickle strings as Python 2 did, and arrays as calls of numpy.array.
 
-    Loaders of dSprites read its metadata with encoding "latin1", where such strings become
-    str, or "bytes", where they become bytes, and look for keys of that kind. Arrays pickled
-    the usual way name a module that NumPy 1 does not have.
+    Loaders of dSprites read its metadata with encoding "latin1" or "bytes", and look for keys
+    of type str or bytes accordingly; both work for strings of Python 2 only. Arrays pickled by
+    NumPy 2 refer to a module that NumPy 1 does not have.
     """
 
     dispatch: ClassVar[dict[type, Any]] = {**pickle._Pickler.dispatch}
@@ -223,9 +223,9 @@ class _Python2Pickler(pickle._Pickler):
 
 
 def _write_metadata(file: IO[bytes], grid: FactorGrid, axes: list[Factor]) -> None:
-    """Write the one array of the layout that is pickled: loaders read sizes out of it.
+    """Write the pickled array ``metadata``, from which loaders read the factor sizes.
 
-    Nothing in vaebias reads it.
+    vaebias itself never reads it.
     """
     metadata: Mapping[str, Any] = {
         "date": "",

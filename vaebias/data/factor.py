@@ -1,4 +1,4 @@
-"""A factor of a grid: what its levels are called, mean, and how they follow one another."""
+"""A factor of a grid: its name, the values of its levels, and their order."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ Levels: TypeAlias = int | slice | Sequence[int] | npt.NDArray[np.integer]
 
 @dataclass(frozen=True, eq=False)
 class Factor:
-    """One factor of a grid: its name and what its levels stand for.
+    """One factor of a grid.
 
     Parameters
     ----------
     name
-        As used in results and in ``restrict``.
+        Name in results and in ``restrict``.
     values
         Physical value of each level, shape [size].
     period
-        Number of distinct levels of a cyclic factor (it may be less than the size: the last
-        orientation of dSprites is the first once more), None where the factor is not cyclic.
+        Number of distinct levels of a cyclic factor, None if the factor is not cyclic. May be
+        less than the size: the last orientation of dSprites repeats the first.
     ordinal
-        Whether neighbouring levels are neighbouring values; a shape is not.
+        Whether levels have an order; those of a shape have none.
     """
 
     name: str
@@ -57,26 +57,26 @@ class Factor:
         return len(self.values)
 
     def choose(self, chosen: Levels) -> npt.NDArray[np.int64]:
-        """One level as an array of shape (), some strictly increasing ones as [m]."""
+        """Return one level as an array of shape (), strictly increasing levels as [m]."""
         name = f"level of {self.name!r}"
         every = np.arange(self.size)
         levels = every[chosen] if isinstance(chosen, slice) else integers(name, chosen)
         increasing = levels.ndim == 0 or (levels.ndim == 1 and (np.diff(levels) > 0).all())
         if levels.size == 0 or not increasing:
-            raise InputError(name, "one level, or a strictly increasing list of some", chosen)
+            raise InputError(name, "one level, or a strictly increasing list of levels", chosen)
         check_range(name, levels, self.size)
         return levels
 
     def take(self, levels: npt.NDArray[np.int64]) -> Factor:
-        """Return the factor of these levels; cyclic only where all distinct ones are there."""
-        # a run of all distinct levels (orientation 0..38 of dSprites) closes as the whole does
+        """Return the factor with only these levels; cyclic if all distinct ones are kept."""
+        # all distinct levels in a row (orientation 0..38 of dSprites) are cyclic like the whole
         whole = self.period is not None and len(levels) >= self.period
         closed = whole and bool((np.diff(levels) == 1).all())
         return Factor(self.name, self.values[levels], self.period if closed else None, self.ordinal)
 
 
 def integers(name: str, values: npt.ArrayLike) -> npt.NDArray[np.int64]:
-    """Values as int64; raises InputError where they are no integers."""
+    """Return values as int64; raises InputError if they are not integers."""
     found = np.asarray(values)
     # an empty list becomes a float array
     if found.size and not np.issubdtype(found.dtype, np.integer):
@@ -85,7 +85,7 @@ def integers(name: str, values: npt.ArrayLike) -> npt.NDArray[np.int64]:
 
 
 def check_range(name: str, values: npt.NDArray[np.int64], size: int) -> None:
-    """Raise InputError, naming the first offender, unless all values are in 0..size-1."""
+    """Raise InputError with the first value outside 0..size-1, if there is one."""
     outside = (values < 0) | (values >= size)
     if outside.any():
         raise InputError(name, f"0..{size - 1}", values[outside][0])

@@ -1,4 +1,4 @@
-"""Published files: downloaded, and compared with their published checksums."""
+"""Download published files and compare them with their published checksums."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ _TIMEOUT = 60.0  # seconds without a byte
 
 
 def published_files(name: str) -> list[PublishedFile]:
-    """Files to download for a data set, or the published file of that name.
+    """Return the files to download for a data set, or the published file of that name.
 
     Raises
     ------
     UnknownNameError
-        No data set or file of that name is published.
+        There is no published data set or file of that name.
     InputError
-        The data set has several files, each a set of its own.
+        The data set has several variants, one per file.
     """
     every = [FILE_FORMATS[each] for each in FILE_FORMATS.names()]
     for form in every:
         for file in form.files:
             if file.name == name and file.url is not None:
                 return [file]
-    # the npz file of dSprites comes after its hdf5 one by name, and is the one that most read
+    # the npz file of dSprites sorts after its hdf5 file, and most programs read it
     forms = [form for form in reversed(formats_of(name)) if form.files[0].url is not None]
     if not forms:
         raise UnknownNameError("published data set", name, {form.dataset for form in every})
@@ -53,30 +53,30 @@ def fetch(
     force: bool = False,
     progress: Progress | None = None,
 ) -> Path:
-    """Download a published file, going on where an earlier attempt stopped.
+    """Download a published file; a partial download is resumed.
 
     Parameters
     ----------
     file
-        Which, and its checksums.
+        The file, with its address and checksums.
     folder
-        Where to; ``$VAEBIAS_DATA`` or ``~/.cache/vaebias`` by default.
+        Where to save it; ``$VAEBIAS_DATA`` or ``~/.cache/vaebias`` by default.
     force
-        Download again what is there.
+        If True, download a file again that exists.
     progress
-        Called with bytes had and bytes in all.
+        Called as ``progress(bytes downloaded, bytes in all)``.
 
     Returns
     -------
     Path
-        The file, whole and with the published checksums. Until then it has the ending .part.
+        The complete file, with the published checksums. An incomplete one ends in .part.
 
     Raises
     ------
     InputError
-        What was downloaded has another size or checksum; it is deleted.
+        The download has the wrong size or checksum; it is deleted.
     RunFailedError
-        The address cannot be reached, or stopped half way: run again to go on.
+        The server cannot be reached, or the transfer stopped; run again to resume.
     """
     if file.url is None:
         raise InputError(file.name, "a file with a published address", "none")
@@ -103,8 +103,8 @@ def fetch(
 
 def _unreachable(file: PublishedFile, folder: Path, reason: object) -> RunFailedError:
     return RunFailedError(
-        f"{file.name} could not be downloaded ({reason}). Its address is {file.url}: fetch it "
-        f"where that can be reached, and put it into {folder}"
+        f"{file.name} could not be downloaded ({reason}). Download it from {file.url} on a "
+        f"machine that can reach this address, and copy it to {folder}"
     )
 
 
@@ -112,7 +112,7 @@ def _download(file: PublishedFile, url: str, part: Path, progress: Progress | No
     have = part.stat().st_size if part.exists() else 0
     if file.size is not None and have >= file.size:
         if have == file.size:
-            return  # all there: the checksum decides
+            return  # complete: the checksum decides
         have = 0
     request = Request(url, headers={"User-Agent": "vaebias"})
     if have:
@@ -120,12 +120,12 @@ def _download(file: PublishedFile, url: str, part: Path, progress: Progress | No
     try:
         response = urlopen(request, timeout=_TIMEOUT)
     except HTTPError as error:
-        if error.code != 416 or not have:  # 416: nothing beyond what is there
+        if error.code != 416 or not have:  # 416: nothing is left to send
             raise
         error.close()
         return
     with response:
-        if response.status != 206:  # the server sends all from the start
+        if response.status != 206:  # the server sends the whole file
             have = 0
         left = response.headers.get("Content-Length")
         total = have + int(left) if left is not None else file.size
@@ -141,18 +141,18 @@ def _download(file: PublishedFile, url: str, part: Path, progress: Progress | No
 
 @dataclass(frozen=True)
 class Verdict:
-    """What `verify` found.
+    """Result of `verify`.
 
     Parameters
     ----------
     path
         The file.
     passed
-        Whether it is what it should be.
+        Whether size and checksums are the published ones.
     published
-        Name of the published file it was compared with; None if its name is none of theirs.
+        Name of the published file it was compared with; None if there is none of this name.
     expected, found
-        Size and checksums; or, where nothing is published, that it opens as a data set.
+        Size and checksums; for a file that is not published, that it opens as a data set.
     """
 
     path: Path
@@ -162,17 +162,17 @@ class Verdict:
     found: str
 
     def to_json(self) -> dict[str, Any]:
-        """As JSON types."""
+        """Return the fields as JSON types."""
         return {**self.__dict__, "path": str(self.path)}
 
 
 def verify(path: Path, *, progress: Progress | None = None) -> Verdict:
-    """Compare a file with the published one of its name; open one that is not published.
+    """Compare a file with the published file of its name, or open it if there is none.
 
     Raises
     ------
     InputError
-        There is no such file, or it is not published and opens as no data set.
+        The file does not exist, or is not published and cannot be opened as a data set.
     """
     if not path.is_file():
         raise InputError(str(path), "a file", "no such file")

@@ -1,4 +1,4 @@
-"""Grids whose images lie in a file of the published layout."""
+"""Grids of images in a file of a published layout."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _IMAGE_BYTES = 64 * 2**20
 
 
 class FileGrid(FactorGrid):
-    """A grid that reads its images from mapped rows, in index order.
+    """A grid that reads its images from a memory-mapped file, in index order.
 
     Parameters
     ----------
@@ -30,12 +30,12 @@ class FileGrid(FactorGrid):
     rows
         Shape [N, H, W] or [N, H, W, C], uint8 0..255 or float32 0..1.
     binary
-        Pixels are stored as 0 and 1 and given as 0 and 255, as dSprites are.
+        If True, pixels are stored as 0 and 1, as in dSprites, and returned as 0 and 255.
 
     Raises
     ------
     InputError
-        Another shape, dtype or number of images than the factors ask for.
+        Shape, dtype or number of images do not fit the factors.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class FileGrid(FactorGrid):
         self,
         index: npt.ArrayLike,  # [n]
     ) -> Images:  # [n, C, H, W]
-        """Images at these points, read from the file."""
+        """Return the images at the given points, read from the file."""
         stored = self._rows.read(self.check_index(index))
         channels, height, width = self.image_shape
         stored = stored.reshape(len(stored), height, width, channels)
@@ -73,9 +73,9 @@ class FileGrid(FactorGrid):
 def check_images(
     name: str, axes: Sequence[Factor], shape: tuple[int, ...], dtype: np.dtype[Any]
 ) -> None:
-    """Raise InputError, naming ``name``, for images that cannot be those of a grid of ``axes``.
+    """Raise InputError if shape or dtype do not fit a grid of ``axes``.
 
-    Shape and dtype are claims of a file; nothing of that size need exist yet.
+    A file claims both in its header; no memory of that size has been allocated yet.
     """
     if len(shape) not in (3, 4) or dtype not in (np.uint8, np.float32):
         expected = "uint8 or float32, shape [N, H, W] or [N, H, W, C]"
@@ -92,22 +92,22 @@ def axes_of_labels(
     labels: npt.NDArray[Any],  # [N, k]
     known: Sequence[Factor],
 ) -> list[Factor]:
-    """Return the axes of a whole or restricted set, from the factor values beside its images.
+    """Return the factors of a whole or restricted data set from the labels of its images.
 
     Parameters
     ----------
     name
-        What errors call the labels.
+        Name of the labels in error messages.
     labels
-        Value of every factor for every image, in file order.
+        Values of all factors for each image, in file order.
     known
-        All factors of the published set, in column order.
+        All factors of the published data set, in column order.
 
     Raises
     ------
     InputError
-        Labels of another shape, values that the set does not have, or labels that are not
-        those of a full grid in row-major order.
+        The labels have the wrong shape, contain values that the data set does not have, or
+        are not those of a full grid in row-major order.
     """
     if labels.ndim != 2 or labels.shape[1] != len(known) or len(labels) == 0:
         raise InputError(name, f"shape [N, {len(known)}]", labels.shape)
@@ -121,7 +121,7 @@ def axes_of_labels(
         known_value = off.min(axis=1) <= _TOLERANCE  # false for NaN
         if not known_value.all():
             found = f"{values[~known_value][0]:g}"
-            raise InputError(f"{factor.name} in {name}", "a value of the set", found)
+            raise InputError(f"{factor.name} in {name}", "a value of the data set", found)
         axes.append(factor.take(off.argmin(axis=1)))
     sizes = tuple(axis.size for axis in axes)
     expected = int(np.prod(sizes))

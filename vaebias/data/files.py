@@ -1,4 +1,4 @@
-"""Published files: where they come from, where they are looked for, and whether they are whole."""
+"""Published files: their addresses and checksums, and the folders searched for them."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ class PublishedFile:
     Parameters
     ----------
     name
-        Of the file; it is looked for by this name.
+        File name; the file is searched for by this name.
     url
-        The published address; None for a file that others made, found but never fetched.
+        The published address; None for files of third parties, which are never downloaded.
     digests
         Known checksums by algorithm: ``sha256``, ``sha1``, ``md5``, or ``git-blob`` (what
         ``git hash-object`` prints).
     size
-        Bytes, None where it is not known.
+        Size in bytes, None if unknown.
     """
 
     name: str
@@ -41,7 +41,7 @@ class PublishedFile:
 
 
 def folders() -> list[Path]:
-    """Folders in which published files are looked for, in this order."""
+    """Return the folders searched for published files, in this order."""
     named = os.environ.get("VAEBIAS_DATA")
     found = [Path(named)] if named else []
     with suppress(RuntimeError):  # a user without a home, as in some containers
@@ -50,22 +50,22 @@ def folders() -> list[Path]:
 
 
 def data_folder() -> Path:
-    """Folder for downloads: ``$VAEBIAS_DATA``, else ``~/.cache/vaebias``.
+    """Return the folder for downloads: ``$VAEBIAS_DATA``, else ``~/.cache/vaebias``.
 
     Raises
     ------
     InputError
-        There is neither.
+        Neither exists: the user has no home folder.
     """
     for folder in folders():
         return folder
-    raise InputError("VAEBIAS_DATA", "a folder for files of data, as there is no home", "none")
+    raise InputError("VAEBIAS_DATA", "a folder for data, since there is no home folder", "none")
 
 
 def unpack_folder() -> Path:
-    """Folder for unpacked arrays: below the data folder, or below ~/.cache where that is not ours.
+    """Return the folder for unpacked arrays: below the first writable one of `folders`.
 
-    A data folder that many share is often read-only.
+    A shared data folder is often read-only.
     """
     for folder in folders():
         if not folder.exists() or os.access(folder, os.W_OK):
@@ -74,7 +74,7 @@ def unpack_folder() -> Path:
 
 
 def find(name: str) -> Path | None:
-    """Path of a published file on this machine, None where it is not there."""
+    """Return the path of a published file on this machine, None if it is not there."""
     for folder in folders():
         if (path := folder / name).is_file():
             return path
@@ -86,7 +86,7 @@ def digests(
     algorithms: tuple[str, ...],
     progress: Progress | None = None,
 ) -> dict[str, str]:
-    """Checksums of a file by algorithm, in one pass over it."""
+    """Return the checksums of a file by algorithm, computed in one pass."""
     size = path.stat().st_size
     hashes = {
         name: hashlib.new("sha1" if name == "git-blob" else name, usedforsecurity=False)

@@ -21,7 +21,7 @@ Source: TypeAlias = Literal["real", "rendered", "blobs"]
 
 
 class FactorGrid(ABC):
-    """A grid of factors; images are had by index, row-major with the last factor fastest.
+    """A grid of factors, indexed in row-major order with the last factor fastest.
 
     Parameters
     ----------
@@ -34,7 +34,7 @@ class FactorGrid(ABC):
     source
         Where the images come from: "real" files, "rendered", or "blobs".
     provenance
-        JSON-able record of how the images came about.
+        How the images were made; must be serialisable as JSON.
 
     Attributes
     ----------
@@ -77,17 +77,17 @@ class FactorGrid(ABC):
         self,
         index: npt.ArrayLike,  # [n]
     ) -> Images:  # [n, C, H, W]
-        """Images at the given points, uint8 0..255 or float32 0..1, in memory of their own."""
+        """Return new arrays of images at the given points: uint8 0..255 or float32 0..1."""
 
     @property
     def axes(self) -> tuple[Factor, ...]:
-        """The factors as `Factor` objects: what a grid of the same factors is built from."""
+        """The factors as `Factor` objects, from which a grid of the same factors can be built."""
         columns = zip(self.names, self.values, self.periods, self.ordinal, strict=True)
         return tuple(Factor(*column) for column in columns)
 
     @property
     def cyclic(self) -> tuple[bool, ...]:
-        """Whether each factor's last level is followed by its first."""
+        """For each factor, whether its first level follows its last."""
         return tuple(period is not None for period in self.periods)
 
     def __len__(self) -> int:
@@ -102,7 +102,7 @@ class FactorGrid(ABC):
         self,
         index: npt.ArrayLike,  # [n]
     ) -> Index:  # [n]
-        """Return the index as int64 [n]; raises InputError unless every entry is on the grid."""
+        """Return the index as int64 [n]; raises InputError if an entry is not on the grid."""
         found = integers("index", index)
         if found.ndim != 1:
             raise InputError("index", "shape [n]", f"shape {found.shape}")
@@ -113,7 +113,7 @@ class FactorGrid(ABC):
         self,
         index: npt.ArrayLike,  # [n]
     ) -> npt.NDArray[np.int64]:  # [n, k]
-        """Levels of every factor at the given points."""
+        """Return the levels of all factors at the given points."""
         columns = np.unravel_index(self.check_index(index), self.sizes)
         return np.stack(columns, axis=1).astype(np.int64, copy=False)
 
@@ -121,7 +121,7 @@ class FactorGrid(ABC):
         self,
         factors: npt.ArrayLike,  # [n, k]
     ) -> Index:  # [n]
-        """Points with the given levels; the inverse of `factors`."""
+        """Return the points with the given levels; the inverse of `factors`."""
         levels = integers("factors", factors)
         if levels.ndim != 2 or levels.shape[1] != len(self.sizes):
             expected = f"shape [n, {len(self.sizes)}] ({', '.join(self.names)})"
@@ -135,10 +135,11 @@ class FactorGrid(ABC):
         index: npt.ArrayLike,  # [n]
         stride: int = 1,
     ) -> npt.NDArray[np.int64]:  # [n, k, 2]
-        """Points ``stride`` levels up and as many down in each factor (plus, minus).
+        """Return the points ``stride`` levels up and down each factor, in this order.
 
-        -1 where there is none: past the end of a factor that is not cyclic, and both for a
-        factor that is not ordinal. Cyclic factors wrap within their distinct levels.
+        -1 marks a neighbour that does not exist: past the end of a factor that is not cyclic,
+        and both neighbours in a factor that is not ordinal. Cyclic factors wrap around within
+        their distinct levels.
 
         Raises
         ------
@@ -160,7 +161,7 @@ class FactorGrid(ABC):
             moved = level + step
             if period is not None:
                 moved %= period
-            apart = prod(self.sizes[a + 1 :])  # in the index, from level to level
+            apart = prod(self.sizes[a + 1 :])  # index distance between consecutive levels
             on_grid = (moved >= 0) & (moved < size)
             out[:, a] = np.where(on_grid, index[:, None] + (moved - level) * apart, -1)
         return out
@@ -180,7 +181,7 @@ class FactorGrid(ABC):
         rng
             Source of randomness.
         fixed
-            Levels that factors are to have: one for all points, or one for each, [n].
+            Levels of some factors: one level for all points, or one for each point, [n].
 
         Returns
         -------
@@ -208,26 +209,26 @@ class FactorGrid(ABC):
         return self.index(levels)
 
     def restrict(self, **levels: Levels) -> FactorGrid:
-        """Sub-grid on which factors keep only the given levels.
+        """Return the sub-grid with only the given levels of some factors.
 
         Parameters
         ----------
         **levels
-            Per factor one level, which fixes the factor and takes it off the grid; or a
-            slice or a strictly increasing list of levels, among which one step is a step from
-            one listed level to the next. Factors that are not named stay whole.
+            For each factor, either one level, which fixes the factor and removes it from the
+            grid; or a slice or a strictly increasing list of levels, where neighbours are
+            neighbours in the list. Factors that are not named keep all levels.
 
         Returns
         -------
         FactorGrid
-            Its levels count from 0 within the sub-grid. A cyclic factor stays cyclic only
-            where it is whole, that is, where all its distinct levels are kept.
+            Its levels count from 0. A cyclic factor stays cyclic only if all its distinct
+            levels are kept.
 
         Raises
         ------
         InputError
-            An unknown factor, a level out of range, levels that do not increase, or no
-            factor left.
+            A factor is unknown, a level is out of range, levels do not increase, or no factor
+            is left.
         """
         return SubGrid(self, levels) if levels else self
 
@@ -257,7 +258,7 @@ class SubGrid(FactorGrid):
         self,
         index: npt.ArrayLike,  # [n]
     ) -> Index:  # [n]
-        """Points of the grid that this one is a part of."""
+        """Return the same points in the grid from which this one was restricted."""
         own = self.factors(index)
         columns = iter(own.T)
         levels = np.empty((len(own), len(self._chosen)), dtype=np.int64)
@@ -269,5 +270,5 @@ class SubGrid(FactorGrid):
         self,
         index: npt.ArrayLike,  # [n]
     ) -> Images:  # [n, C, H, W]
-        """Images of the whole grid at these points."""
+        """Return the images at the given points."""
         return self._base.images(self.base_index(index))

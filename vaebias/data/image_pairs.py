@@ -1,4 +1,4 @@
-"""Pairs of images, in time or of a change or an order: what weakly supervised models learn from."""
+"""Pairs of images for weakly supervised models: transitions in time, changes, rankings."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ __all__ = [
 def laplace_transitions(
     size: int, period: int | None = None, rate: float = 1.0
 ) -> npt.NDArray[np.float64]:
-    """Probability of each next level given each level: p ~ exp(-|step| rate / log(size)).
+    """Return transition probabilities between levels: p ~ exp(-|step| rate / log(size)).
 
     Parameters
     ----------
     size
         Number of levels.
     period
-        Number of distinct levels of a cyclic factor: steps then go the shorter way round, and
-        a level that repeats another stands for it (it is kept where nothing changes, and is
-        never moved to). None truncates at the ends.
+        Number of distinct levels of a cyclic factor, None for a factor with ends, where steps
+        are truncated. Steps on a circle go the shorter way round. A level that repeats another
+        is never moved to; without a move it is kept.
     rate
-        Larger is slower: the scale of the step is log(size) / rate levels.
+        Larger is slower: the scale of a step is log(size) / rate levels.
 
     Returns
     -------
     array, [size, size]
-        Rows sum to one.
+        Row i holds the probabilities of the levels that follow level i; rows sum to one.
     """
     levels = np.arange(size)
     step = np.abs(levels[:, None] - levels)
@@ -63,23 +63,23 @@ def laplace_pairs(
     *,
     force_change: bool = False,
 ) -> tuple[Index, Index]:
-    """Draw points uniformly and, for each, one a Laplace-distributed step away in every factor.
+    """Draw pairs of points that differ by a Laplace-distributed step in every factor.
 
-    The LAP sampling of SlowVAE (Klindt et al. 2021), with ``force_change``, and the pairs of
-    the blobs study without: factors step independently, those that are not ordinal stay.
+    The first point is uniform. Factors change independently; those that are not ordinal do not
+    change. With ``force_change`` this is the LAP sampling of SlowVAE (Klindt et al. 2021).
 
     Parameters
     ----------
     grid
-        Whose points are drawn.
+        The grid whose points are drawn.
     n
         Number of pairs.
     rng
         Source of randomness.
     rate
-        See `laplace_transitions`; None draws one of 1..10 for each pair (SlowVAE's rate -1).
+        See `laplace_transitions`; None draws one of 1..10 for each pair (rate -1 in SlowVAE).
     force_change
-        Condition on at least one factor moving. Exact at any rate, not by trial and error.
+        If True, sample exactly from the distribution conditioned on at least one change.
 
     Returns
     -------
@@ -89,7 +89,7 @@ def laplace_pairs(
     Raises
     ------
     InputError
-        A rate that is not positive and finite, or a change asked for where none can happen.
+        The rate is not positive and finite, or ``force_change`` is set and no factor can change.
     """
     if rate is not None and not 0 < rate < np.inf:
         raise InputError("rate", "positive and finite", rate)
@@ -103,13 +103,15 @@ def laplace_pairs(
     ]
     moves = [table * (1 - np.eye(table.shape[1])) for table in tables]
     k = len(tables)
-    first = np.full(n, -1)  # the first factor that must move, -1: none
+    first = np.full(n, -1)  # the first factor that changes; -1: not conditioned
     if force_change:
         change = np.stack([moves[a].sum(2)[which, levels[:, a]] for a in range(k)], axis=1)
         still_before = np.cumprod(1 - np.roll(change, 1, axis=1) * (np.arange(k) > 0), axis=1)
         weight = change * still_before
         if n and weight.sum(axis=1).min() == 0:
-            raise InputError("force_change", "a factor that can move at this rate", f"rate {rate}")
+            raise InputError(
+                "force_change", "a factor that can change at this rate", f"rate {rate}"
+            )
         first = _draw(weight, rng)
     following = np.empty_like(levels)
     for a in range(k):
@@ -122,23 +124,23 @@ def laplace_pairs(
 def uniform_pairs(
     grid: FactorGrid, n: int, rng: np.random.Generator, changes: int | None = None
 ) -> tuple[Index, Index]:
-    """Draw points uniformly and, for each, one that differs in some factors, redrawn uniformly.
+    """Draw pairs of points that differ in some factors, whose levels are redrawn uniformly.
 
-    The UNI sampling of SlowVAE (Klindt et al. 2021), the pairs of Ada-GVAE: any factor may
-    change, and one that does never keeps its value. A level that repeats another (the last
+    The UNI sampling of SlowVAE (Klindt et al. 2021) and the pairs of Ada-GVAE. Any factor may
+    change; one that changes never keeps its value. A level that repeats another (the last
     orientation of dSprites) is not drawn.
 
     Parameters
     ----------
     grid
-        Whose points are drawn.
+        The grid whose points are drawn.
     n
         Number of pairs.
     rng
         Source of randomness.
     changes
-        Number of factors that change; by default uniform in 1..k-1 for each pair (1 where
-        only one can).
+        Number of factors that change; by default uniform in 1..k-1 for each pair, where k is
+        the number of factors that can change (1 if k is 1).
 
     Returns
     -------
@@ -148,7 +150,7 @@ def uniform_pairs(
     Raises
     ------
     InputError
-        No factor can change, or fewer than ``changes``.
+        No factor can change, or fewer than ``changes`` factors can.
     """
     distinct = _distinct(grid)
     free = np.flatnonzero(distinct > 1)
@@ -169,21 +171,21 @@ def uniform_pairs(
 
 
 def ranked_factors(grid: FactorGrid) -> list[int]:
-    """Return the places of the factors with an order and more than one level."""
+    """Return the positions of the ordinal factors with more than one level."""
     return np.flatnonzero(np.array(grid.ordinal, bool) & (_distinct(grid) > 1)).tolist()
 
 
 def ranked_pairs(grid: FactorGrid, n: int, rng: np.random.Generator) -> tuple[Index, Index]:
-    """Draw pairs of points uniformly and put that with more of a factor first.
+    """Draw pairs of points uniformly and rank each pair by one factor.
 
-    The rank pairing of Shu et al. 2020. Row r is ordered by ordered factor r modulo their
-    number k: the batch's rows say what is told of each pair. Where both have the same level,
-    either may be first. A cyclic factor is ranked by its level, from the first to the last.
+    The rank pairing of Shu et al. 2020. Row r is ranked by factor ``r % k`` of the k
+    `ranked_factors`, so that the row tells by which factor a pair is ranked. Pairs of equal
+    level keep their order. A cyclic factor is ranked by its level, from the first to the last.
 
     Parameters
     ----------
     grid
-        Whose points are drawn.
+        The grid whose points are drawn.
     n
         Number of pairs.
     rng
@@ -192,12 +194,12 @@ def ranked_pairs(grid: FactorGrid, n: int, rng: np.random.Generator) -> tuple[In
     Returns
     -------
     index, index_other
-        int64 [n] each; the first has no lower a level of the row's factor.
+        int64 [n] each; the level of the ranking factor is never lower in the first.
 
     Raises
     ------
     InputError
-        No factor has an order and more than one level.
+        There is no ordinal factor with more than one level.
     """
     ordered = ranked_factors(grid)
     if not ordered:
@@ -217,7 +219,7 @@ def _draw(
     weight: npt.NDArray[np.float64],  # [n, m]
     rng: np.random.Generator,
 ) -> npt.NDArray[np.int64]:  # [n]
-    """One column per row, with probability in proportion to its weight."""
+    """Draw one column per row, with probability proportional to its weight."""
     cumulative = np.cumsum(weight, axis=1)
     threshold = rng.random((len(weight), 1)) * cumulative[:, -1:]
     return np.asarray((threshold >= cumulative[:, :-1]).sum(axis=1), dtype=np.int64)

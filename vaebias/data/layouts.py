@@ -1,4 +1,4 @@
-"""Factors of the published sets: what their files say in pickled metadata, or nowhere."""
+"""Factors of the published data sets, which their files store as pickles or not at all."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = [
 def dsprites_axes() -> list[Factor]:
     """Shape (1 square, 2 ellipse, 3 heart), scale, orientation in radians, posX, posY.
 
-    Orientation 39 is the angle of orientation 0 (2 pi), so its period is 39.
+    Orientation 39 is the same angle as orientation 0 (2 pi), so that the period is 39.
     """
     return [
         Factor("shape", np.array([1.0, 2.0, 3.0]), ordinal=False),
@@ -35,7 +35,7 @@ def dsprites_axes() -> list[Factor]:
 def shapes3d_axes() -> list[Factor]:
     """Three hues, scale, shape (0 cube, 1 cylinder, 2 sphere, 3 capsule), orientation in degrees.
 
-    Hues are the whole colour circle in tenths, so they are cyclic; orientation is an arc.
+    Hues cover the whole colour circle in tenths and are cyclic; orientation is an arc.
     """
     hues = [
         Factor(f"{part}_hue", np.linspace(0, 0.9, 10), period=10)
@@ -50,7 +50,7 @@ def shapes3d_axes() -> list[Factor]:
 
 
 def cars3d_axes(cars: int = 183) -> list[Factor]:
-    """Elevation (4 steps), azimuth in degrees (a whole turn), car."""
+    """Elevation (4 steps), azimuth in degrees (a whole turn), index of the car."""
     return [
         Factor("elevation", np.arange(4)),
         Factor("azimuth", np.arange(0, 360, 15), period=24),
@@ -93,4 +93,4 @@ LAYOUTS: dict[str, Callable[[], list[Factor]]] = {
     "shapes3d": shapes3d_axes,
     "smallnorb": smallnorb_axes,
 }
-"""Factors of each published set by name."""
+"""Factors of each published data set by name."""

@@ -1,4 +1,4 @@
-"""Images without factors: a folder of pictures, or one array in a file."""
+"""Images without factors: a folder of pictures, or an array in a file."""
 
 from __future__ import annotations
 

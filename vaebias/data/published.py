@@ -1,4 +1,4 @@
-"""Data sets that exist as published files only: Cars3D, SmallNORB, MPI3D."""
+"""Data sets that are read from published files and not rendered: Cars3D, SmallNORB, MPI3D."""
 
 from __future__ import annotations
 
@@ -15,14 +15,16 @@ __all__ = ["cars3d", "missing", "mpi3d", "real_or_none", "smallnorb"]
 
 @DATASETS.register("cars3d")
 def cars3d(*, size: int = 64, progress: Progress | None = None) -> FileGrid:
-    """Grid of the 17,568 Cars3D images: elevation, azimuth, object; uint8, (3, size, size).
+    """Return the grid of the 17,568 Cars3D images; uint8, (3, size, size).
+
+    Factors are elevation, azimuth, object.
 
     Parameters
     ----------
     size
         64, as the field's pipelines resize them, or up to 128, as published.
     progress
-        Called while the archive is unpacked, once.
+        Called as ``progress(done, total)`` while the archive is unpacked, once.
     """
     grid = open_published("cars3d", size=size, progress=progress)
     if grid is None:
@@ -32,17 +34,17 @@ def cars3d(*, size: int = 64, progress: Progress | None = None) -> FileGrid:
 
 @DATASETS.register("smallnorb")
 def smallnorb(*, size: int = 64, progress: Progress | None = None) -> FileGrid:
-    """Grid of the 48,600 left images of SmallNORB, training and test; uint8, (1, size, size).
+    """Return the grid of the 48,600 left images of SmallNORB; uint8, (1, size, size).
 
-    Factors are category, instance, elevation, azimuth, lighting; ``restrict(instance=0)`` or
-    a random instance per image gives the four that disentanglement_lib has.
+    It holds training and test images. Factors are category, instance, elevation, azimuth,
+    lighting; disentanglement_lib has no factor instance and draws one for each image.
 
     Parameters
     ----------
     size
         64, as the field's pipelines resize them, or up to 96, as published.
     progress
-        Called while the files are unpacked, once.
+        Called as ``progress(done, total)`` while the files are unpacked, once.
     """
     grid = open_published("smallnorb", size=size, progress=progress)
     if grid is None:
@@ -52,14 +54,14 @@ def smallnorb(*, size: int = 64, progress: Progress | None = None) -> FileGrid:
 
 @DATASETS.register("mpi3d")
 def mpi3d(*, variant: str = "toy", progress: Progress | None = None) -> FileGrid:
-    """Grid of the 1,036,800 MPI3D images of a variant; uint8, (3, 64, 64).
+    """Return the grid of the 1,036,800 MPI3D images of a variant; uint8, (3, 64, 64).
 
     Parameters
     ----------
     variant
         "toy", "realistic" or "real".
     progress
-        Called while the file is unpacked, once (12.7 GB).
+        Called as ``progress(done, total)`` while the file is unpacked, once (12.7 GB).
     """
     if variant not in VARIANTS:
         raise InputError("variant", f"one of {', '.join(VARIANTS)}", repr(variant))
@@ -71,7 +73,7 @@ def mpi3d(*, variant: str = "toy", progress: Progress | None = None) -> FileGrid
 
 
 def missing(dataset: str, name: str | None = None) -> InputError:
-    """Return the error for a data set whose file is not here: what to do about it."""
+    """Return the error for a data set without its file; the message says how to get it."""
     every = [file for form in formats_of(dataset) for file in form.files if file.url is not None]
     files = [file for file in every if name in (None, file.name)]
     looked = " and ".join(map(str, folders()))
@@ -83,23 +85,23 @@ def missing(dataset: str, name: str | None = None) -> InputError:
 def real_or_none(
     dataset: str, source: str | None, *, native: bool, progress: Progress | None = None
 ) -> FileGrid | None:
-    """Return the published data set where it is asked for, or here and as good; else None.
+    """Return the published data set, or None if images are to be rendered.
 
     Parameters
     ----------
     dataset
         Registered name.
     source
-        "real", "rendered" or None for whichever can be had.
+        "real" or "rendered"; None reads the file if it is on this machine and ``native``.
     native
-        Whether images of the published size are wanted.
+        Whether images of the published size are requested.
     progress
-        Called while the file is unpacked, once.
+        Called as ``progress(done, total)`` while the file is unpacked, once.
 
     Raises
     ------
     InputError
-        Real images were asked for and are not here, or not of that size.
+        Real images are requested, and the file is missing or has images of another size.
     """
     if source not in ("real", "rendered", None):
         raise InputError("source", "'real', 'rendered' or None", repr(source))

@@ -1,4 +1,4 @@
-"""The provenance record that exported files carry, and what reading it gives back."""
+"""The provenance record of exported files."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ __all__ = ["Record", "numeric"]
 
 @dataclass(frozen=True)
 class Record:
-    """Says of an exported file which grid it holds.
+    """Description of the grid in an exported file.
 
     Parameters
     ----------
     name, source, provenance, axes
-        Of the grid.
+        See `FactorGrid`.
     binary
-        Whether pixels are stored as 0 and 1 for 0 and 255.
+        Whether pixels 0 and 255 are stored as 0 and 1.
     """
 
     name: str
@@ -36,11 +36,11 @@ class Record:
 
     @classmethod
     def from_grid(cls, grid: FactorGrid, *, binary: bool) -> Record:
-        """Record of a grid."""
+        """Describe a grid."""
         return cls(grid.name, grid.source, grid.provenance, grid.axes, binary)
 
     def to_json(self) -> str:
-        """As JSON."""
+        """Return the record as JSON text."""
         axes = [
             {"name": a.name, "values": a.values.tolist(), "period": a.period, "ordinal": a.ordinal}
             for a in self.axes
@@ -56,7 +56,7 @@ class Record:
 
     @classmethod
     def from_json(cls, text: str, where: str) -> Record:
-        """From JSON; raises InputError, naming ``where``, for anything else."""
+        """Parse a record; raises InputError, which names ``where``, for any other text."""
         try:
             found = json.loads(text)
             source = found["source"]
@@ -78,7 +78,7 @@ class Record:
 
 
 def numeric(factor: Factor) -> npt.NDArray[np.float64]:
-    """Value of each level as a number: that of the level where values are words."""
+    """Return the values of all levels as numbers; words are replaced by their levels."""
     if np.issubdtype(factor.values.dtype, np.number):
         return factor.values.astype(np.float64)
     return np.arange(factor.size, dtype=np.float64)

@@ -20,29 +20,29 @@ DEFAULT_CACHE_BYTES = 256 * 2**20
 
 
 def check_size(size: int, supersamples: int) -> None:
-    """Raise InputError unless an image of that side can be drawn, by so many points a pixel."""
+    """Raise InputError if the image's side or the number of samples per side is below 1."""
     if size < 1 or supersamples < 1:
         found = f"{size}, {supersamples}"
         raise InputError("size, supersamples", "each >= 1", found)
 
 
 class RenderedGrid(FactorGrid):
-    """A grid whose images are drawn on demand, the first ones kept.
+    """A grid whose images are drawn on demand and cached up to a limit.
 
     Parameters
     ----------
     name, axes, image_shape, source, provenance
         As for `FactorGrid`.
     render
-        Takes float64 physical values [n, k] (``takes="values"``) or int64 levels [n, k]
-        (``takes="levels"``), returns images [n, C, H, W] of ``dtype``.
+        Maps float64 physical values [n, k] (``takes="values"``) or int64 levels [n, k]
+        (``takes="levels"``) to images [n, C, H, W] of ``dtype``.
     dtype
         uint8 or float32.
     chunk
-        At most so many images are asked of ``render`` at once.
+        Maximum number of images per call of ``render``.
     cache_bytes
-        Images are kept as they are drawn, until they fill so much memory: the whole set where
-        it fits, else whichever came first. 0 keeps none.
+        Memory for drawn images. The first images drawn are kept, all of them if they fit;
+        0 keeps none.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class RenderedGrid(FactorGrid):
         self,
         index: npt.ArrayLike,  # [n]
     ) -> Images:  # [n, C, H, W]
-        """Images at these points, drawn unless they are kept."""
+        """Return the images at the given points, from the cache or drawn."""
         index = self.check_index(index)
         out = np.empty((len(index), *self.image_shape), dtype=self._dtype)
         for start in range(0, len(index), self._chunk):
@@ -95,5 +95,5 @@ class RenderedGrid(FactorGrid):
         expected = (len(index), *self.image_shape)
         if drawn.shape != expected or drawn.dtype != self._dtype:
             found = f"{drawn.dtype} {drawn.shape}"
-            raise InputError("what render returns", f"{self._dtype} {expected}", found)
+            raise InputError("result of render", f"{self._dtype} {expected}", found)
         return drawn

@@ -1,4 +1,4 @@
-"""Smaller images, as the field's loaders make them."""
+"""Resizing as in disentanglement_lib."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def resize(
     images: npt.NDArray[np.uint8],  # [..., H, W, 3] or [..., H, W, 1]
     size: int,
 ) -> npt.NDArray[np.uint8]:  # [..., size, size, C]
-    """Resize by Pillow's antialiased Lanczos filter, as disentanglement_lib's thumbnails."""
+    """Resize by Pillow's antialiased Lanczos filter, as disentanglement_lib does."""
     from PIL import Image
 
     *lead, height, width, channels = images.shape

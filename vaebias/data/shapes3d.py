@@ -1,13 +1,14 @@
-"""Shapes3D look-alike: the published scene traced ray by ray, then coloured hue by hue.
+"""A ray-traced replica of Shapes3D.
 
-The set (Burgess and Kim, 3D Shapes, 2018) shows one object in a square room under an open sky.
-Geometry and light here were fitted to published images: a close replica, not pixel-exact.
-World units; z points up, the object stands on the floor at the origin.
+The data set (Burgess and Kim, 3D Shapes, 2018) shows one object in a square room under an open
+sky. Geometry and light were fitted to published images; the replica is close, but not exact to
+the pixel. Lengths are in world units; z points up, and the object stands on the floor at the
+origin.
 
-A pass (scale, shape, orientation) decides what every ray hits and how brightly it is lit; hues
-only tint. On the published hues a colour channel takes six values, so that a pass tabulated
-for those six gives all its 1,000 images as sums of three looked-up planes, at any number of
-rays a pixel, clipping included.
+Scale, shape and orientation (a "pass") determine what each ray hits and how brightly it is lit;
+the hues only tint. With the published hues a colour channel has six values. A pass tabulated
+for these six yields all its 1,000 images as sums of three planes, for any number of rays per
+pixel and with exact clipping.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ _FAR = 1e9
 
 @dataclass(frozen=True)
 class _Pass:
-    """What rays hit and how it is lit: a colour c of the thing hit shows as c shade + gloss."""
+    """What rays hit and how it is lit: colour c of the surface appears as c * shade + gloss."""
 
     hit: npt.NDArray[np.int64]  # [rays, P]: _FLOOR, _WALLS or _OBJECT; -1 the sky
     shade: Floats  # [rays, P]
@@ -57,7 +58,7 @@ class _Pass:
 
 
 def _trace(scale: float, shape: int, orientation: float, size: int, supersamples: int) -> _Pass:
-    """Trace ``supersamples`` squared rays a pixel; orientation in degrees."""
+    """Trace ``supersamples**2`` rays per pixel; orientation in degrees."""
     angle = np.deg2rad(orientation)
     camera = np.array([_DISTANCE * np.sin(angle), -_DISTANCE * np.cos(angle), _HEIGHT])
     right = np.array([np.cos(angle), np.sin(angle), 0.0])
@@ -67,7 +68,7 @@ def _trace(scale: float, shape: int, orientation: float, size: int, supersamples
     fine = size * supersamples
     offset = ((np.arange(fine) + 0.5) / fine - 0.5) / _FOCAL
     ray = forward + offset[None, :, None] * right - offset[:, None, None] * up
-    # subsamples of a pixel together: [supersamples, supersamples, size, size]
+    # group the rays of a pixel: [supersamples, supersamples, size, size]
     ray = ray.reshape(size, supersamples, size, supersamples, 3).transpose(1, 3, 0, 2, 4)
     ray = ray.reshape(supersamples**2, size * size, 3)
     ray /= np.linalg.norm(ray, axis=-1, keepdims=True)
@@ -102,7 +103,7 @@ def _room(
     origin: Floats,  # [3]
     ray: Floats,  # [..., 3]
 ) -> tuple[Floats, Floats]:  # distance [...], normal [..., 3]
-    """Where rays from inside leave the room: floor or one of the four walls, endlessly high."""
+    """Intersect rays from inside with the floor and the four infinitely high walls."""
     normals = np.array([[0, 0, 1], [-1, 0, 0], [1, 0, 0], [0, -1, 0], [0, 1, 0]], dtype=float)
     offsets = np.array([0, _ROOM, _ROOM, _ROOM, _ROOM])  # planes n.x + offset = 0
     speed = ray @ normals.T
@@ -118,7 +119,7 @@ def _object(
     scale: float,
     shape: int,
 ) -> tuple[Floats, Floats]:  # distance [...], normal [..., 3]
-    """First hit of the object from outside; _FAR where it is missed."""
+    """Intersect rays from outside with the object; _FAR where they miss it."""
     if shape == 0:
         return _slabs(origin, ray, scale * _CUBE)
     if shape == 1:
@@ -140,7 +141,7 @@ def _nearer(a: tuple[Floats, Floats], b: tuple[Floats, Floats]) -> tuple[Floats,
 
 
 def _slabs(origin: Floats, ray: Floats, half: float) -> tuple[Floats, Floats]:
-    """Cube of that half side, standing on the floor."""
+    """Intersect rays with a cube of half side ``half`` on the floor."""
     local = origin - np.array([0, 0, half])
     safe = np.where(np.abs(ray) < 1e-12, 1e-12, ray)
     enter = (-np.sign(safe) * half - local) / safe  # [..., 3]
@@ -153,7 +154,7 @@ def _slabs(origin: Floats, ray: Floats, half: float) -> tuple[Floats, Floats]:
 
 
 def _ball(origin: Floats, ray: Floats, radius: float, z: float) -> tuple[Floats, Floats]:
-    """Sphere of that radius around (0, 0, z)."""
+    """Intersect rays with a sphere around (0, 0, z)."""
     local = origin - np.array([0, 0, z])
     b = (local * ray).sum(-1)
     inside = b * b - (local * local).sum(-1) + radius**2
@@ -166,7 +167,7 @@ def _ball(origin: Floats, ray: Floats, radius: float, z: float) -> tuple[Floats,
 def _tube(
     origin: Floats, ray: Floats, radius: float, bottom: float, top: float
 ) -> tuple[Floats, Floats]:
-    """Side of an upright cylinder around the origin, without its ends."""
+    """Intersect rays with the side of an upright cylinder around the z axis."""
     a = np.maximum((ray[..., :2] ** 2).sum(-1), 1e-12)
     b = (origin[..., :2] * ray[..., :2]).sum(-1)
     inside = b * b - a * ((origin[..., :2] ** 2).sum(-1) - radius**2)
@@ -218,30 +219,30 @@ def render(
     size: int = _NATIVE,
     supersamples: int = 2,
 ) -> npt.NDArray[np.uint8]:  # [n, 3, size, size]
-    """Trace scenes one by one, at any factor values.
+    """Trace scenes one by one, for any factor values.
 
     Parameters
     ----------
     floor_hue, wall_hue, object_hue
-        Turns of the colour circle; 0 to 0.9 in the data set.
+        Hues as fractions of the colour circle; 0 to 0.9 in the data set.
     scale
         Positive; 0.75 to 1.25 in the data set.
     shape
         0 cube, 1 cylinder, 2 sphere, 3 capsule.
     orientation
-        Degrees; -30 to 30 in the data set. The camera looks from within the room to +-90.
+        Degrees; -30 to 30 in the data set. The camera is inside the room up to +-90.
     size
         Width and height of the image in pixels.
     supersamples
-        Squared, the number of rays a pixel.
+        Each pixel is the mean of ``supersamples**2`` rays.
 
     Scalars broadcast against arrays.
 
     Raises
     ------
     InputError
-        Another shape, a scale that is not positive, values that are not finite, or arrays of
-        different lengths.
+        A shape is not 0, 1, 2 or 3, a scale is not positive, a value is not finite, or arrays
+        have different lengths.
     """
     given = (floor_hue, wall_hue, object_hue, scale, shape, orientation)
     try:
@@ -265,10 +266,11 @@ def render(
 
 
 class _Table:
-    """Passes of the published grid, tabulated when first asked for.
+    """Passes of the published grid, each tabulated when first needed.
 
-    Of each pass: per thing hit and per value 0, .2, ..., 1 of a colour channel, what it adds to
-    the pixel; and the three channels of the sky. 16-bit fixed point, 1/64 of a level.
+    A pass holds, for each surface and each value 0, .2, ..., 1 of a colour channel, its
+    contribution to each pixel; and the three channels of the sky. Entries are 16-bit fixed
+    point numbers in 1/64 of a level.
     """
 
     def __init__(self, size: int, supersamples: int) -> None:
@@ -278,14 +280,14 @@ class _Table:
         passes = int(np.prod(self._sizes))
         self._planes = np.empty((passes, 21, size * size), dtype=np.uint16)
         self._known = np.zeros(passes, dtype=bool)
-        # every hue of the grid has channels in fifths
+        # the channels of every hue of the grid are multiples of 1/5
         self._channel = np.rint(5 * _tint(shapes3d_axes()[0].values)).astype(np.int64)
 
     def render(
         self,
         levels: npt.NDArray[np.int64],  # [n, 6]
     ) -> npt.NDArray[np.uint8]:  # [n, 3, size, size]
-        """Images of these levels."""
+        """Return the images with these levels."""
         row = np.ravel_multi_index(tuple(levels[:, 3:].T), self._sizes)
         for wanted in np.unique(row[~self._known[row]]):
             self._planes[wanted] = self._tabulate(int(wanted))
@@ -331,21 +333,21 @@ def shapes3d(
     cache_bytes: int = DEFAULT_CACHE_BYTES,
     progress: Progress | None = None,
 ) -> FactorGrid:
-    """Grid of all 480,000 Shapes3D images: uint8, (3, size, size).
+    """Return the grid of all 480,000 Shapes3D images: uint8, (3, size, size).
 
     Parameters
     ----------
     size
         Width and height of the images in pixels; 64 in the published file.
     supersamples
-        Squared, the number of rays a pixel of a rendered image.
+        Each pixel of a rendered image is the mean of ``supersamples**2`` rays.
     source
-        "real": the published 3dshapes.h5; "rendered": the look-alike; None: the file where it
-        is on this machine and ``size`` is 64, else the look-alike.
+        "real" reads the published 3dshapes.h5, "rendered" draws the replica. By default the
+        file is read if it is on this machine and ``size`` is 64.
     cache_bytes
-        See `RenderedGrid`; 0 keeps no images, only the table of passes (82 MB at size 64).
+        See `RenderedGrid`; with 0, only the table of passes is kept (82 MB at size 64).
     progress
-        Called while the file is unpacked, once.
+        Called as ``progress(done, total)`` while the file is unpacked, once.
     """
     check_size(size, supersamples)
     real = real_or_none("shapes3d", source, native=size == _NATIVE, progress=progress)

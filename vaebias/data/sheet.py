@@ -1,4 +1,4 @@
-"""Contact sheets: a picture of what each factor does."""
+"""Contact sheets: one picture of many images of a grid."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ __all__ = ["Sheet", "factor_sheet", "random_sheet"]
 
 @dataclass(frozen=True)
 class Sheet:
-    """Images of a grid in rows.
+    """Images of a grid, arranged in rows.
 
     Parameters
     ----------
     rows
-        What each row shows: the name of a factor, or "".
+        Name of the factor that varies in each row, or "".
     index
-        Points of each row.
+        Points shown in each row.
     pixels
-        uint8 [H, W, 3].
+        The picture, uint8 [H, W, 3].
     """
 
     rows: tuple[str, ...]
@@ -35,16 +35,16 @@ class Sheet:
 
 
 def factor_sheet(grid: FactorGrid, columns: int = 10, seed: int = 0) -> Sheet:
-    """One row a factor: it goes through its levels, evenly picked, the others stay.
+    """Draw one row per factor, in which only that factor changes.
 
     Parameters
     ----------
     grid
         The data set.
     columns
-        At most so many levels.
+        Maximum number of levels, evenly spaced.
     seed
-        Of the point at which the factors stay.
+        Seed of the point that sets the levels of the other factors.
     """
     _check(columns)
     start = grid.factors(grid.sample(1, np.random.default_rng(seed)))[0]
@@ -58,7 +58,7 @@ def factor_sheet(grid: FactorGrid, columns: int = 10, seed: int = 0) -> Sheet:
 
 
 def random_sheet(grid: FactorGrid, n: int = 64, columns: int = 10, seed: int = 0) -> Sheet:
-    """``n`` random images."""
+    """Draw ``n`` random images."""
     _check(columns)
     drawn = grid.sample(n, np.random.default_rng(seed))
     index = [drawn[i : i + columns] for i in range(0, n, columns)]

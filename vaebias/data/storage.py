@@ -1,6 +1,6 @@
-"""Arrays too large for memory: mapped where they lie in a file, unpacked once where they do not.
+"""Memory-mapped arrays in npz and HDF5 files; compressed ones are unpacked once.
 
-Nothing here unpickles: npz members and npy headers are read as plain arrays or refused.
+Nothing is unpickled: object arrays are refused.
 """
 
 from __future__ import annotations
@@ -38,25 +38,25 @@ __all__ = [
 ]
 
 Check: TypeAlias = Callable[[tuple[int, ...], np.dtype[Any]], None]
-"""Called with the shape and dtype that a file claims, before anything of that size is made."""
+"""Called with the shape and dtype in a file's header, before such an array is allocated."""
 
 _BLOCK_BYTES = 64 * 2**20
 _RESIDENT_BYTES = 256 * 2**20
 _SMALL_BYTES = 2**30  # forty times the labels of the largest set
-_ROWS_MAPPED = 128  # each may map a huge page, 2 MiB, of the file
+_ROWS_MAPPED = 128  # each may map a huge page (2 MiB) of the file
 
 
 class Rows:
-    """Rows of an array in a file, mapped: what has been read is given back to the system.
+    """Rows of a memory-mapped array; pages are released after reading.
 
     Parameters
     ----------
     path
         The file.
     shape, dtype
-        Of the array, C-ordered.
+        Shape and dtype of the C-ordered array.
     offset
-        Its first byte.
+        Position of its first byte.
     """
 
     def __init__(
@@ -75,15 +75,15 @@ class Rows:
         self,
         index: npt.NDArray[np.int64],  # [n]
     ) -> npt.NDArray[Any]:  # [n, ...]
-        """Copies of these rows."""
+        """Return copies of these rows."""
         out = np.empty((len(index), *self.shape[1:]), dtype=self.dtype)
         for start in range(0, len(index), _ROWS_MAPPED):
             part = slice(start, start + _ROWS_MAPPED)
-            # the index was checked; "raise" would copy through a buffer
+            # the index was checked; mode="raise" would copy through a buffer
             np.take(self._array, index[part], axis=0, out=out[part], mode="clip")
             self._touched += len(out[part])
-            # pages of a mapped file count as memory of the process until dropped; the system's
-            # own cache of the file stays
+            # pages of a mapped file count as memory of the process until they are released;
+            # they stay in the file cache of the system
             if self._touched >= _ROWS_MAPPED and hasattr(mmap, "MADV_DONTNEED"):
                 self._map.madvise(mmap.MADV_DONTNEED)
                 self._touched = 0
@@ -91,14 +91,14 @@ class Rows:
 
     @classmethod
     def from_npy(cls, path: Path) -> Rows:
-        """Rows of a ``.npy`` file."""
+        """Map the rows of a ``.npy`` file."""
         with path.open("rb") as file:
             shape, dtype = _read_npy_header(file, str(path))
             return cls(path, shape, dtype, file.tell())
 
 
 def write_npy_header(file: IO[bytes], shape: tuple[int, ...], dtype: npt.DTypeLike) -> None:
-    """Write what precedes the data of a C-ordered array in a ``.npy`` file."""
+    """Write the header of a ``.npy`` file for a C-ordered array."""
     header = {
         "descr": np.lib.format.dtype_to_descr(np.dtype(dtype)),
         "fortran_order": False,
@@ -114,25 +114,25 @@ def unpack(
     blocks: Callable[[], Iterable[npt.NDArray[Any]]],
     progress: Progress | None = None,
 ) -> Rows:
-    """Write an array to the cache folder, once, and map it.
+    """Write an array to the cache folder, unless it is there, and map it.
 
     Parameters
     ----------
     key
-        Names the cache file; it must change with the contents.
+        Name of the cache file; must change with the contents.
     shape, dtype
-        Of the array.
+        Shape and dtype of the array.
     blocks
-        Called where there is no such file yet: gives the rows in order, in blocks.
+        Called if the file does not exist; returns the rows in order, in blocks.
     progress
-        Called with rows written and rows in all.
+        Called as ``progress(rows written, rows in all)``.
 
     Raises
     ------
     InputError
-        Other rows than promised.
+        ``blocks`` returned fewer or more rows than ``shape`` says.
     RunFailedError
-        The array would not fit on the disk.
+        The array does not fit on the disk.
     """
     target = unpack_folder() / f"{key}.npy"
     if not target.exists():
@@ -156,8 +156,8 @@ def _check_room(folder: Path, wanted: int) -> None:
     free = shutil.disk_usage(folder).free
     if wanted > free:
         raise RunFailedError(
-            f"{folder} needs {wanted / 1e9:.1f} GB to unpack, and {free / 1e9:.1f} GB are free:"
-            " make room, or name another folder in VAEBIAS_DATA"
+            f"unpacking needs {wanted / 1e9:.1f} GB in {folder}, and {free / 1e9:.1f} GB are free:"
+            " make room, or set VAEBIAS_DATA to another folder"
         )
 
 
@@ -168,7 +168,7 @@ def _open_npz(path: Path) -> Iterator[zipfile.ZipFile]:
 
 
 def npz_keys(path: Path) -> set[str]:
-    """Names of the arrays in an npz file; raises InputError where it is none."""
+    """Return the names of the arrays in an npz file; raises InputError for other files."""
     with _open_npz(path) as archive:
         return {name.removesuffix(".npy") for name in archive.namelist()}
 
@@ -182,7 +182,7 @@ def _member(path: Path, archive: zipfile.ZipFile, key: str) -> zipfile.ZipInfo:
 
 
 def npz_array(path: Path, key: str) -> npt.NDArray[Any]:
-    """One small array of an npz file, in memory; pickled ones are refused."""
+    """Read one small array of an npz file; pickled ones are refused."""
     with _open_npz(path) as archive, archive.open(_member(path, archive, key)) as file:
         shape, dtype = _read_npy_header(file, f"{key} of {path}")
         wanted = _small(f"{key} of {path}", shape, dtype)
@@ -193,7 +193,7 @@ def npz_array(path: Path, key: str) -> npt.NDArray[Any]:
 
 
 def npz_rows(path: Path, key: str, check: Check, progress: Progress | None = None) -> Rows:
-    """Rows of an array in an npz file: mapped if stored as it is, else unpacked once."""
+    """Map the rows of an array in an npz file; a compressed array is unpacked once."""
     with _open_npz(path) as archive:
         member = _member(path, archive, key)
         with archive.open(member) as file:
@@ -215,7 +215,7 @@ def npz_rows(path: Path, key: str, check: Check, progress: Progress | None = Non
                 if len(data) < n * row_bytes:
                     raise InputError(f"{key} of {path}", f"{shape[0]} rows", "fewer")
                 yield np.frombuffer(data, dtype).reshape(n, *shape[1:])
-            if file.read(1):  # at the end of a member zipfile compares its checksum
+            if file.read(1):  # zipfile compares the checksum at the end of a member
                 raise InputError(f"{key} of {path}", f"{shape[0]} rows", "more")
 
     name = f"{path.stem}-{key}-{member.CRC:08x}-{member.file_size}"
@@ -223,7 +223,7 @@ def npz_rows(path: Path, key: str, check: Check, progress: Progress | None = Non
 
 
 def _small(name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> int:
-    """Bytes of an array that is to be read into memory at once."""
+    """Return the bytes of an array that is to be read into memory; raises if it is large."""
     wanted = prod(shape) * dtype.itemsize
     if not 0 <= wanted <= _SMALL_BYTES:
         raise InputError(name, f"at most {_SMALL_BYTES} bytes", f"{dtype} {shape}")
@@ -231,7 +231,7 @@ def _small(name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> int:
 
 
 def _data_offset(path: Path, member: zipfile.ZipInfo) -> int:
-    """First byte of a member's data: its own header repeats name and extra, at other lengths."""
+    """Return the position of a member's data, behind its local header of variable length."""
     with path.open("rb") as file:
         file.seek(member.header_offset)
         local = file.read(30)
@@ -247,7 +247,7 @@ def _read_npy_header(file: IO[bytes], name: str) -> tuple[tuple[int, ...], np.dt
             (2, 0): np.lib.format.read_array_header_2_0,
         }[version]
         shape, fortran, dtype = read(file)
-    except Exception as error:  # its header is a Python literal, parsed by numpy
+    except Exception as error:  # numpy parses a Python literal and may raise anything
         raise InputError(name, "an array in npy format", f"none ({error})") from None
     if dtype.hasobject:
         raise InputError(name, "a plain array", "a pickled one, which is never read")
@@ -258,13 +258,13 @@ def _read_npy_header(file: IO[bytes], name: str) -> tuple[tuple[int, ...], np.dt
 
 @contextmanager
 def _open_hdf5(path: Path) -> Iterator[h5py.File]:
-    """Open an HDF5 file to read it; raises InputError where it is none."""
+    """Open an HDF5 file for reading; raises InputError for other files."""
     with reading(path, "a complete HDF5 file"), h5py.File(path, "r") as file:
         yield file
 
 
 def hdf5_keys(path: Path) -> set[str]:
-    """Names of the data sets at the top of an HDF5 file and one group below."""
+    """Return the names of the data sets at the top of an HDF5 file and one level below."""
     keys: set[str] = set()
     with _open_hdf5(path) as file:
         for name, item in file.items():
@@ -277,14 +277,14 @@ def _dataset(path: Path, file: h5py.File, key: str) -> h5py.Dataset:
     if not isinstance(found, h5py.Dataset):
         keys = f"data sets {', '.join(sorted(file)) or 'none'}"
         raise InputError(str(path), f"a data set {key!r}", keys)
-    # a file of a stranger could otherwise have any other file of this machine read as images
+    # links in an untrusted file could expose any other file of this machine as images
     if found.file.filename != file.filename or found.external or found.is_virtual:
         raise InputError(f"{key} of {path}", "data within the file", "a link to another file")
     return found
 
 
 def hdf5_array(path: Path, key: str) -> npt.NDArray[Any]:
-    """One small data set of an HDF5 file, in memory."""
+    """Read one small data set of an HDF5 file."""
     with _open_hdf5(path) as file:
         data = _dataset(path, file, key)
         _small(f"{key} of {path}", data.shape or (), data.dtype)
@@ -292,11 +292,11 @@ def hdf5_array(path: Path, key: str) -> npt.NDArray[Any]:
 
 
 def hdf5_rows(path: Path, key: str, check: Check, progress: Progress | None = None) -> Rows:
-    """Rows of a data set in an HDF5 file: mapped if stored as it is, else unpacked once.
+    """Map the rows of a data set in an HDF5 file; a chunked one is unpacked once.
 
-    Published files chunk across images (23,040 images by 2 rows by 4 columns in dSprites), so
-    that one image costs the decompression of hundreds of megabytes; unpacking reads each chunk
-    once, in order.
+    Chunks of published files span many images (23,040 images by 2 rows by 4 columns in
+    dSprites), so that reading one image decompresses hundreds of megabytes. Unpacking reads
+    each chunk once, in order.
     """
     with _open_hdf5(path) as file:
         data = _dataset(path, file, key)
@@ -309,7 +309,7 @@ def hdf5_rows(path: Path, key: str, check: Check, progress: Progress | None = No
     per_chunk = chunks[0] if chunks else 1
     row_bytes = max(prod(shape[1:]) * dtype.itemsize, 1)
     rows = max(_BLOCK_BYTES // row_bytes // per_chunk, 1) * per_chunk
-    if rows * row_bytes > 4 * _RESIDENT_BYTES:  # decompressing chunks twice beats 4 GB at once
+    if rows * row_bytes > 4 * _RESIDENT_BYTES:  # reading chunks twice beats 4 GB at once
         rows = max(_RESIDENT_BYTES // row_bytes, 1)
 
     def blocks() -> Iterator[npt.NDArray[Any]]:

@@ -1,4 +1,4 @@
-"""Cars3D as published: a tar.gz of one MATLAB file a car; nothing is written outside the cache."""
+"""Cars3D as published: a tar.gz archive with one MATLAB file per car, never extracted."""
 
 from __future__ import annotations
 
@@ -25,29 +25,29 @@ __all__ = ["read"]
 
 _CAR = re.compile(r"car_\w+_mesh\.mat")
 _NATIVE = (128, 128, 3, 24, 4)  # height, width, colour, azimuth, elevation
-_MEMBER_BYTES = 64 * 2**20  # ten times the largest: an archive may not fill the memory
+_MEMBER_BYTES = 64 * 2**20  # ten times the largest member; bounds the memory
 
 
 def read(
     path: Path, progress: Progress | None = None, *, size: int = 64, cars: int = 183
 ) -> FileGrid:
-    """Grid of the Cars3D archive, unpacked once.
+    """Read the Cars3D archive, which is unpacked once.
 
     Parameters
     ----------
     path
         nips2015-analogy-data.tar.gz.
     progress
-        Called with cars read and cars in all.
+        Called as ``progress(cars read, cars in all)``.
     size
-        Width of the images; 128 in the archive, 64 (antialiased) in the field's pipelines.
+        Width of the images; 128 in the archive, 64 (antialiased) in disentanglement_lib.
     cars
         Number of cars: 183.
 
     Notes
     -----
-    Cars are numbered as in the archive's list.txt; libraries that read the files in the order
-    of a folder number them otherwise.
+    Cars are numbered as in list.txt of the archive. Libraries that list a folder number them
+    differently.
     """
     stat = path.stat()
     key = f"{path.name.split('.')[0]}-{size}-{stat.st_size}-{stat.st_mtime_ns}"
@@ -81,7 +81,7 @@ def _open(path: Path) -> Iterator[tarfile.TarFile]:
 
 
 def _cars(path: Path, expected: int) -> dict[str, int]:
-    """Place of each car's file in the archive's list."""
+    """Return the position of each car's file in list.txt."""
     found: set[str] = set()
     listed: list[str] = []
     with _open(path) as archive:
@@ -105,7 +105,7 @@ def _content(archive: tarfile.TarFile, member: tarfile.TarInfo, path: Path) -> b
     if member.size > _MEMBER_BYTES:
         raise InputError(f"{member.name} in {path}", f"<= {_MEMBER_BYTES} bytes", member.size)
     file = archive.extractfile(member)
-    assert file is not None  # isfile() was asked
+    assert file is not None  # a regular file, see isfile()
     return file.read()
 
 

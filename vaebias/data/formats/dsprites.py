@@ -29,14 +29,14 @@ _STEM = "dsprites_ndarray_co1sh3sc6or40x32y32_64x64"
 _URL = "https://github.com/deepmind/dsprites-dataset/raw/master/"
 
 COLOUR = Factor("color", np.array([1.0]))
-"""The first column of the published labels: one level, left out of the grid."""
+"""The first column of the published labels; it has one level and is not part of the grid."""
 
 
 def read_npz(path: Path, progress: Progress | None = None) -> FileGrid:
-    """Grid of a dSprites npz file; the pickled ``metadata`` is not read.
+    """Read a dSprites npz file; the pickled ``metadata`` is ignored.
 
-    A file with fewer images than the published one is read as the sub-grid that its labels
-    describe; one that vaebias exported, as the grid of its record.
+    A file with fewer images than the published one becomes the sub-grid that its labels
+    describe; a file that vaebias exported becomes the grid of its provenance record.
     """
     values = npz_array(path, "latents_values")
     where = f"latents_values of {path}"
@@ -61,7 +61,7 @@ def read_npz(path: Path, progress: Progress | None = None) -> FileGrid:
 
 
 def read_hdf5(path: Path, progress: Progress | None = None) -> FileGrid:
-    """Grid of the dSprites hdf5 file, unpacked once: its chunks run across all images."""
+    """Read the dSprites hdf5 file, which is unpacked once."""
     values = hdf5_array(path, "latents/values")
     axes = axes_of_labels(f"latents/values of {path}", values, [COLOUR, *dsprites_axes()])[1:]
     check = partial(check_images, f"images of {path}", axes)

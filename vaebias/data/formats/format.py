@@ -1,4 +1,4 @@
-"""What a file format is, and how a path or the name of a data set finds its own."""
+"""File formats, and how to find that of a path or of a data set."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ __all__ = [
 
 @dataclass(frozen=True)
 class FileFormat:
-    """A layout in which a data set is published.
+    """A file layout in which a data set is published.
 
     Parameters
     ----------
     dataset
-        Its registered name.
+        Registered name of the data set.
     files
-        As published: all are needed, or any one is enough if ``alternatives``.
+        The published files: all of them are needed, or any one if ``alternatives``.
     matches
-        Whether a path looks like this layout; InputError for a file that cannot be read.
+        Returns whether a path has this layout; raises InputError if it cannot be read.
     read
-        ``read(path, progress=None, **options)``: the grid.
+        Called as ``read(path, progress=None, **options)``; returns the grid.
     alternatives
-        Whether each file is a set of its own.
+        Whether each file is a data set of its own.
     """
 
     dataset: str
@@ -54,7 +54,7 @@ FILE_FORMATS: Registry[FileFormat] = Registry("data file format", "vaebias.data.
 
 
 def formats_of(dataset: str) -> list[FileFormat]:
-    """Formats in which a data set is published, by name of the format."""
+    """Return the formats in which a data set is published, sorted by name."""
     every = [FILE_FORMATS[name] for name in FILE_FORMATS.names()]
     return [each for each in every if each.dataset == dataset]
 
@@ -65,7 +65,7 @@ def format_of(path: Path) -> FileFormat:
     Raises
     ------
     InputError
-        It is damaged, or in none of the formats.
+        The path is damaged, or has none of the formats.
     """
     for name in FILE_FORMATS.names():
         if FILE_FORMATS[name].matches(path):
@@ -75,14 +75,14 @@ def format_of(path: Path) -> FileFormat:
 
 
 def locate(dataset: str, names: tuple[str, ...] = ()) -> tuple[FileFormat, Path] | None:
-    """Find a published data set on this machine: its format and (first) file.
+    """Return format and (first) file of a published data set on this machine.
 
     Parameters
     ----------
     dataset
         Registered name.
     names
-        Only files of these names, where each is a set of its own.
+        Names of the files to look for; all files of the format by default.
     """
     for form in formats_of(dataset):
         paths = [find(file.name) for file in form.files if not names or file.name in names]
@@ -93,19 +93,19 @@ def locate(dataset: str, names: tuple[str, ...] = ()) -> tuple[FileFormat, Path]
 
 
 def open_published(dataset: str, names: tuple[str, ...] = (), **options: Any) -> FileGrid | None:
-    """Read a published data set where its file is on this machine, else return None.
+    """Read a published data set, or return None if its file is not on this machine.
 
     Parameters
     ----------
     dataset, names
         See `locate`.
     **options
-        Of the format's ``read``.
+        Passed to ``read`` of the format.
 
     Raises
     ------
     InputError
-        The file is damaged, or has the published name and is a part or an export of the set.
+        The file is damaged, or is not the published one but a part or an export.
     """
     found = locate(dataset, names)
     if found is None:
@@ -120,5 +120,5 @@ def open_published(dataset: str, names: tuple[str, ...] = (), **options: Any) ->
 
 
 def describe(path: Path, format_name: str) -> dict[str, Any]:
-    """Provenance of a file: enough to tell it from another, and no path of this machine."""
+    """Return the provenance of a file, without the path on this machine."""
     return {"format": format_name, "file": path.name, "bytes": path.stat().st_size}

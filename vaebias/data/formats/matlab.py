@@ -1,7 +1,7 @@
-"""One array of bytes out of a MATLAB 5 file, each length held against what is there.
+"""Read one uint8 array of a MATLAB 5 file, with all lengths checked.
 
-scipy.io.loadmat reads all of the format, but believes the lengths in a file: a damaged one can
-take the process down.
+scipy.io.loadmat reads the whole format, but trusts the lengths in the file: a damaged file can
+crash the process.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ COMPLEX = 0x0800
 
 
 def read_bytes_array(content: bytes, name: str, limit: int) -> npt.NDArray[np.uint8]:
-    """Return the uint8 array called ``name``, in MATLAB's (Fortran's) order of axes.
+    """Return the uint8 array ``name`` in Fortran order, as MATLAB stores it.
 
     Parameters
     ----------
     content
-        The file, as MATLAB 5 to 7 and scipy.io.savemat write it on a little-endian machine.
+        The file, as written by MATLAB 5 to 7 or scipy.io.savemat on a little-endian machine.
     limit
-        Bytes that a compressed variable may unpack to.
+        Maximum size of an unpacked variable in bytes.
 
     Raises
     ------
     ValueError
-        It is no such file, it has no such array, or it ends early; the message says which.
+        The file has another format, is truncated, or has no such array.
     """
     if len(content) < HEADER or content[124:128] != b"\x00\x01IM":
         raise ValueError("no header of a little-endian MATLAB 5 file")
@@ -53,7 +53,7 @@ def read_bytes_array(content: bytes, name: str, limit: int) -> npt.NDArray[np.ui
 
 
 def _matrix(body: bytes, wanted: str) -> npt.NDArray[np.uint8] | None:
-    """Return a variable of this name, None where it has another."""
+    """Return the variable if it has this name, else None."""
     parts = list(_elements(body, padded=True))[:4]
     if [kind for kind, _ in parts[:3]] != [UINT32, INT32, INT8] or len(parts[0][1]) != 8:
         raise ValueError("a variable without flags, size or name")
@@ -70,7 +70,7 @@ def _matrix(body: bytes, wanted: str) -> npt.NDArray[np.uint8] | None:
 
 
 def _elements(content: bytes, *, padded: bool) -> Iterator[tuple[int, bytes]]:
-    """Type and bytes of each element; inside a variable they begin at multiples of 8."""
+    """Yield type and bytes of each element; inside a variable they start at multiples of 8."""
     at = 0
     while at < len(content):
         if at + 8 > len(content):

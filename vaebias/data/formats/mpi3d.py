@@ -1,4 +1,4 @@
-"""MPI3D as published (npz) and as re-published (h5): images in order, no labels."""
+"""MPI3D as published (npz) and as republished (h5): images in row-major order, no labels."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ VARIANTS = {
     "realistic": "59a6225b88b635365f70c91b3e52f70f",
     "real": "0f33f609918fb5c97996692f91129802",
 }
-"""Published variants, with the md5 of their npz files."""
+"""Published variants, with the md5 checksums of their npz files."""
 
 
 def read(
     path: Path, progress: Progress | None = None, *, axes: Sequence[Factor] | None = None
 ) -> FileGrid:
-    """Grid of an MPI3D file, key ``images`` (12.7 GB once unpacked).
+    """Read the array ``images`` of an MPI3D file (12.7 GB unpacked).
 
-    The file has no labels: the factors are those published, ``mpi3d_axes()``, unless given.
+    The file has no labels; factors are the published ones, ``mpi3d_axes()``, unless given.
     """
     axes = axes or mpi3d_axes()
     name, rows_of = ("mpi3d-npz", npz_rows) if path.suffix == ".npz" else ("mpi3d-h5", hdf5_rows)

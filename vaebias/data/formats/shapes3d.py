@@ -19,10 +19,10 @@ __all__ = ["read_h5"]
 
 
 def read_h5(path: Path, progress: Progress | None = None) -> FileGrid:
-    """Grid of a 3dshapes.h5 file, unpacked once (5.9 GB for the published one).
+    """Read a 3dshapes.h5 file, which is unpacked once (5.9 GB for the published one).
 
-    A file with fewer images is read as the sub-grid that its labels describe; one that vaebias
-    exported, as the grid of its record.
+    A file with fewer images becomes the sub-grid that its labels describe; a file that vaebias
+    exported becomes the grid of its provenance record.
     """
     labels = hdf5_array(path, "labels")
     where = f"labels of {path}"

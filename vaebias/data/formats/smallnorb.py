@@ -1,4 +1,4 @@
-"""SmallNORB as published: six gzipped binary matrices, training and test objects together."""
+"""SmallNORB as published: six gzipped binary matrices of training and test images."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ _MATRIX_BYTES = 2**30
 
 
 def read_matrix(path: Path) -> npt.NDArray[Any]:
-    """Array of a gzipped binary matrix: magic number, number of dimensions, dimensions, data.
+    """Read a gzipped binary matrix: magic number, number of dimensions, dimensions, data.
 
     Raises
     ------
     InputError
-        The file is truncated, no such matrix, or longer than its dimensions say.
+        The file has another format, is truncated, or is longer than its dimensions say.
     """
     with reading(path, "a complete gzip file"), gzip.open(path) as file:
         start = file.read(8)
@@ -45,10 +45,10 @@ def read_matrix(path: Path) -> npt.NDArray[Any]:
         if magic not in _DTYPES or not 0 <= ndim <= 8:
             found = f"a file that begins with {start.hex(' ') or 'nothing'}"
             raise InputError(str(path), "a gzipped binary matrix", found)
-        stored = file.read(4 * max(3, ndim))  # three dimensions at least, whatever their number
+        stored = file.read(4 * max(3, ndim))  # the file has at least three, whatever ndim says
         dims = np.frombuffer(stored[: len(stored) // 4 * 4], "<i4")[:ndim].tolist()
         dtype = np.dtype(_DTYPES[magic])
-        # without zeros: numpy multiplies the others before it finds that there is no data
+        # zeros count as one: numpy multiplies the other dimensions even if there is no data
         size = prod(max(n, 1) for n in dims) * dtype.itemsize
         if len(dims) < ndim or min(dims, default=0) < 0 or size > _MATRIX_BYTES:
             raise InputError(f"dimensions of {path}", "at most 1 GiB of data", dims)
@@ -67,18 +67,18 @@ def read(
     size: int = 64,
     axes: Sequence[Factor] | None = None,
 ) -> FileGrid:
-    """Grid of SmallNORB: category, instance, elevation, azimuth, lighting; the left camera.
+    """Read SmallNORB, left camera: category, instance, elevation, azimuth, lighting.
 
     Parameters
     ----------
     path
-        The folder of the six files, or one of them.
+        The folder of the six files, or one of the files.
     progress
-        Called with images placed and images in all.
+        Called as ``progress(images read, images in all)``.
     size
         Width of the images; 96 in the files, 64 (antialiased) in disentanglement_lib.
     axes
-        Factors; those published unless given.
+        Factors; by default the published ones.
     """
     folder = path if path.is_dir() else path.parent
     files = {stem: _beside(folder, f"{stem}-dat.mat.gz") for stem in (_TRAIN, _TEST)}
