@@ -70,7 +70,7 @@ def test_a_picture_of_ones_own(tmp_path: Path) -> None:
 def test_verification_passes_and_makes_a_page(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = perturb.verify  # with a shorter read-out, on fewer points
+    whole = perturb.verify  # with a shorter probe, on fewer points
     fast = {"steps": 700, "sample": 500}
     monkeypatch.setattr(perturb, "verify", lambda a, b, **k: whole(a, b, **k, **fast))
     page = tmp_path / "p.html"
@@ -83,10 +83,10 @@ def test_verification_passes_and_makes_a_page(
         "sup-norm",
         "labels",
         "structure",
-        "read-out",
+        "probe",
     ]
     text = page.read_text()
-    assert "supervised read-out" in text
+    assert "supervised probe" in text
     assert "x and y" in text
 
 

@@ -14,7 +14,7 @@ from vaebias.data import ArrayGrid, Factor, FactorGrid
 from vaebias.errors import InputError
 from vaebias.perturb import LearnedPerturbation, PerturbedGrid, learned, load, save, structure
 from vaebias.perturb.learned import _even_steps, _Patches
-from vaebias.perturb.psi import coordinates, network
+from vaebias.perturb.psi import Psi, coordinates
 
 PAIR = [("x", "y")]
 OPTIONS: dict[str, Any] = {"epsilon": 0.4, "seed": 1}
@@ -101,12 +101,12 @@ def test_a_step_in_either_factor_moves_psi_alike() -> None:
         Factor("many", np.arange(17)),
     ]
     grid = ArrayGrid("unlike", axes, np.zeros((4 * 3 * 5 * 17, 1, 4, 4), np.uint8), "rendered")
-    psi = network(7, 16, 10.0, torch.Generator().manual_seed(0))
+    psi = Psi((7, 128, 128, 16), 10.0, torch.Generator().manual_seed(0))
     _even_steps(psi, grid, (("few", "many"),))
     seen = torch.from_numpy(
         coordinates(grid, grid.index([[0, 0, 1, 1], [0, 0, 2, 1], [0, 0, 1, 2]]))
     )
-    weight = psi[0][0].detach()
+    weight = psi.layers[0].get_parameter("weight").detach()
     moved = [(weight @ (seen[row] - seen[0])).square().mean().sqrt() for row in (1, 2)]
     assert moved[0] == pytest.approx(float(moved[1]), rel=0.2)  # of 128 units drawn at random
 

@@ -16,7 +16,7 @@ from vaebias.perturb import (
     PerturbedGrid,
     noise,
     pattern,
-    readout_accuracy,
+    probe_accuracy,
     verify,
 )
 
@@ -49,7 +49,7 @@ def test_a_good_perturbation_passes_and_says_how_mild_it_is(
     seen = set()
     found = verify(small_blobs, modified, steps=400, progress=lambda what, *_: seen.add(what))
     assert found.passed
-    assert [check.name for check in found.checks] == ["sup-norm", "labels", "structure", "read-out"]
+    assert [check.name for check in found.checks] == ["sup-norm", "labels", "structure", "probe"]
     assert found.failed == ()
     assert 0.4 < found.sup_norm <= 0.5 + 2e-6
     # m = u times +-1, u the mean of two uniform factors in [-1, 1]
@@ -62,8 +62,8 @@ def test_a_good_perturbation_passes_and_says_how_mild_it_is(
     assert set(record["accuracy"]) == {"x", "y", "size"}
     assert record["structure"]["before"]["mixed_share"]["x+y"] == 0
     assert record["pixel_variance"]["ratio"] > 1
-    assert seen == {"images", "structure before", "structure after", "read-out before",
-                    "read-out after"}  # fmt: skip
+    assert seen == {"images", "structure before", "structure after", "probe before",
+                    "probe after"}  # fmt: skip
 
 
 def test_clipped_images_pass_as_well(small_blobs: FactorGrid) -> None:
@@ -114,7 +114,7 @@ def test_factors_that_cannot_be_read_any_more_are_named(small_blobs: FactorGrid)
     x = small_blobs.images(np.arange(192)).reshape(8, 8, 3, 1, 12, 12)
     hidden = Given(1.0, (x.mean(0, keepdims=True) - x).reshape(192, 1, 12, 12))
     found = verify(small_blobs, PerturbedGrid(small_blobs, hidden), steps=150)
-    assert [check.name for check in found.failed] == ["read-out"]
+    assert [check.name for check in found.failed] == ["probe"]
     before, after = found.accuracy["x"]
     assert before > 0.9
     assert after < 0.4
@@ -123,7 +123,7 @@ def test_factors_that_cannot_be_read_any_more_are_named(small_blobs: FactorGrid)
 
 def test_noise_is_asked_for_no_structure(small_blobs: FactorGrid) -> None:
     found = verify(small_blobs, PerturbedGrid(small_blobs, noise(small_blobs, 0.01)), steps=1)
-    assert [check.name for check in found.checks] == ["sup-norm", "labels", "read-out"]
+    assert [check.name for check in found.checks] == ["sup-norm", "labels", "probe"]
 
 
 def test_nothing_changed_is_an_infinite_psnr_and_the_same_structure(
@@ -160,7 +160,7 @@ def test_the_read_out_counts_equal_levels_of_a_cycle_as_one() -> None:
     images = np.zeros((5, 1, 1, 4), np.float32)
     images[np.arange(5), 0, 0, np.arange(5) % 4] = 1  # the last level looks as the first
     grid = ArrayGrid("ring", [Factor("hue", np.arange(5), period=4)], images, "rendered")
-    found = readout_accuracy(grid, np.arange(5), np.arange(5), steps=100)
+    found = probe_accuracy(grid, np.arange(5), np.arange(5), steps=100)
     assert found == {"hue": 1.0}
     with pytest.raises(InputError, match="points to learn from"):
-        readout_accuracy(grid, np.arange(0), np.arange(5))
+        probe_accuracy(grid, np.arange(0), np.arange(5))

@@ -6,7 +6,7 @@ from vaebias.perturb.learned import LearnedPerturbation, learned
 from vaebias.perturb.noise import NoisePerturbation, noise
 from vaebias.perturb.patterns import PatternPerturbation, pattern
 from vaebias.perturb.perturbation import PERTURBATIONS, RANGES, Perturbation, PerturbedGrid
-from vaebias.perturb.readout import readout_accuracy
+from vaebias.perturb.probe import probe_accuracy
 from vaebias.perturb.storage import Stored, is_stored, load, save
 from vaebias.perturb.verify import Check, Verification, verify
 from vaebias.structure import Neighbourhoods, Structure, neighbourhoods, structure
@@ -35,7 +35,7 @@ __all__ = [
     "neighbourhoods",
     "noise",
     "pattern",
-    "readout_accuracy",
+    "probe_accuracy",
     "save",
     "structure",
     "verify",

@@ -16,15 +16,8 @@ from vaebias.data.grid import FactorGrid, Index
 from vaebias.errors import InputError, RunFailedError
 from vaebias.ops import tangent_gram
 from vaebias.perturb.pairs import check_pairs, check_tangents, inner_points
-from vaebias.perturb.perturbation import KINDS, PERTURBATIONS, check_epsilon
-from vaebias.perturb.psi import (
-    Parameters,
-    PsiPerturbation,
-    coordinates,
-    evaluate,
-    freeze,
-    network,
-)
+from vaebias.perturb.perturbation import LOADABLE_TYPES, PERTURBATIONS, check_epsilon
+from vaebias.perturb.psi import Psi, PsiPerturbation, coordinates, psi_of
 from vaebias.pixels import as_floats
 
 __all__ = ["MARGIN", "GramPerturbation", "gram", "mixing_loss", "psi_grams"]
@@ -34,7 +27,7 @@ _POINTS = 128  # grid points a step
 _REPORT_EVERY = 20
 
 
-@KINDS.register("gram")
+@LOADABLE_TYPES.register("gram")
 @dataclass(frozen=True, eq=False)
 class GramPerturbation(PsiPerturbation):
     """m = psi(w), trained on the tangent Grams; see `gram`."""
@@ -127,9 +120,8 @@ def gram(
         (columns.index(grid.names.index(a)), columns.index(grid.names.index(b))) for a, b in chosen
     ]
     rng = np.random.default_rng(seed)
-    inputs, pixels = coordinates(grid, np.zeros(1, np.int64)).shape[1], math.prod(grid.image_shape)
-    psi = network(inputs, pixels, frequency, torch.Generator().manual_seed(seed))
-    optimiser = torch.optim.Adam([tensor for layer in psi for tensor in layer], lr=2e-3)
+    psi = psi_of(grid, float(frequency), torch.Generator().manual_seed(seed))
+    optimiser = torch.optim.Adam(psi.parameters(), lr=2e-3)
     losses: list[float] = []
     recent: list[float] = []
     for step in range(1, steps + 1):
@@ -137,7 +129,7 @@ def gram(
         index = inner_points(grid, columns, _POINTS, rng, apart)
         optimiser.zero_grad(set_to_none=True)
         with torch.enable_grad():
-            grams = psi_grams(grid, psi, frequency, strength, index, columns, apart)
+            grams = psi_grams(grid, psi, strength, index, columns, apart)
             loss = mixing_loss(grams, cells, margin)
             loss.backward()
         optimiser.step()
@@ -156,8 +148,7 @@ def gram(
         steps,
         grid.names,
         grid.sizes,
-        float(frequency),
-        freeze(psi),
+        psi.frozen(),
         tuple(losses),
         {"margin": float(margin), **({} if several == (1,) else {"strides": list(several)})},
     )
@@ -193,8 +184,7 @@ def mixing_loss(
 
 def psi_grams(
     grid: FactorGrid,
-    psi: Parameters,
-    frequency: float,
+    psi: Psi,
     epsilon: float,
     index: Index,  # [n]
     columns: Sequence[int],
@@ -208,7 +198,7 @@ def psi_grams(
         return_inverse=True,
     )
     x = torch.from_numpy(as_floats(grid.images(needed))).flatten(1)
-    pattern = evaluate(psi, torch.from_numpy(coordinates(grid, needed)), frequency)
+    pattern = psi(torch.from_numpy(coordinates(grid, needed)))
     modified = x + epsilon * pattern
     if there.all():  # the points' own images are not needed then
         return tangent_gram(modified, torch.from_numpy(position.reshape(neighbours.shape)))

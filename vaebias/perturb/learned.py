@@ -16,15 +16,8 @@ from vaebias.data.grid import FactorGrid, Index
 from vaebias.errors import InputError, RunFailedError
 from vaebias.perturb.gram import psi_grams
 from vaebias.perturb.pairs import Pairs, check_pairs, check_tangents
-from vaebias.perturb.perturbation import KINDS, PERTURBATIONS, check_epsilon
-from vaebias.perturb.psi import (
-    Parameters,
-    PsiPerturbation,
-    coordinates,
-    evaluate,
-    freeze,
-    network,
-)
+from vaebias.perturb.perturbation import LOADABLE_TYPES, PERTURBATIONS, check_epsilon
+from vaebias.perturb.psi import Psi, PsiPerturbation, coordinates, psi_of
 from vaebias.pixels import as_floats
 from vaebias.structure import mixed_with_one_sign
 
@@ -41,7 +34,7 @@ _SPREAD_RATE = 1e-2
 _FIRST_SPREAD = 0.5
 
 
-@KINDS.register("learned")
+@LOADABLE_TYPES.register("learned")
 @dataclass(frozen=True, eq=False)
 class LearnedPerturbation(PsiPerturbation):
     """m = psi(w), trained against two decoders; see `learned`.
@@ -148,13 +141,12 @@ def learned(
     check_tangents(grid, chosen)
     rng = np.random.default_rng(seed)
     generator = torch.Generator().manual_seed(seed)
-    inputs, pixels = coordinates(grid, np.zeros(1, np.int64)).shape[1], math.prod(grid.image_shape)
-    psi = network(inputs, pixels, frequency, generator)
+    psi = psi_of(grid, float(frequency), generator)
     _even_steps(psi, grid, chosen)
     patches = [_Patches(grid, pair, noise, patch) for pair in chosen]
     optimiser = torch.optim.Adam(
         [
-            {"params": [tensor for layer in psi for tensor in layer], "lr": _RATE},
+            {"params": psi.parameters(), "lr": _RATE},
             {"params": [one.entangled for one in patches], "lr": _SPREAD_RATE},
             # each reference lowers its own loss: for the aligned one, the difference rises
             {"params": [one.aligned for one in patches], "lr": _SPREAD_RATE, "maximize": True},
@@ -162,12 +154,12 @@ def learned(
     )
     differences: list[float] = []
     recent: list[float] = []
-    reached, found, layers = False, -1.0, freeze(psi)
+    reached, found, best = False, -1.0, psi.frozen()
     for step in range(1, steps + 1):
         optimiser.zero_grad(set_to_none=True)
         with torch.enable_grad():
             relative = torch.cat(
-                [one.differences(psi, strength, frequency, rng, generator) for one in patches]
+                [one.differences(psi, strength, rng, generator) for one in patches]
             )
             (margin + relative).relu().mean().backward()
         optimiser.step()
@@ -175,9 +167,9 @@ def learned(
         if not math.isfinite(recent[-1]):
             raise RunFailedError(f"the perturbation's loss is {recent[-1]} at step {step}")
         if step % _CHECK_EVERY == 0 or step == steps:
-            now = _mixed(grid, psi, chosen, strength, frequency)
+            now = _mixed(grid, psi, chosen, strength)
             if now > found:  # it may fall again, while the losses drift further apart
-                found, layers = now, freeze(psi)
+                found, best = now, psi.frozen()
             reached = found >= share
         if step % _REPORT_EVERY == 0 or step == steps or reached:
             differences.append(math.fsum(recent) / len(recent))
@@ -203,8 +195,7 @@ def learned(
         step,
         grid.names,
         grid.sizes,
-        float(frequency),
-        layers,
+        best,
         tuple(differences),
         options,
     )
@@ -234,16 +225,15 @@ class _Patches:
 
     def differences(
         self,
-        psi: Parameters,
+        psi: Psi,
         epsilon: float,
-        frequency: float,
         rng: np.random.Generator,
         generator: torch.Generator,
     ) -> Tensor:  # [patches]
         """Loss of the entangled reference minus that of the aligned one, over their sum."""
         index = self._draw(rng)
         x = torch.from_numpy(as_floats(self._grid.images(index))).flatten(1)
-        pattern = evaluate(psi, torch.from_numpy(coordinates(self._grid, index)), frequency)
+        pattern = psi(torch.from_numpy(coordinates(self._grid, index)))
         modified = (x + epsilon * pattern).unflatten(0, (self._patches, -1))
         # errors are differences of images: these products give them all, without a decoded image
         centred = modified - modified.mean(1, keepdim=True)
@@ -291,7 +281,7 @@ def _check(grid: FactorGrid, pairs: Sequence[tuple[str, str]]) -> Pairs:
     return chosen
 
 
-def _even_steps(psi: Parameters, grid: FactorGrid, pairs: Pairs) -> None:
+def _even_steps(psi: Psi, grid: FactorGrid, pairs: Pairs) -> None:
     """Let psi's first layer move as far by a step in one factor of a pair as in the other.
 
     Psi sees each in [-1, 1]. Of fewer levels the steps are the longer, its variance is then the
@@ -300,7 +290,7 @@ def _even_steps(psi: Parameters, grid: FactorGrid, pairs: Pairs) -> None:
     first_levels = np.zeros((1, len(grid.sizes)), np.int64)
     second_levels = first_levels + np.eye(len(grid.sizes), dtype=np.int64)
     origin = coordinates(grid, grid.index(first_levels))
-    weight = psi[0][0]
+    weight = psi.layers[0].get_parameter("weight")
     with torch.no_grad():
         for pair in pairs:
             factors = [grid.names.index(name) for name in pair]
@@ -310,15 +300,13 @@ def _even_steps(psi: Parameters, grid: FactorGrid, pairs: Pairs) -> None:
                 weight[:, torch.from_numpy(moved[0])] *= count / max(steps)
 
 
-def _mixed(
-    grid: FactorGrid, psi: Parameters, pairs: Pairs, epsilon: float, frequency: float
-) -> float:
+def _mixed(grid: FactorGrid, psi: Psi, pairs: Pairs, epsilon: float) -> float:
     """Least share, over the pairs, of 512 points that are mixed with one sign."""
     columns = sorted({grid.names.index(name) for pair in pairs for name in pair})
     index = grid.sample(_CHECKED, np.random.default_rng(0))
     with torch.no_grad():
         parts = [
-            psi_grams(grid, psi, frequency, epsilon, part, columns)
+            psi_grams(grid, psi, epsilon, part, columns)
             for part in np.array_split(index, _CHECKED // 128)
         ]
     grams = torch.cat(parts)

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from vaebias.checks import check_integer
 from vaebias.data.grid import FactorGrid, Index
-from vaebias.perturb.perturbation import KINDS, PERTURBATIONS, Perturbation, check_epsilon
+from vaebias.perturb.perturbation import LOADABLE_TYPES, PERTURBATIONS, Perturbation, check_epsilon
 
 __all__ = ["NoisePerturbation", "noise"]
 
 
-@KINDS.register("noise")
+@LOADABLE_TYPES.register("noise")
 @dataclass(frozen=True)
 class NoisePerturbation(Perturbation):
     """Independent uniform noise in [-1, 1], fixed for each image by its index."""

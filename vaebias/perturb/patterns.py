@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from vaebias.data.grid import FactorGrid, Index
 from vaebias.errors import InputError
 from vaebias.perturb.pairs import Pairs, check_pairs, check_tangents
-from vaebias.perturb.perturbation import KINDS, PERTURBATIONS, Perturbation, check_epsilon
+from vaebias.perturb.perturbation import LOADABLE_TYPES, PERTURBATIONS, Perturbation, check_epsilon
 
 __all__ = ["FORMS", "PatternPerturbation", "pattern"]
 
@@ -22,7 +22,7 @@ Floats = NDArray[np.float32]
 FORMS = ("checkerboard", "grating", "picture")
 
 
-@KINDS.register("pattern")
+@LOADABLE_TYPES.register("pattern")
 @dataclass(frozen=True, eq=False)
 class PatternPerturbation(Perturbation):
     """A pattern of a fixed form, driven by the sum u of each pair's levels, in [-1, 1].

@@ -17,7 +17,7 @@ from vaebias.registry import Registry
 
 __all__ = [
     "CACHE_BYTES",
-    "KINDS",
+    "LOADABLE_TYPES",
     "PERTURBATIONS",
     "RANGES",
     "Perturbation",
@@ -81,8 +81,8 @@ class Perturbation(ABC):
 
 
 PERTURBATIONS: Registry[Callable[..., Perturbation]] = Registry("perturbation", "vaebias.perturb")
-KINDS: Registry[type[Perturbation]] = Registry("kind of perturbation", "vaebias.perturb")
-"""What a stored perturbation becomes: classes under their names."""
+LOADABLE_TYPES: Registry[type[Perturbation]] = Registry("type of perturbation", "vaebias.perturb")
+"""Types of perturbations that can be loaded from a file, by the name in it."""
 
 
 class PerturbedGrid(FactorGrid):

@@ -2,41 +2,100 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from vaebias.data.grid import FactorGrid, Index
 from vaebias.errors import InputError
 from vaebias.perturb.pairs import Pairs
 from vaebias.perturb.perturbation import Perturbation, check_epsilon
 
-__all__ = [
-    "Parameters",
-    "PsiPerturbation",
-    "coordinates",
-    "evaluate",
-    "freeze",
-    "network",
-]
+__all__ = ["HIDDEN", "Psi", "PsiPerturbation", "coordinates", "psi_of"]
 
 Floats: TypeAlias = NDArray[np.float32]
-Layers: TypeAlias = tuple[tuple[Floats, Floats], ...]  # weight [out, in] and bias [out] of each
-Parameters: TypeAlias = list[tuple[Tensor, Tensor]]  # the same while they are trained
 
 HIDDEN = 128
+_LAYERS = 3
+
+
+class Psi(nn.Module):
+    """A network of linear layers, each followed by tanh; the first by a sine if asked for.
+
+    Weights and biases are drawn uniformly from +-1/sqrt(inputs of the layer), as torch's linear
+    layers are. With a frequency, the first layer's weights are multiplied by it, and its biases
+    by 3, so that they cover the sine's period.
+
+    Parameters
+    ----------
+    widths
+        Numbers of inputs, hidden units, and outputs, such as (q, 128, 128, P).
+    frequency
+        0: the first layer is followed by tanh. Above 0: by a sine, and psi can change sign
+        within a few levels of a factor.
+    generator
+        Source of the first weights; torch's global one by default.
+
+    References
+    ----------
+    Sitzmann et al., NeurIPS 2020 (the weights of a sine layer set the fineness of what the
+    network can follow).
+    """
+
+    def __init__(
+        self,
+        widths: Sequence[int],
+        frequency: float = 0.0,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        self.frequency = frequency
+        linear: list[nn.Linear] = [
+            # an initialisation of torch's own would move the global generator
+            nn.utils.skip_init(nn.Linear, fan_in, fan_out)
+            for fan_in, fan_out in pairwise(widths)
+        ]
+        self.layers = nn.ModuleList(linear)
+        for number, layer in enumerate(linear):
+            fine = number == 0 and frequency > 0
+            bound = 1 / math.sqrt(layer.in_features)
+            _uniform_(layer.weight, bound * (frequency if fine else 1), generator)
+            _uniform_(layer.bias, bound * (3 if fine else 1), generator)
+
+    def forward(
+        self,
+        w: Tensor,  # [n, q]
+    ) -> Tensor:  # [n, P]
+        """Return the pattern in [-1, 1] at these coordinates of the factors."""
+        hidden = w
+        for number, layer in enumerate(self.layers):
+            hidden = layer(hidden)
+            hidden = hidden.sin() if number == 0 and self.frequency > 0 else hidden.tanh()
+        return hidden
+
+    def frozen(self) -> Psi:
+        """Return a copy that is not trained."""
+        return copy.deepcopy(self).requires_grad_(False)
+
+
+def psi_of(grid: FactorGrid, frequency: float, generator: torch.Generator) -> Psi:
+    """Return an untrained `Psi` from the factors of a grid to its images."""
+    inputs = coordinates(grid, np.zeros(1, np.int64)).shape[1]
+    return Psi((inputs, HIDDEN, HIDDEN, math.prod(grid.image_shape)), frequency, generator)
 
 
 @dataclass(frozen=True, eq=False)
 class PsiPerturbation(Perturbation):
-    """m = psi(w): a small network from the factors to an image, of three layers.
+    """m = psi(w): a small network from the factors to an image.
 
     Attributes
     ----------
@@ -44,11 +103,8 @@ class PsiPerturbation(Perturbation):
         As given to the function that trained it.
     names, sizes
         Factors of the grid it was trained on, and their numbers of levels.
-    frequency
-        0: all layers end in tanh. Above 0: the first ends in a sine, its weights drawn from
-        plus or minus the frequency, so that patterns can turn over within a few levels.
-    layers
-        psi's weights and biases.
+    psi
+        The trained network.
     losses
         The criterion, averaged over each stretch of 20 steps.
     options
@@ -61,8 +117,7 @@ class PsiPerturbation(Perturbation):
     steps: int
     names: tuple[str, ...]
     sizes: tuple[int, ...]
-    frequency: float
-    layers: Layers
+    psi: Psi
     losses: tuple[float, ...]
     options: Mapping[str, Any]
 
@@ -88,11 +143,14 @@ class PsiPerturbation(Perturbation):
             raise InputError("grid", expected, f"{grid.names} of sizes {grid.sizes}")
         # BLAS rounds by the shape of the batch. In float64 that stays far below the last
         # bit of the result, so that an image is the same in whatever batch it is asked for.
-        hidden = coordinates(grid, index).astype(np.float64)
-        for number, (weight, bias) in enumerate(self.layers):
-            hidden = hidden @ weight.T.astype(np.float64) + bias
-            hidden = np.sin(hidden) if number == 0 and self.frequency else np.tanh(hidden)
-        return hidden.astype(np.float32).reshape(len(index), *grid.image_shape)
+        w = torch.from_numpy(coordinates(grid, index)).double()
+        with torch.no_grad():
+            pattern: Floats = self._double(w).float().numpy()
+        return pattern.reshape(len(index), *grid.image_shape)
+
+    @cached_property
+    def _double(self) -> Psi:
+        return self.psi.frozen().double()
 
     def to_json(self) -> dict[str, Any]:
         """Arguments and the criterion at the beginning and the end."""
@@ -102,7 +160,7 @@ class PsiPerturbation(Perturbation):
             "pairs": [list(pair) for pair in self.pairs],
             "seed": self.seed,
             "steps": self.steps,
-            "frequency": self.frequency,
+            "frequency": self.psi.frequency,
             "hidden": HIDDEN,
             **self.options,
             "loss_first": self.losses[0],
@@ -115,10 +173,8 @@ class PsiPerturbation(Perturbation):
             "losses": np.array(self.losses, np.float64),
             "sizes": np.array(self.sizes, np.int64),
         }
-        for number, (weight, bias) in enumerate(self.layers):
-            stored[f"{number}.weight"] = weight
-            stored[f"{number}.bias"] = bias
-        return stored
+        weights = self.psi.layers.state_dict()  # "0.weight", "0.bias", ...
+        return stored | {name: tensor.numpy() for name, tensor in weights.items()}
 
     @classmethod
     def restore(
@@ -128,11 +184,13 @@ class PsiPerturbation(Perturbation):
         names: Sequence[str],
     ) -> PsiPerturbation:
         """Undo `to_json` and `tensors`."""
-        layers = tuple((tensors[f"{n}.weight"], tensors[f"{n}.bias"]) for n in range(3))
-        widths = [layers[0][0].shape[1], *(len(bias) for _, bias in layers)]
-        shapes = [weight.shape for weight, _ in layers]
-        if shapes != [(fan_out, fan_in) for fan_in, fan_out in pairwise(widths)]:
-            raise ValueError(f"layers of shapes {shapes} do not follow one another")
+        biases = [tensors[f"{number}.bias"] for number in range(_LAYERS)]
+        widths = [tensors["0.weight"].shape[1], *(len(bias) for bias in biases)]
+        psi = Psi(widths, float(record["frequency"]))
+        for name, parameter in psi.layers.named_parameters():
+            if tensors[name].shape != parameter.shape:
+                raise ValueError(f"{name} is {tensors[name].shape}, not {tuple(parameter.shape)}")
+            parameter.data.copy_(torch.from_numpy(tensors[name]))
         own = {"name", "epsilon", "pairs", "seed", "steps", "frequency", "hidden"}
         options = {k: v for k, v in record.items() if k not in own | {"loss_first", "loss_last"}}
         return cls(
@@ -142,8 +200,7 @@ class PsiPerturbation(Perturbation):
             steps=int(record["steps"]),
             names=tuple(names),
             sizes=tuple(tensors["sizes"].tolist()),
-            frequency=float(record["frequency"]),
-            layers=layers,
+            psi=psi.requires_grad_(False),
             losses=tuple(tensors["losses"].tolist()),
             options=options,
         )
@@ -165,43 +222,6 @@ def coordinates(grid: FactorGrid, index: Index) -> Floats:  # [n, q]
     return np.stack(columns, 1).astype(np.float32)
 
 
-def network(inputs: int, pixels: int, frequency: float, generator: torch.Generator) -> Parameters:
-    """Weights and biases of a network of psi's form, to be trained.
-
-    Uniform in +-1/sqrt(inputs) as torch's own linear layers begin; with a frequency, the first
-    layer's times that (Sitzmann et al., NeurIPS 2020: a sine layer's weights set the fineness
-    of what a network can follow).
-    """
-    psi: Parameters = []
-    for fan_in, fan_out in pairwise((inputs, HIDDEN, HIDDEN, pixels)):
-        bound = 1 / math.sqrt(fan_in)
-        first = not psi and frequency > 0
-        weight = _uniform((fan_out, fan_in), bound * (frequency if first else 1), generator)
-        bias = _uniform((fan_out,), bound * (3 if first else 1), generator)
-        psi.append((weight, bias))
-    return psi
-
-
-def evaluate(
-    psi: Parameters,
-    w: Tensor,  # [n, q]
-    frequency: float,
-) -> Tensor:  # [n, P]
-    """Psi at these coordinates, differentiable in its weights."""
-    hidden = w
-    for number, (weight, bias) in enumerate(psi):
-        hidden = torch.nn.functional.linear(hidden, weight, bias)
-        hidden = hidden.sin() if number == 0 and frequency > 0 else hidden.tanh()
-    return hidden
-
-
-def freeze(psi: Parameters) -> Layers:
-    """The trained weights as arrays."""
-    return tuple(
-        (weight.detach().numpy().copy(), bias.detach().numpy().copy()) for weight, bias in psi
-    )
-
-
-def _uniform(shape: tuple[int, ...], bound: float, generator: torch.Generator) -> Tensor:
-    draws = 2 * torch.rand(shape, generator=generator) - 1
-    return (bound * draws).requires_grad_()
+@torch.no_grad()
+def _uniform_(values: Tensor, bound: float, generator: torch.Generator | None) -> None:
+    values.copy_(bound * (2 * torch.rand(values.shape, generator=generator) - 1))

@@ -18,7 +18,7 @@ from vaebias.data.grid import FactorGrid
 from vaebias.errors import InputError, VaebiasError
 from vaebias.perturb.perturbation import (
     CACHE_BYTES,
-    KINDS,
+    LOADABLE_TYPES,
     RANGES,
     Perturbation,
     PerturbedGrid,
@@ -142,7 +142,7 @@ def load(path: str | Path) -> Stored:
         record, grid = header["perturbation"], header["grid"]
         for name in ("names", "sizes", "image_shape", "name"):
             grid[name]
-        made = KINDS[record["name"]].restore(record, tensors, grid["names"])
+        made = LOADABLE_TYPES[record["name"]].restore(record, tensors, grid["names"])
         if header["range"] not in RANGES:
             raise InputError("range", " or ".join(RANGES), header["range"])
     except (VaebiasError, KeyError, TypeError, ValueError, IndexError) as error:

@@ -14,13 +14,13 @@ from vaebias.checks import check_integer
 from vaebias.data.grid import FactorGrid, Index
 from vaebias.errors import InputError
 from vaebias.perturb.perturbation import PerturbedGrid
-from vaebias.perturb.readout import readout_accuracy
+from vaebias.perturb.probe import probe_accuracy
 from vaebias.structure import Structure, mixed_with_one_sign, structure
 
 __all__ = ["Check", "Verification", "verify"]
 
 LOST = 0.05
-"""So much accuracy of the read-out may be lost: three standard errors of 1,000 test images."""
+"""So much accuracy of the probe may be lost: three standard errors of 1,000 test images."""
 TESTED = 1024
 _ROWS = 256
 _SSIM_IMAGES = 256
@@ -56,7 +56,7 @@ class Verification:
         Mean structural similarity of up to 256 images; None where they are smaller than its
         window of 7 pixels.
     accuracy
-        Of the supervised read-out, for each factor: before and after.
+        Of the supervised probe, for each factor: before and after.
     before, after
         The structures.
     """
@@ -122,8 +122,8 @@ def verify(
     2. ``labels``: the factors, their values and the factors of each index are the same;
     3. ``structure``, for a perturbation of pairs: each is mixed, with one sign of G_ab, at no
        less than ``share`` of the points, among neighbours at the perturbation's stride;
-    4. ``read-out``: from each factor's levels a supervised network loses no more than .05
-       accuracy; see `readout_accuracy`.
+    4. ``probe``: from each factor's levels a supervised network loses no more than .05
+       accuracy; see `probe_accuracy`.
 
     Parameters
     ----------
@@ -136,7 +136,7 @@ def verify(
     sample
         Images compared and points of the structure; all where the grid has fewer.
     steps, seed
-        Of the read-out, which learns from all points but 1,024 (a quarter of small grids); the
+        Of the probe, which learns from all points but 1,024 (a quarter of small grids); the
         seed is that of the sample too.
     progress
         Called as ``progress(what, done, total)``.
@@ -173,15 +173,15 @@ def verify(
     )
     test, train = np.split(everything, [min(TESTED, len(everything) // 4)])
     accuracy = [
-        readout_accuracy(grid, train, test, steps=steps, seed=seed, progress=tell(what))
-        for grid, what in ((treated, "read-out before"), (modified, "read-out after"))
+        probe_accuracy(grid, train, test, steps=steps, seed=seed, progress=tell(what))
+        for grid, what in ((treated, "probe before"), (modified, "probe after"))
     ]
     both = {name: (accuracy[0][name], accuracy[1][name]) for name in treated.names}
     pairs = getattr(modified.perturbation, "pairs", ())
     checks = [_sup_norm(change.sup_norm, modified.epsilon), labels]
     if pairs:
         checks.append(_structure(after, pairs, share))
-    checks.append(_readout(both))
+    checks.append(_probe(both))
     return Verification(
         checks=tuple(checks),
         epsilon=modified.epsilon,
@@ -259,10 +259,10 @@ def _structure(after: Structure, pairs: Sequence[tuple[str, str]], share: float)
     )
 
 
-def _readout(accuracy: dict[str, tuple[float, float]]) -> Check:
+def _probe(accuracy: dict[str, tuple[float, float]]) -> Check:
     lost = [name for name, (before, after) in accuracy.items() if after < before - LOST]
     said = ", ".join(f"{name} {b:.3f} → {a:.3f}" for name, (b, a) in accuracy.items())
-    return Check("read-out", not lost, said)
+    return Check("probe", not lost, said)
 
 
 def _ssim(before: FactorGrid, after: FactorGrid, index: Index) -> float | None:

@@ -1,4 +1,4 @@
-"""How well a supervised read-out recovers the factors from the images of a grid."""
+"""How well a supervised probe recovers the factors from the images of a grid."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from itertools import pairwise
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from vaebias.data.grid import FactorGrid, Index
 from vaebias.errors import InputError
 from vaebias.pixels import as_floats
 
-__all__ = ["readout_accuracy"]
+__all__ = ["probe_accuracy"]
 
 _HIDDEN = 128
 _BATCH = 128
@@ -23,7 +23,7 @@ _RATE = 1e-3
 _NORMALISED = 1024
 
 
-def readout_accuracy(
+def probe_accuracy(
     grid: FactorGrid,
     train: Index,  # [n]
     test: Index,  # [m]
@@ -58,13 +58,13 @@ def readout_accuracy(
     """
     if not len(train) or not len(test) or steps < 1:
         found = f"{len(train)} and {len(test)}, {steps} steps"
-        raise InputError("read-out", "points to learn from and to test, 1 step or more", found)
+        raise InputError("probe", "points to learn from and to test, 1 step or more", found)
     generator = torch.Generator().manual_seed(seed)
     some = torch.from_numpy(as_floats(grid.images(train[:_NORMALISED]))).flatten(1)
     mean = some.mean(0)
     scale = float((some - mean).std(correction=0)) or 1.0
-    weights = _weights((some.shape[1], _HIDDEN, sum(grid.sizes)), generator)
-    optimiser = torch.optim.Adam([w for layer in weights for w in layer], lr=_RATE)
+    probe = _probe(some.shape[1], sum(grid.sizes), generator)
+    optimiser = torch.optim.Adam(probe.parameters(), lr=_RATE)
     for step in range(1, steps + 1):
         optimiser.param_groups[0]["lr"] = _RATE * (1 - (step - 1) / steps)
         # drawn and perturbed as they are needed: all points may be learnt from in little memory
@@ -73,7 +73,7 @@ def readout_accuracy(
         labels = _labels(grid, part)
         optimiser.zero_grad(set_to_none=True)
         with torch.enable_grad():
-            logits = _logits(weights, x).split(grid.sizes, 1)
+            logits = probe(x).split(grid.sizes, 1)
             losses = [
                 torch.nn.functional.cross_entropy(logit, labels[:, a])
                 for a, logit in enumerate(logits)
@@ -87,7 +87,7 @@ def readout_accuracy(
         for start in range(0, len(test), _ROWS):
             part = test[start : start + _ROWS]
             images = torch.from_numpy(as_floats(grid.images(part))).flatten(1)
-            guesses = _logits(weights, (images - mean) / scale).split(grid.sizes, 1)
+            guesses = probe((images - mean) / scale).split(grid.sizes, 1)
             named = torch.stack([guess.argmax(1) for guess in guesses], 1)
             right += (named == _labels(grid, part)).sum(0)
     return dict(zip(grid.names, (right / len(test)).tolist(), strict=True))
@@ -101,16 +101,15 @@ def _labels(grid: FactorGrid, index: Index) -> Tensor:  # [n, k]
     return torch.from_numpy(np.ascontiguousarray(levels))
 
 
-def _weights(widths: tuple[int, ...], generator: torch.Generator) -> list[tuple[Tensor, Tensor]]:
-    layers = []
-    for fan_in, fan_out in pairwise(widths):
-        bound = 1 / math.sqrt(fan_in)
-        weight = bound * (2 * torch.rand(fan_out, fan_in, generator=generator) - 1)
-        layers.append((weight.requires_grad_(), torch.zeros(fan_out, requires_grad=True)))
-    return layers
-
-
-def _logits(weights: list[tuple[Tensor, Tensor]], x: Tensor) -> Tensor:
-    (first, bias), (second, offset) = weights
-    hidden = torch.nn.functional.linear(x, first, bias).relu()
-    return torch.nn.functional.linear(hidden, second, offset)
+def _probe(pixels: int, outputs: int, generator: torch.Generator) -> nn.Sequential:
+    linear = [
+        # an initialisation of torch's own would move the global generator
+        nn.utils.skip_init(nn.Linear, fan_in, fan_out)
+        for fan_in, fan_out in pairwise((pixels, _HIDDEN, outputs))
+    ]
+    with torch.no_grad():
+        for layer in linear:
+            draws = 2 * torch.rand(layer.weight.shape, generator=generator) - 1
+            layer.weight.copy_(draws / math.sqrt(layer.in_features))
+            layer.bias.zero_()
+    return nn.Sequential(linear[0], nn.ReLU(), linear[1])
