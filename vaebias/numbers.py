@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = ["MINUS", "finite", "finite_list", "number", "signed"]
 
@@ -36,6 +36,8 @@ def finite(value: float | None) -> float | None:
 
 def finite_list(values: NDArray[Any] | Iterable[Any]) -> list[Any]:
     """Return an array as nested lists of floats, None in place of NaN and infinity."""
+    import numpy as np  # tables of studies are printed without it
+
     array = np.asarray(values)
     if array.ndim > 1:
         return [finite_list(row) for row in array]

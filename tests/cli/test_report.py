@@ -13,7 +13,8 @@ import pytest
 from typer.testing import CliRunner
 
 from vaebias.cli import app
-from vaebias.experiments import read_study, run
+from vaebias.experiments import read_study
+from vaebias.experiments.running import run
 
 RUN = CliRunner()
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from vaebias.experiments.config import from_table
 from vaebias.experiments.protocol import Protocol
+from vaebias.experiments.protocol.config import from_table
 
 TINY = {
     "name": "tiny",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from vaebias.experiments.estimate import estimate
 from vaebias.experiments.protocol import Protocol, bundled, load_protocol
-from vaebias.experiments.run import check
+from vaebias.experiments.running.estimate import estimate
+from vaebias.experiments.running.run import check
 
 PAPER = {"AE", "beta-VAE", "FactorVAE", "beta-TCVAE", "SlowVAE", "PCL", "weak GAN"}
 

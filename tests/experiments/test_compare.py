@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from vaebias.experiments.compare import bootstrap, differences
-from vaebias.experiments.events import Result
 from vaebias.experiments.protocol import Protocol, VariantSpec
+from vaebias.experiments.results.compare import bootstrap, differences
+from vaebias.experiments.results.records import Result
 
 
 def _results(tiny: Protocol, scores: Mapping[str, Mapping[int, float]]) -> list[Result]:

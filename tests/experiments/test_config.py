@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from vaebias.errors import InputError
-from vaebias.experiments.config import from_table, read_toml
+from vaebias.experiments.protocol.config import from_table, read_toml
 
 
 @dataclass(frozen=True)

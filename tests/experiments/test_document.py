@@ -11,11 +11,12 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from vaebias.experiments.document import FORMATS, Document, document, rich
-from vaebias.experiments.events import Failure, Result
 from vaebias.experiments.protocol import DataSpec, Protocol, Run, load_protocol
-from vaebias.experiments.published import published
-from vaebias.experiments.study import Study
+from vaebias.experiments.protocol.published import published
+from vaebias.experiments.results.document import Document, document
+from vaebias.experiments.results.records import Failure, Result
+from vaebias.experiments.results.study import Study
+from vaebias.experiments.results.writers import WRITERS, rich
 
 
 def _result(run: Run, mig: float, *, active: int | None = 3, loss: float = 10.0) -> Result:
@@ -69,7 +70,7 @@ def test_over_pruned_runs_stand_among_the_others_if_asked(tiny: Protocol) -> Non
 def test_every_part_is_in_every_format(found: Document) -> None:
     stream = io.StringIO()
     Console(file=stream, width=120).print(rich(found))
-    texts = [stream.getvalue(), FORMATS["markdown"](found), FORMATS["latex"](found)]
+    texts = [stream.getvalue(), WRITERS["markdown"](found), WRITERS["latex"](found)]
     for text in texts:
         for part in ("Mean (sd)", "Paired differences", "Over-pruned", "Failed"):
             assert part in text
@@ -78,7 +79,7 @@ def test_every_part_is_in_every_format(found: Document) -> None:
 
 
 def test_latex_holds_no_character_that_it_would_choke_on(found: Document) -> None:
-    text = FORMATS["latex"](found)
+    text = WRITERS["latex"](found)
     assert text.isascii()
     assert "of\\_it" in text
     assert "100 \\% of" in text
@@ -87,7 +88,7 @@ def test_latex_holds_no_character_that_it_would_choke_on(found: Document) -> Non
 
 
 def test_csv_is_one_long_table(found: Document) -> None:
-    frame = pd.read_csv(io.StringIO(FORMATS["csv"](found)))
+    frame = pd.read_csv(io.StringIO(WRITERS["csv"](found)))
     row = frame[(frame["kind"] == "difference") & (frame["data"] == "original → noise")].iloc[0]
     assert row["mean"] == pytest.approx(-0.2)
     assert list(frame[frame["kind"] == "score"]["mean"]) == [0.6, 0.4]
@@ -96,7 +97,7 @@ def test_csv_is_one_long_table(found: Document) -> None:
 
 def test_missing_runs_are_said_to_be_missing(tiny: Protocol) -> None:
     study = Study(tiny, (_result(tiny.runs()[0], 0.5),), (), tiny.runs()[1:])
-    assert "3 runs are still to be done" in FORMATS["markdown"](document(study, ["mig"]))
+    assert "3 runs are not done yet" in WRITERS["markdown"](document(study, ["mig"]))
 
 
 def test_paper_stands_beside_its_own_setting_only(tiny: Protocol) -> None:
@@ -106,7 +107,7 @@ def test_paper_stands_beside_its_own_setting_only(tiny: Protocol) -> None:
     assert found.paper["beta-VAE", "modified"] == (0.07, 0.09)
     assert len(found.paper) == 6 * 3
     assert found.note.endswith("Here the modification is gram, not the authors' own.")
-    assert "| .07 (.09) |" in FORMATS["markdown"](found)
+    assert "| .07 (.09) |" in WRITERS["markdown"](found)
     toy = Study(tiny, (_result(tiny.runs()[0], 0.5),), (), ())
     assert not document(toy, ["mig"]).paper
 
@@ -155,5 +156,5 @@ def test_line_counts_over_pruned_runs_and_goes_by_strength(tiny: Protocol) -> No
     ]
     assert found.line[1].active.values == (3, 2)
     assert "| beta-VAE ×2 | original | .50 (.00) | 2.50 (.71) | 10.00 (.00) | 1 of 2 |" in (
-        FORMATS["markdown"](found)
+        WRITERS["markdown"](found)
     )

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import pytest
 
-from vaebias.experiments.compare import Difference
-from vaebias.experiments.finding import Finding, find, tell
-from vaebias.experiments.tables import Cell, Row, Table
+from vaebias.experiments.results.compare import Difference
+from vaebias.experiments.results.finding import Finding, find, tell
+from vaebias.experiments.results.tables import Cell, Row, Table
 
 VARIANTS = ("original", "modified", "noise")
 

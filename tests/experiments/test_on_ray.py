@@ -15,10 +15,11 @@ import pytest
 
 from vaebias import data, perturb
 from vaebias.errors import InputError
-from vaebias.experiments import on_ray, sharded
-from vaebias.experiments.events import Event
+from vaebias.experiments import sharded
 from vaebias.experiments.protocol import Protocol
-from vaebias.experiments.sweep import sweep
+from vaebias.experiments.running import on_ray
+from vaebias.experiments.running.events import Event
+from vaebias.experiments.running.sweep import sweep
 from vaebias.perturb import NoisePerturbation
 
 ray = pytest.importorskip("ray", reason="Ray is not installed")

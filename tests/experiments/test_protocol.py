@@ -8,8 +8,15 @@ import pytest
 
 from vaebias import data
 from vaebias.errors import InputError, UnknownNameError
-from vaebias.experiments.protocol import ModelSpec, Protocol, VariantSpec, bundles, load_protocol
-from vaebias.experiments.run import check
+from vaebias.experiments.protocol import (
+    ModelSpec,
+    Protocol,
+    VariantSpec,
+    load_protocol,
+    seed_groups,
+)
+from vaebias.experiments.protocol.config import from_table
+from vaebias.experiments.running.run import check
 
 
 def test_demo_protocol_names_only_what_exists() -> None:
@@ -112,8 +119,8 @@ def test_variant_that_cannot_be_is_found_before_training(
     [
         (ModelSpec("m", "magic", 2, 1), "unknown model 'magic'"),
         (ModelSpec("m", "beta_vae", 2, 1, options={"betta": 1}), "betta"),
-        (ModelSpec("m", "pcl", 2, 1), r"models\.m\.rate: expected a value"),
-        (ModelSpec("m", "beta_vae", 2, 1, rate=3.0), r"models\.m\.rate: expected none"),
+        (ModelSpec("m", "pcl", 2, 1), r"models\.m\.pair_rate: expected a value"),
+        (ModelSpec("m", "beta_vae", 2, 1, pair_rate=3.0), r"models\.m\.pair_rate: expected none"),
     ],
 )
 def test_model_that_cannot_be_is_found_before_training(
@@ -212,7 +219,7 @@ def test_pairs_of_unordered_factors_are_refused(
     shapes = data.load("blobs", levels=(4, 4, 2), width=8)
     monkeypatch.setattr(shapes, "ordinal", (False, False, False))
     monkeypatch.setattr(data, "load", lambda name, **options: shapes)
-    paired = ModelSpec("m", "pcl", 2, 1, rate=3.0)
+    paired = ModelSpec("m", "pcl", 2, 1, pair_rate=3.0)
     with pytest.raises(InputError, match=r"m\.objective: expected a model of single images"):
         check(replace(tiny, models=(paired,)))
 
@@ -245,16 +252,25 @@ def test_part_that_cannot_be_is_found_before_training(
         check(replace(tiny, data=replace(tiny.data, levels=levels)))
 
 
-def test_bundles_are_of_runs_that_differ_in_their_seeds_alone(tiny: Protocol) -> None:
+def test_seed_groups_hold_runs_that_differ_only_in_their_seeds(tiny: Protocol) -> None:
     runs = tiny.with_seeds((0, 1, 2)).runs()
-    assert bundles(runs, 1) == [(run,) for run in runs]
-    found = bundles(runs, 2)
+    assert seed_groups(runs, 1) == [(run,) for run in runs]
+    found = seed_groups(runs, 2)
     assert [(b[0].variant.name, [run.seed for run in b]) for b in found] == [
         ("original", [0, 1]),
         ("noise", [0, 1]),
         ("original", [2]),
         ("noise", [2]),
     ]
-    assert [run.label for bundle in bundles(runs, 10) for run in bundle] == sorted(
+    assert [run.label for group in seed_groups(runs, 10) for run in group] == sorted(
         (run.label for run in runs), key=lambda label: "noise" in label
     )
+
+
+def test_a_rate_of_pairs_is_read_under_its_name_of_0_1_0_and_keeps_its_key() -> None:
+    table = {"name": "m", "objective": "pcl", "latents": 2, "steps": 1}
+    old = from_table(ModelSpec, {**table, "rate": 3.0}, "f.toml")
+    assert old == from_table(ModelSpec, {**table, "pair_rate": 3.0}, "f.toml")
+    assert old.config()["rate"] == 3.0
+    with pytest.raises(InputError, match=r"expected a key among .*pair_rate.*found 'rate'"):
+        from_table(ModelSpec, {**table, "rate": 3.0, "pair_rate": 3.0}, "f.toml")

@@ -9,8 +9,8 @@ import pytest
 
 from vaebias.errors import InputError
 from vaebias.experiments.protocol import Protocol
-from vaebias.experiments.study import index, over_pruned, read_study, remember
-from vaebias.experiments.sweep import sweep
+from vaebias.experiments.results.study import index, over_pruned, read_study, write_study
+from vaebias.experiments.running.sweep import sweep
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +21,7 @@ def folder(tiny: Protocol, tmp_path_factory: pytest.TempPathFactory) -> Path:
     broken = replace(tiny.models[0], name="broken", learning_rate=1e30, steps=50)
     one = replace(tiny, models=(broken,), variants=tiny.variants[:1], seeds=(0,))
     sweep(one, out, jobs=1)
-    remember(replace(tiny, models=(*tiny.models, broken)), out)
+    write_study(replace(tiny, models=(*tiny.models, broken)), out)
     return out
 
 
@@ -60,7 +60,7 @@ def test_over_pruned_is_fewer_active_latents_than_factors(folder: Path) -> None:
 
 def test_folder_of_another_study_is_refused(folder: Path, tiny: Protocol) -> None:
     with pytest.raises(InputError, match="--out: expected a folder of its own for other"):
-        remember(replace(tiny, name="other"), folder)
+        write_study(replace(tiny, name="other"), folder)
 
 
 def test_folder_without_a_study_is_refused(tmp_path: Path) -> None:

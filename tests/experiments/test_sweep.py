@@ -10,11 +10,12 @@ import torch
 
 from vaebias import checkpoints
 from vaebias.errors import InputError, UnknownNameError
-from vaebias.experiments import run
-from vaebias.experiments.events import Event, Result
 from vaebias.experiments.protocol import Protocol
-from vaebias.experiments.run import build, execute
-from vaebias.experiments.sweep import sweep
+from vaebias.experiments.results.records import Result
+from vaebias.experiments.running import run
+from vaebias.experiments.running.events import Event
+from vaebias.experiments.running.run import build, execute
+from vaebias.experiments.running.sweep import sweep
 
 
 def _files(folder: Path) -> list[str]:
@@ -153,7 +154,7 @@ def test_damaged_record_is_named(tiny: Protocol, tmp_path: Path) -> None:
 
 def test_pcl_with_a_read_out_is_diagnosed(tiny: Protocol, tmp_path: Path) -> None:
     options = {"readout": "gaussian"}
-    pcl = replace(tiny.models[0], name="PCL", objective="pcl", rate=3.0, options=options)
+    pcl = replace(tiny.models[0], name="PCL", objective="pcl", pair_rate=3.0, options=options)
     study = replace(tiny, models=(pcl,), variants=tiny.variants[:1]).with_seeds((0,))
     (result,) = sweep(study, tmp_path, jobs=1).results
     assert result.details["details"]["diagnosis"] is not None

@@ -5,28 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from vaebias.experiments.events import Failure, Result
 from vaebias.experiments.protocol import Protocol, Run
-from vaebias.experiments.tables import Cell, number, summarise
+from vaebias.experiments.results.records import Failure, Result
+from vaebias.experiments.results.tables import Cell, summarise
 
 
 def _result(run: Run, **scores: float | None) -> Result:
     return Result(run, Path("nowhere"), scores, {})
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        (0.514, ".51"),
-        (1.0, "1.00"),
-        (-0.03, "−.03"),
-        (0.0, ".00"),
-        (12.3, "12.30"),
-        (0.999, "1.00"),
-    ],
-)
-def test_numbers_are_written_as_the_field_does(value: float, text: str) -> None:
-    assert number(value) == text
 
 
 def test_cell_is_mean_and_sample_standard_deviation() -> None:

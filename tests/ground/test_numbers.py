@@ -8,7 +8,15 @@ from vaebias.numbers import finite, finite_list, number, signed
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(0.51, ".51"), (-0.03, "−.03"), (1, "1.00"), (-0.001, ".00"), (0, ".00"), (10.5, "10.50")],
+    [
+        (0.51, ".51"),
+        (-0.03, "−.03"),
+        (1, "1.00"),
+        (-0.001, ".00"),
+        (0, ".00"),
+        (0.999, "1.00"),
+        (10.5, "10.50"),
+    ],
 )
 def test_a_number_has_no_leading_zero_and_no_negative_zero(value: float, text: str) -> None:
     assert number(value) == text

@@ -58,7 +58,7 @@ def align(
     from vaebias import data as datasets
     from vaebias.cli.console import output
     from vaebias.cli.progress import watch_points
-    from vaebias.experiments.files import refuse_to_overwrite
+    from vaebias.files import refuse_to_overwrite
     from vaebias.report import Diagnosed, align_page, page
 
     if html is not None:

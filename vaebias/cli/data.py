@@ -151,8 +151,7 @@ def show(
     from PIL import Image
 
     from vaebias.data.sheet import factor_sheet, random_sheet
-    from vaebias.experiments.files import refuse_to_overwrite
-    from vaebias.files import atomic_write
+    from vaebias.files import atomic_write, refuse_to_overwrite
 
     if out.suffix != ".png":
         raise InputError("--out", "a name ending in .png", out)
@@ -248,7 +247,7 @@ def export(
     from vaebias.cli.progress import watch_points
     from vaebias.data import export as write
     from vaebias.data.export import check_layout
-    from vaebias.experiments.files import refuse_to_overwrite
+    from vaebias.files import refuse_to_overwrite
 
     refuse_to_overwrite(out, force=force, option="--out")
     place = None if perturbation is None else perturbation.resolve()

@@ -50,7 +50,7 @@ def demo(
     from vaebias.cli.console import output
     from vaebias.cli.progress import watch_sweep
     from vaebias.experiments import Study, document, find, load_protocol, summarise, sweep
-    from vaebias.experiments.files import write_json
+    from vaebias.files import write_json
     from vaebias.report import Shown, page, structures, study_page
 
     protocol = load_protocol("demo").with_seeds(wanted)

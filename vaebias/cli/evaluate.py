@@ -67,7 +67,7 @@ def evaluate(
     from vaebias import metrics as panel
     from vaebias.cli.console import output
     from vaebias.cli.progress import watch_points
-    from vaebias.experiments.files import refuse_to_overwrite
+    from vaebias.files import refuse_to_overwrite
 
     if html is not None:
         refuse_to_overwrite(html, force=force, option="--html")

@@ -17,7 +17,7 @@ __all__ = ["training_grid"]
 def training_grid(what: Path, details: Mapping[str, Any]) -> FactorGrid:
     """Return the images a checkpoint was trained on; without a record of them ask for --data."""
     from vaebias.cli.progress import watch_points
-    from vaebias.experiments.origin import training_data
+    from vaebias.experiments.running.origin import training_data
 
     provenance = details.get("provenance", {})
     if "run" not in provenance:

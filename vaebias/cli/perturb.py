@@ -73,7 +73,7 @@ def perturb(
     from vaebias import data as datasets
     from vaebias import perturb as perturbations
     from vaebias.cli.progress import watch_points
-    from vaebias.experiments.files import refuse_to_overwrite
+    from vaebias.files import refuse_to_overwrite
 
     refuse_to_overwrite(out, force=force, option="--out")
     if html is not None:
@@ -246,7 +246,7 @@ def _show(
     from rich.table import Table
 
     from vaebias.cli.console import output
-    from vaebias.experiments.tables import number
+    from vaebias.numbers import number
 
     console = output()
     console.print(f"{made.name}, epsilon {made.epsilon:g}: {seconds:.1f} s", highlight=False)

@@ -16,7 +16,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from vaebias.experiments.events import Event, Listener
+from vaebias.experiments.running.events import Event, Listener
 
 __all__ = ["watch_points", "watch_sweep"]
 

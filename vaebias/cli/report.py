@@ -43,10 +43,10 @@ def write_report(
 ) -> list[str]:
     """Write the page of some sweeps and return what it says of each in words."""
     from vaebias.experiments import document, read_study
-    from vaebias.experiments.files import refuse_to_overwrite
-    from vaebias.experiments.finding import tell
-    from vaebias.experiments.run import perturbations
-    from vaebias.experiments.sweep import Sweep
+    from vaebias.experiments.results.finding import tell
+    from vaebias.experiments.running.run import perturbations
+    from vaebias.experiments.running.sweep import Sweep
+    from vaebias.files import refuse_to_overwrite
     from vaebias.report import Shown, page, structures, study_page
 
     refuse_to_overwrite(out, force=force, option="--out")

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from vaebias.cli.report import write_report
-from vaebias.cli.sweep import AtATime, Means, Together, TrainOn, announce, run_study
+from vaebias.cli.sweep import Jobs, Resources, Together, TrainOn, announce, run_study
 from vaebias.errors import RunFailedError, UnknownNameError
 
 __all__ = ["reproduce"]
@@ -50,7 +50,7 @@ def reproduce(
         bool, typer.Option("--dry-run", help="Show the runs, and how long they will take.")
     ] = False,
     on: Annotated[str, typer.Option(help="local or ray, as in vaebias sweep.")] = "local",
-    jobs: AtATime = None,
+    jobs: Jobs = None,
     together: Together = 1,
     device: TrainOn = "cpu",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
@@ -64,11 +64,11 @@ def reproduce(
         raise UnknownNameError("paper", paper, STUDIES)
     from vaebias.cli.console import output
     from vaebias.experiments import document, load_protocol
-    from vaebias.experiments.document import FORMATS, rich
-    from vaebias.experiments.files import write_text
+    from vaebias.experiments.results.writers import WRITERS, rich
+    from vaebias.files import write_text
     from vaebias.report.strengths import line_search
 
-    how = Means(on, jobs, together, device)
+    how = Resources(on, jobs, together, device)
     protocols = [load_protocol(name) for name in STUDIES[paper][budget]]
     documents, failed, folders = [], 0, []
     for protocol in protocols:
@@ -78,7 +78,7 @@ def reproduce(
             continue
         study = run_study(protocol, folder, how)
         found = document(study)
-        write_text(folder / "table.md", FORMATS["markdown"](found))
+        write_text(folder / "table.md", WRITERS["markdown"](found))
         if found.line:
             write_text(folder / "strengths.svg", line_search(study).html)
         failed += len(study.failures)

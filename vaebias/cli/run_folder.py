@@ -57,7 +57,7 @@ class RunFolder:
         tensorboard: bool,
     ) -> None:
         from vaebias import checkpoints, models
-        from vaebias.experiments.panel import panel
+        from vaebias.experiments.running.quick_scores import quick_scores
 
         self.seed: int = config["seed"]
         self.state: TrainingState | None = None
@@ -81,7 +81,7 @@ class RunFolder:
         self._provenance = {"data": grid.provenance, "run": dict(config)}
         history = {} if self.state is None else self.state.history
         self._written = RunLog(folder, self.reached, history, tensorboard)
-        self._score = panel(grid, self.seed)
+        self._score = quick_scores(grid, self.seed)
         self._held = ExitStack()
         self._begun = False
 
@@ -144,7 +144,8 @@ class RunFolder:
         }
 
     def _begin(self, row: Mapping[str, float]) -> None:
-        from vaebias.experiments.files import locked, write_json
+        from vaebias.experiments.running.lock import locked
+        from vaebias.files import write_json
 
         folder = self._folder
         self._held.enter_context(locked(folder))

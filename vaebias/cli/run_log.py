@@ -52,7 +52,7 @@ class RunLog:
 
     def begin(self, row: Mapping[str, float]) -> None:
         """Write what is known, the columns being those of ``row``."""
-        from vaebias.experiments.files import write_text
+        from vaebias.files import write_text
 
         lines = [",".join(["step", *row])]
         if self._history:
@@ -93,7 +93,7 @@ class RunLog:
             self._events.flush()
 
     def _write_evaluations(self) -> None:
-        from vaebias.experiments.files import write_text
+        from vaebias.files import write_text
 
         names = list(self._evaluations[0])
         lines = [",".join(names)]

@@ -63,7 +63,7 @@ def structure(
     from vaebias import perturb
     from vaebias.cli.console import output
     from vaebias.cli.progress import watch_points
-    from vaebias.experiments.files import refuse_to_overwrite
+    from vaebias.files import refuse_to_overwrite
     from vaebias.report import page
     from vaebias.report.structure import Measured, structure_page
 
@@ -165,7 +165,7 @@ def _neighbourhoods(
     from vaebias import perturb
     from vaebias.cli.console import output
     from vaebias.cli.progress import watch_points
-    from vaebias.experiments.tables import number
+    from vaebias.numbers import number
     from vaebias.report import page
     from vaebias.report.structure import neighbourhood_page
 
@@ -203,7 +203,7 @@ def _show(console: Any, title: str, found: Structure) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from vaebias.experiments.tables import number
+    from vaebias.numbers import number
 
     record = found.to_json()
     ordinal = [name for name, share in record["variance_share"].items() if share > 0]

@@ -15,9 +15,9 @@ from vaebias.errors import RunFailedError
 if TYPE_CHECKING:
     from vaebias.experiments import Protocol, Run, Study
 
-__all__ = ["AtATime", "Means", "Together", "TrainOn", "announce", "run_study", "sweep"]
+__all__ = ["Jobs", "Resources", "Together", "TrainOn", "announce", "run_study", "sweep"]
 
-AtATime: TypeAlias = Annotated[
+Jobs: TypeAlias = Annotated[
     int | None,
     typer.Option("--jobs", min=1, help="Runs at a time; by default as many as cores, 1 on a GPU."),
 ]
@@ -45,7 +45,7 @@ def sweep(
         bool, typer.Option("--dry-run", help="Show the runs, and how long they will take.")
     ] = False,
     on: On = "local",
-    jobs: AtATime = None,
+    jobs: Jobs = None,
     together: Together = 1,
     device: TrainOn = "cpu",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
@@ -64,7 +64,7 @@ def sweep(
         study = study.with_steps(steps)
     if only is not None:
         study = study.with_models(tuple(only.split(",")))
-    how = Means(on, jobs, together, device)
+    how = Resources(on, jobs, together, device)
     if dry_run:
         announce(study, out, how, as_json=as_json)
         return
@@ -81,7 +81,7 @@ def sweep(
         )
 
 
-class Means(NamedTuple):
+class Resources(NamedTuple):
     """Where the runs of a study are done, and how many at a time."""
 
     on: str
@@ -90,11 +90,11 @@ class Means(NamedTuple):
     device: str
 
 
-def run_study(protocol: Protocol, out: Path, how: Means) -> Study:
+def run_study(protocol: Protocol, out: Path, how: Resources) -> Study:
     """Run a protocol with progress shown, and write its record and index into the folder."""
     from vaebias.cli.progress import watch_sweep
     from vaebias.experiments import read_study, sweep
-    from vaebias.experiments.study import index
+    from vaebias.experiments.results.study import index
 
     with watch_sweep(len(protocol.runs())) as listener:
         sweep(protocol, out, **how._asdict(), listener=listener, record=True)
@@ -103,19 +103,19 @@ def run_study(protocol: Protocol, out: Path, how: Means) -> Study:
     return done
 
 
-def announce(protocol: Protocol, out: Path, how: Means, *, as_json: bool) -> None:
+def announce(protocol: Protocol, out: Path, how: Resources, *, as_json: bool) -> None:
     """Print the runs of a protocol, which are done in ``out``, and the time of the others."""
     from vaebias.cli.console import output
-    from vaebias.experiments.estimate import estimate
-    from vaebias.experiments.events import read_result
-    from vaebias.experiments.local import at_a_time
-    from vaebias.experiments.tables import rich_table
+    from vaebias.experiments.results.records import read_result
+    from vaebias.experiments.results.tables import rich_table
+    from vaebias.experiments.running.estimate import estimate
+    from vaebias.experiments.running.local import default_jobs
 
     parse_device(how.device)  # steps are timed here, wherever the runs will be
     found = estimate(protocol, together=how.together, device=how.device)
     done = {run.key for run in found.runs if read_result(out, run) is not None}
     rest = sum(found.seconds(run) for run in found.runs if run.key not in done)
-    workers = at_a_time(how.jobs, how.device)
+    workers = default_jobs(how.jobs, how.device)
     document = found.to_json() | {"done": sorted(done), "left": rest, "jobs": workers}
     if as_json:
         typer.echo(json.dumps(document, allow_nan=False))

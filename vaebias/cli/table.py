@@ -55,7 +55,7 @@ def table(
 
     study = read_study(folder)
     if figure is not None:
-        from vaebias.experiments.files import refuse_to_overwrite, write_text
+        from vaebias.files import refuse_to_overwrite, write_text
         from vaebias.report.strengths import line_search
 
         refuse_to_overwrite(figure, force=force, option="--figure")
@@ -69,7 +69,7 @@ def show(
     """Print the tables of a folder."""
     from vaebias.cli.console import output
     from vaebias.experiments import document, read_study
-    from vaebias.experiments.document import FORMATS, rich
+    from vaebias.experiments.results.writers import WRITERS, rich
 
     study = read_study(folder)
     wanted = None if scores is None else tuple(scores.split(","))
@@ -83,4 +83,4 @@ def show(
     elif form is Format.text:
         output().print(rich(found))
     else:
-        typer.echo(FORMATS[form.value](found), nl=False)
+        typer.echo(WRITERS[form.value](found), nl=False)

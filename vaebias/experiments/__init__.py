@@ -1,17 +1,22 @@
-"""Studies: protocols, the sweep that runs them, and tables of what came out.
+"""Studies: protocols, the sweep that runs them, and tables of the results.
 
-Importing it loads neither torch nor NumPy: a worker first says how many threads they get.
+Importing it loads neither torch nor NumPy, so that a worker can first set its number of threads.
 """
 
-from vaebias.experiments.document import Document, document
-from vaebias.experiments.events import Event, Failure, Result
-from vaebias.experiments.finding import Finding, find
-from vaebias.experiments.local import cores
+from typing import TYPE_CHECKING, Any
+
 from vaebias.experiments.protocol import Protocol, Run, bundled, load_protocol
-from vaebias.experiments.shards import sharded
-from vaebias.experiments.study import Study, read_study
-from vaebias.experiments.sweep import Sweep, sweep
-from vaebias.experiments.tables import Cell, Row, Table, summarise
+from vaebias.experiments.results.document import Document, document
+from vaebias.experiments.results.finding import Finding, find
+from vaebias.experiments.results.records import Failure, Result
+from vaebias.experiments.results.study import Study, read_study
+from vaebias.experiments.results.tables import Cell, Row, Table, summarise
+from vaebias.experiments.running.events import Event
+from vaebias.experiments.running.sweep import Sweep, sweep
+from vaebias.processes import cores
+
+if TYPE_CHECKING:
+    from vaebias.data.shards import sharded
 
 __all__ = [
     "Cell",
@@ -36,3 +41,11 @@ __all__ = [
     "summarise",
     "sweep",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "sharded":  # it loads the data package, and so torch
+        from vaebias.data.shards import sharded
+
+        return sharded
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -12,7 +12,7 @@ import torch
 from vaebias.analysis import Diagnosis
 from vaebias.checkpoints import Model
 from vaebias.data import FactorGrid
-from vaebias.experiments.tables import number
+from vaebias.numbers import number
 from vaebias.report import figures
 from vaebias.report.directions import Pair, directions
 from vaebias.report.images import strip

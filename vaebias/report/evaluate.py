@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vaebias.experiments.tables import number
 from vaebias.metrics import Evaluation
+from vaebias.numbers import number
 from vaebias.report import figures
 from vaebias.report.page import HtmlTable, render
 from vaebias.report.theme import SERIES, WIDTH, Picture, axes, styled, svg

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from vaebias import __version__
-from vaebias.experiments.files import refuse_to_overwrite, write_text
+from vaebias.files import refuse_to_overwrite, write_text
 
 __all__ = ["HtmlTable", "render", "write"]
 

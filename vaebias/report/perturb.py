@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import matplotlib.ticker
 
-from vaebias.experiments.tables import number
+from vaebias.numbers import number
 from vaebias.perturb import Perturbation, PerturbedGrid, Verification
 from vaebias.report.page import HtmlTable, render
 from vaebias.report.structure import differences, structure_sections

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 
 from vaebias.errors import InputError
 from vaebias.experiments import Result, Study
-from vaebias.experiments.study import active_latents, over_pruned, reconstruction
+from vaebias.experiments.results.study import active_latents, over_pruned, reconstruction
 from vaebias.report.theme import INK, MARKERS, SERIES, WIDTH, Picture, axes, styled, svg
 
 __all__ = ["line_search"]

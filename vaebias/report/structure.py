@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from vaebias.data import FactorGrid
-from vaebias.experiments.tables import number
+from vaebias.numbers import number
 from vaebias.ops import local_variance
 from vaebias.report import figures
 from vaebias.report.images import strip

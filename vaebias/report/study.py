@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from vaebias import perturb
 from vaebias.data import FactorGrid
 from vaebias.experiments import Document, Result, Sweep, Table
-from vaebias.experiments.run import variant_grid
-from vaebias.experiments.tables import number
+from vaebias.experiments.running.run import variant_grid
+from vaebias.numbers import number
 from vaebias.perturb import PerturbedGrid, Structure
 from vaebias.report import figures, trained
 from vaebias.report.images import strip

@@ -15,9 +15,9 @@ from vaebias import checkpoints
 from vaebias.checkpoints import Model
 from vaebias.data import FactorGrid
 from vaebias.experiments import Result
-from vaebias.experiments.evaluate import factor_correlations
-from vaebias.experiments.run import MODEL_FILE
-from vaebias.experiments.tables import number
+from vaebias.experiments.running.measure import factor_correlations
+from vaebias.experiments.running.run import MODEL_FILE
+from vaebias.numbers import number
 from vaebias.report import figures
 from vaebias.report.theme import Picture
 from vaebias.report.traversal import Latent, traverse

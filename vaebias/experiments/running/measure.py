@@ -1,8 +1,7 @@
-"""What is measured on a trained model: its score, its axes, and which factors they mix."""
+"""Measure a trained model: its scores, its axes, and the factors that they mix."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -12,45 +11,46 @@ from numpy.typing import NDArray
 from vaebias import analysis, metrics
 from vaebias.data import FactorGrid
 from vaebias.models import Objective
+from vaebias.numbers import finite
 from vaebias.training import encode_grid
 
-__all__ = ["Evaluation", "evaluate", "factor_correlations"]
+__all__ = ["Measurement", "factor_correlations", "measure"]
 
 SAMPLES = 10_000
-"""Images that scores are computed on, as in disentanglement_lib; all, where there are fewer."""
+"""Largest number of images that scores are computed on, as in disentanglement_lib."""
 POINTS = 512
-"""Images at which the decoder's Jacobian is looked at."""
+"""Number of images at which the decoder's Jacobian is computed."""
 
 
-class Evaluation(NamedTuple):
-    """Single numbers by name, and everything they were taken from."""
+class Measurement(NamedTuple):
+    """Single numbers by name, and the details behind them."""
 
     scores: dict[str, float | None]
     details: dict[str, Any]
 
 
-def evaluate(
+def measure(
     objective: Objective,
     grid: FactorGrid,
     *,
     pairs: tuple[tuple[str, str], ...] = (),
     others: tuple[str, ...] = (),
     seed: int = 0,
-) -> Evaluation:
+) -> Measurement:
     """Score a trained model on the images it was trained on.
 
     Parameters
     ----------
     objective
-        The model; its alignment is measured only where it has a decoder.
+        The model; its alignment is measured only if it has a decoder.
     grid
         The images.
     pairs
-        Pairs of factors whose mixtures to look for in the codes.
+        Pairs of factors whose mixtures are looked for in the codes.
     others
-        Names in ``vaebias.metrics.METRICS`` of scores to be taken beside MIG.
+        Names in ``vaebias.metrics.METRICS`` of scores to compute beside MIG.
     seed
-        Of the sample, where the grid is larger than one.
+        Seed of the sample, if the grid has more than 10,000 images.
     """
     rng = np.random.default_rng(seed)
     index = np.arange(len(grid)) if len(grid) <= SAMPLES else grid.sample(SAMPLES, rng)
@@ -84,7 +84,7 @@ def evaluate(
         details["diagnosis"] = diagnosis.to_json()
         scores["active"] = float(diagnosis.active.sum())
         scores |= _alignment(details["diagnosis"])
-    return Evaluation({name: _finite(value) for name, value in scores.items()}, details)
+    return Measurement({name: finite(value) for name, value in scores.items()}, details)
 
 
 def factor_correlations(
@@ -93,15 +93,15 @@ def factor_correlations(
     names: Sequence[str],
     pairs: Sequence[tuple[str, str]] = (),
 ) -> dict[str, NDArray[np.float64]]:
-    """Find how each latent goes with each factor, and with the even mixtures of pairs of them.
+    """Correlate each latent with each factor, and with the even mixtures of pairs of factors.
 
     Returns
     -------
     dict
         Absolute Pearson correlations [d] of the codes with each factor ``a`` and, for each
         pair, with ``a+b`` and ``a−b``, factors in units of their standard deviation. A code that
-        is one factor of a pair has 1 with it and .71 with both mixtures; one rotated by 45
-        degrees has it the other way round.
+        equals one factor of a pair has 1 with it and .71 with both mixtures; a code rotated by
+        45 degrees has 1 with a mixture and .71 with both factors.
     """
     levels = dict(zip(names, _standard(factors.T), strict=True))
     targets = dict(levels)
@@ -116,7 +116,7 @@ def factor_correlations(
 
 
 def _standard(rows: NDArray[Any]) -> NDArray[np.float64]:
-    """Rows with mean 0 and variance 1; a constant row becomes zeros: it goes with nothing."""
+    """Return rows with mean 0 and variance 1; a constant row becomes zeros."""
     centred = rows.astype(np.float64) - rows.mean(axis=1, keepdims=True, dtype=np.float64)
     spread = centred.std(axis=1, keepdims=True)
     standard: NDArray[np.float64] = centred / np.where(spread > 1e-12, spread, np.inf)
@@ -124,7 +124,7 @@ def _standard(rows: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def _weaker(correlations: Mapping[str, NDArray[np.float64]], first: str, second: str) -> float:
-    """Largest correlation of any latent with each of the two; the smaller of these."""
+    """Return the smaller of the largest correlations of any latent with each of the two."""
     return float(min(correlations[first].max(), correlations[second].max()))
 
 
@@ -141,7 +141,3 @@ def _alignment(diagnosis: Mapping[str, Any]) -> dict[str, float | None]:
         "cos.components": diagnosis["data"]["matched_components"]["mean"],
         "cos.factors": diagnosis["data"]["matched_factors"]["mean"],
     }
-
-
-def _finite(value: float | None) -> float | None:
-    return None if value is None or not math.isfinite(value) else float(value)

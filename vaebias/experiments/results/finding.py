@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from vaebias.experiments.compare import Difference
-from vaebias.experiments.tables import Cell, Table, number
+from vaebias.experiments.results.compare import Difference
+from vaebias.experiments.results.tables import Cell, Table
+from vaebias.numbers import number
 
 __all__ = ["Finding", "find", "tell"]
 

@@ -1,4 +1,4 @@
-"""Runs into tables: mean (sd) over seeds, failures listed apart."""
+"""Tables of runs: mean (sd) over seeds, with the failures listed below."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from typing import Any, Literal
 from rich import box
 from rich.table import Table as RichTable
 
-from vaebias.experiments.events import Failure, Result
+from vaebias.experiments.results.records import Failure, Result
+from vaebias.numbers import number
 
-__all__ = ["Cell", "Row", "Table", "markdown", "number", "rich_table", "summarise"]
+__all__ = ["Cell", "Row", "Table", "markdown", "rich_table", "summarise"]
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Cell:
     Attributes
     ----------
     values
-        One a run, in the order of the seeds; runs that have no such score are left out.
+        One value per run, in the order of the seeds; runs without the score are left out.
     """
 
     values: tuple[float, ...]
@@ -39,7 +40,7 @@ class Cell:
         return statistics.stdev(self.values) if len(self.values) > 1 else None
 
     def __str__(self) -> str:
-        """``.51 (.06)``: mean (sd) as the field prints them; an en dash where there is nothing."""
+        """Return mean (sd): ``.51 (.06)``; an en dash without any run."""
         if self.mean is None:
             return "–"
         return number(self.mean) + (f" ({number(self.sd)})" if self.sd is not None else "")
@@ -65,14 +66,14 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """A table of mean (sd), and the runs that are not in it because they failed."""
+    """A table of mean (sd), and the failed runs, which are not in it."""
 
     columns: Mapping[str, str]
     rows: tuple[Row, ...]
     failures: tuple[Failure, ...] = ()
 
     def row(self, model: str, variant: str) -> Row | None:
-        """Return the row of ``model`` on ``variant``, None where no run of it finished."""
+        """Return the row of ``model`` on ``variant``, None if no run of it finished."""
         for row in self.rows:
             if (row.model, row.variant) == (model, variant):
                 return row
@@ -99,7 +100,7 @@ class Table:
         return rich_table(self.head(), self.texts(), text=2, title=title)
 
     def markdown(self) -> str:
-        """Return the table, and the failures as a list below it, as Markdown."""
+        """Return the table as Markdown, with the failures as a list below it."""
         lines = [markdown(self.head(), self.texts(), text=2)]
         if self.failures:
             lines += ["", "Failed and not in the table:", ""]
@@ -127,7 +128,7 @@ def summarise(
     columns: Mapping[str, str],
     failures: Sequence[Failure] = (),
 ) -> Table:
-    """Gather runs of the same model and variant.
+    """Group runs by model and variant.
 
     Parameters
     ----------
@@ -151,7 +152,7 @@ def summarise(
 
 
 def markdown(head: Sequence[str], rows: Iterable[Sequence[str]], text: int) -> str:
-    """Return a table as Markdown; after ``text`` columns of words come numbers."""
+    """Return a table as Markdown; the first ``text`` columns are words, the others numbers."""
     lines = [head, *rows]
     marks = "|" + "|".join(" --- " if n < text else " ---: " for n in range(len(head))) + "|"
     texts = ["| " + " | ".join(map(_escape, line)) + " |" for line in lines]
@@ -161,7 +162,7 @@ def markdown(head: Sequence[str], rows: Iterable[Sequence[str]], text: int) -> s
 def rich_table(
     head: Sequence[str], rows: Iterable[Sequence[str]], *, text: int, title: str = ""
 ) -> RichTable:
-    """Return a table for a terminal; what the first column repeats is said once."""
+    """Return a table for a terminal; repeated entries of the first column are left blank."""
     # eight columns in the 80 characters of a plain terminal leave no room for more padding
     table = RichTable(
         title=title or None,
@@ -175,7 +176,7 @@ def rich_table(
     for position, name in enumerate(head):
         words = position < text
         width = max((len(row[position]) for row in rows), default=0) if words else 0
-        # numbers that are too wide break at their blank: ".42" above "(.09)"
+        # numbers that are too wide break at their space: ".42" above "(.09)"
         justify: Literal["left", "right"] = "left" if words else "right"
         table.add_column(name, justify=justify, overflow="fold", no_wrap=0 < width <= 20)
     previous = None
@@ -185,12 +186,6 @@ def rich_table(
         table.add_row("" if first == previous else first, *rest)
         previous = first
     return table
-
-
-def number(value: float) -> str:
-    """Two decimals without the leading zero: ``.51``, ``−.03``, ``1.00``."""
-    text = f"{value:.2f}".replace("-0.00", "0.00").replace("-", "−")
-    return text.replace("0.", ".", 1) if text.lstrip("−").startswith("0.") else text
 
 
 def _values(results: Sequence[Result], name: str) -> tuple[float, ...]:

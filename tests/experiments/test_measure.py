@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from vaebias import data, models
-from vaebias.experiments.evaluate import evaluate, factor_correlations
+from vaebias.experiments.running.measure import factor_correlations, measure
 
 GRID = np.stack(np.meshgrid(np.arange(4), np.arange(4), indexing="ij"), -1).reshape(-1, 2)
 ROOT = math.sqrt(0.5)
@@ -41,7 +41,7 @@ def grid() -> data.FactorGrid:
 
 def test_model_with_a_decoder_has_its_axes_measured(grid: data.FactorGrid) -> None:
     model = models.build("beta_vae", grid.image_shape, 2, {"name": "mlp", "hidden": [8]}, seed=0)
-    found = evaluate(model.eval(), grid, pairs=(("x", "y"),))
+    found = measure(model.eval(), grid, pairs=(("x", "y"),))
     assert {"mig", "mig.x", "mig.y", "mig.size", "active", "axes.x,y", "mixtures.x,y"} <= set(
         found.scores
     )
@@ -52,6 +52,6 @@ def test_model_with_a_decoder_has_its_axes_measured(grid: data.FactorGrid) -> No
 
 def test_model_without_a_decoder_has_scores_alone(grid: data.FactorGrid) -> None:
     model = models.build("pcl", grid.image_shape, 2, {"name": "mlp", "hidden": [8]}, seed=0)
-    found = evaluate(model.eval(), grid)
+    found = measure(model.eval(), grid)
     assert found.details["diagnosis"] is None
     assert "dto" not in found.scores

@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 
 from vaebias.errors import RunFailedError
-from vaebias.experiments.files import LOCK_FILE, locked, write_text
+from vaebias.experiments.running.lock import LOCK_FILE, locked
+from vaebias.files import write_text
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from vaebias.experiments.files import locked
+from vaebias.experiments.running.lock import locked
 with locked(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)
@@ -49,7 +50,10 @@ def test_lock_of_a_killed_process_is_taken_over(tmp_path: Path) -> None:
 def test_lock_without_a_name_yet_is_still_a_lock(tmp_path: Path) -> None:
     with locked(tmp_path):
         (tmp_path / LOCK_FILE).write_text("")
-        with pytest.raises(RunFailedError, match="a process that has just begun"), locked(tmp_path):
+        with (
+            pytest.raises(RunFailedError, match="a process that has just started"),
+            locked(tmp_path),
+        ):
             pass
 
 

@@ -1,4 +1,4 @@
-"""One run of a study: make its data, train its model, measure, and write it down."""
+"""One run of a study: make its data, train and measure its model, write the record."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import shutil
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,10 +19,12 @@ import vaebias
 from vaebias import checkpoints, metrics, models, perturb, training
 from vaebias.data import FactorGrid
 from vaebias.errors import InputError, UnknownNameError
-from vaebias.experiments.evaluate import evaluate
-from vaebias.experiments.events import Event, Listener, record_failure
-from vaebias.experiments.files import write_json
 from vaebias.experiments.protocol import ModelSpec, PerturbationSpec, Protocol, Run, VariantSpec
+from vaebias.experiments.results.records import record_failure
+from vaebias.experiments.running.events import Event, Listener, State
+from vaebias.experiments.running.measure import measure
+from vaebias.files import write_json
+from vaebias.interfaces import Progress
 from vaebias.models import Objective
 from vaebias.perturb import Perturbation, PerturbedGrid
 from vaebias.training import History
@@ -31,16 +33,16 @@ __all__ = ["build", "check", "execute", "perturbations", "stackable", "train", "
 
 MODEL_FILE = "model.safetensors"
 ORIGINAL = "none"
-_SHARED = ("grid", "epsilon", "pairs", "progress")  # what the protocol gives, not the variant
+_SHARED = ("grid", "epsilon", "pairs", "progress")  # arguments that are no options of a variant
 
 
 def check(protocol: Protocol) -> None:
-    """Build everything once that the protocol names, so that mistakes show before any training.
+    """Build once everything that the protocol names, so that mistakes show before any training.
 
     Raises
     ------
     InputError, UnknownNameError
-        What does not exist or cannot be, with its place in the protocol.
+        A value is unknown or not possible; the message says where it is in the protocol.
     """
     grid = protocol.data.load()
     if not len(grid):
@@ -57,21 +59,21 @@ def check(protocol: Protocol) -> None:
     for model in protocol.models:
         objective = build(model, grid, seed=0)
         in_time = objective.pairs and objective.pairing.startswith("laplace")
-        if in_time != (model.rate is not None):
+        if in_time != (model.pair_rate is not None):
             expected = "a value" if in_time else f"none, {model.objective} takes no pairs in time"
-            raise InputError(f"models.{model.name}.rate", expected, model.rate)
+            raise InputError(f"models.{model.name}.pair_rate", expected, model.pair_rate)
         if objective.pairs and not any(grid.ordinal):
             expected = f"a model of single images: no factor of {grid.name} has an order"
             raise InputError(f"models.{model.name}.objective", expected, repr(model.objective))
 
 
 def perturbations(
-    protocol: Protocol, out: Path | None, tell: Listener | None = None
+    protocol: Protocol, out: Path | None, listener: Listener | None = None
 ) -> dict[str, Perturbation | None]:
     """Return each variant's perturbation, None for the original.
 
-    They are read from ``perturbations/`` of the study's folder, where they are; others are made
-    here, learned ones trained, and written there.
+    Those in ``perturbations/`` of the study's folder are loaded. The others are made, which
+    includes training the learned ones, and saved there.
     """
     grid = protocol.data.load()
     made: dict[str, Perturbation | None] = {}
@@ -82,7 +84,7 @@ def perturbations(
         if path is not None and path.is_file():
             made[variant.name] = perturb.load(path).perturbation
             continue
-        made[variant.name] = perturbation = _perturbation(grid, spec, variant, tell)
+        made[variant.name] = perturbation = _perturbation(grid, spec, variant, listener)
         if path is not None and perturbation is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
             perturb.save(path, perturbation, grid, range=spec.range)
@@ -92,7 +94,7 @@ def perturbations(
 def variant_grid(
     grid: FactorGrid, spec: PerturbationSpec, perturbation: Perturbation | None
 ) -> PerturbedGrid:
-    """Return a variant of the data; the original (None) is brought into range like the others."""
+    """Return a variant of the data; the original (None) is rescaled or clipped like the others."""
     return PerturbedGrid(grid, perturbation, spec.epsilon, range=spec.range)
 
 
@@ -100,20 +102,19 @@ def execute(
     runs: Sequence[Run],
     perturbation: Perturbation | None,
     out: Path,
-    progress: Callable[[int, int], None],
+    progress: Progress,
     device: str = "cpu",
 ) -> list[str | None]:
-    """Do runs that differ in their seeds alone, and write their folders.
+    """Do runs that differ only in their seeds, and write their folders.
 
-    Several are trained as one where that is faster, else one after the other. Where one of them
-    breaks, which stops all of a stack, they are begun again, each by itself.
+    Several are trained together if that is faster, else one after the other. If one fails, which
+    stops all that are trained with it, each is repeated by itself.
 
     Returns
     -------
     list
-        For each run None, or what went wrong. Whatever an experiment throws is a result about
-        that experiment: it is recorded with its traceback under ``failed/``, and the others go
-        on.
+        For each run None, or its error. Any exception of a run is recorded with its traceback
+        under ``failed/``, and the other runs continue.
     """
     started = time.perf_counter()
     first, alone = runs[0], len(runs) == 1
@@ -139,10 +140,10 @@ def train(
     grid: FactorGrid,
     seeds: Sequence[int],
     device: str = "cpu",
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
     log_every: int = 100,
 ) -> list[tuple[Objective, History]]:
-    """Build a model once for each seed, and train it; several are stacked."""
+    """Build a model for each seed, and train them; several are stacked."""
     objectives = [build(model, grid, seed=seed).to(device) for seed in seeds]
 
     def tell(done: int, total: int, loss: float) -> None:
@@ -157,7 +158,7 @@ def train(
         model.learning_rate,
         seeds,
         model.schedule,
-        pair_rate=1.0 if model.rate is None else model.rate,
+        pair_rate=1.0 if model.pair_rate is None else model.pair_rate,
         log_every=log_every,
         progress=tell,
         stack=len(seeds) > 1,
@@ -166,12 +167,12 @@ def train(
 
 
 def stackable(model: ModelSpec, grid: FactorGrid, device: str) -> bool:
-    """Whether several seeds of a model are faster as one."""
+    """Return True if several seeds of a model are trained faster together."""
     return training.worth_stacking(build(model, grid, seed=0).to(device))
 
 
 class Cost(NamedTuple):
-    """What the training of a run took: its share of the seconds, and among how many, and where."""
+    """Cost of a run: its share of the training seconds, the seeds trained together, the device."""
 
     seconds: float
     together: int
@@ -181,14 +182,14 @@ class Cost(NamedTuple):
 def _finish(
     run: Run, grid: PerturbedGrid, objective: Objective, history: History, out: Path, cost: Cost
 ) -> str | None:
-    """Measure a trained run and write its folder; return None, or what went wrong."""
+    """Measure a trained run and write its folder; return None, or the error."""
     runs = out / "runs"
     runs.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=f".{run.key}-", dir=runs))
     try:
         _measure(run, grid, objective, history, folder, cost)
-        folder.chmod(0o755)  # mkdtemp keeps others out
-        _put(folder, runs / run.key)
+        folder.chmod(0o755)  # mkdtemp gives access to its owner only
+        _move(folder, runs / run.key)
         (out / "failed" / f"{run.key}.json").unlink(missing_ok=True)
         return None
     except Exception as error:
@@ -203,11 +204,11 @@ def _failed(run: Run, error: Exception, out: Path) -> str:
     return message
 
 
-def _put(folder: Path, place: Path) -> None:
+def _move(folder: Path, place: Path) -> None:
     try:
         os.replace(folder, place)
     except OSError:
-        # another sweep into the same folder was faster; its result is the same
+        # another sweep into the same folder has just written it; its result is the same
         if not (place / "result.json").is_file():
             raise
 
@@ -218,8 +219,8 @@ def _measure(
     started = time.perf_counter()
     if training.has_readout(objective):
         training.fit_readout(objective, grid, run.model.steps, run.model.batch_size, seed=run.seed)
-    objective.cpu()  # wherever it was trained, it is measured by the same arithmetic
-    scores, details = evaluate(
+    objective.cpu()  # so that scores do not depend on the device
+    scores, details = measure(
         objective, grid, pairs=run.perturbation.pairs, others=run.metrics, seed=run.seed
     )
     checkpoints.save(
@@ -270,7 +271,7 @@ def build(model: ModelSpec, grid: FactorGrid, seed: int) -> Objective:
 
 
 def _options(variant: VariantSpec) -> dict[str, Any]:
-    """Check a variant's options against the perturbation's arguments."""
+    """Return a variant's options, checked against the perturbation's arguments."""
     given = dict(variant.options)
     where = f"variants.{variant.name}.options"
     if variant.method == ORIGINAL:
@@ -286,16 +287,16 @@ def _options(variant: VariantSpec) -> dict[str, Any]:
 
 
 def _perturbation(
-    grid: FactorGrid, spec: PerturbationSpec, variant: VariantSpec, tell: Listener | None
+    grid: FactorGrid, spec: PerturbationSpec, variant: VariantSpec, listener: Listener | None
 ) -> Perturbation | None:
     options = _options(variant)
     if variant.method == ORIGINAL:
         return None
 
     def progress(step: int, total: int, *rest: float) -> None:
-        if tell is not None:
-            state = "running" if step < total else "ready"
-            tell(Event(f"perturbation: {variant.name}", state, step, total))
+        if listener is not None:
+            state: State = "running" if step < total else "ready"
+            listener(Event(f"perturbation: {variant.name}", state, step, total))
 
     make = perturb.PERTURBATIONS[variant.method]
     shared = {"epsilon": spec.epsilon, "pairs": spec.pairs, "progress": progress}

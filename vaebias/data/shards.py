@@ -1,4 +1,4 @@
-"""Work on a big grid in shards: parts of its points, looked at in several processes or machines."""
+"""Work on a large grid in shards: parts of its points, in several processes or on machines."""
 
 from __future__ import annotations
 
@@ -9,46 +9,46 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
+from vaebias.data.grid import FactorGrid
+from vaebias.data.parts import MapParts
 from vaebias.errors import InputError, RunFailedError, UnknownNameError
-from vaebias.experiments.local import cores, single_threaded
-from vaebias.experiments.on_ray import RETRIES, started
-
-if TYPE_CHECKING:
-    from vaebias.data.grid import FactorGrid
-    from vaebias.data.parts import MapParts
-    from vaebias.interfaces import Index
+from vaebias.interfaces import Index
+from vaebias.processes import RETRIES, cores, ray_cluster, single_threaded
 
 __all__ = ["PLACES", "sharded"]
 
 R = TypeVar("R")
-Make: TypeAlias = "Callable[[], FactorGrid]"
-Work: TypeAlias = "Callable[[FactorGrid, Index], R]"
+Make: TypeAlias = Callable[[], FactorGrid]
+Work: TypeAlias = Callable[[FactorGrid, Index], R]
 
 AHEAD = 2
-"""Parts under way for each worker: its next one waits for it, and results do not pile up."""
+"""Parts submitted per worker, so that no worker waits and results do not pile up."""
 
 
 def sharded(make: Make, *, jobs: int | None = None, on: str = "local") -> MapParts:
-    """Return how to work on parts of a grid in other processes, as ``structure(..., map_parts=)``.
+    """Return a function that works on parts of a grid in other processes.
+
+    It is the argument ``map_parts`` of ``structure`` and ``export``.
 
     Parameters
     ----------
     make
-        Makes the grid, once in each worker; to be pickled, so a function of a module, perhaps
-        with `functools.partial`. On a cluster, files that it reads must be seen by all nodes.
+        Returns the grid; called once in each worker. It is pickled, so it must be a function of
+        a module, perhaps with `functools.partial`. On a cluster, all nodes must see the files
+        that it reads.
     jobs
-        Workers, of one thread each; the number of cores by default.
+        Number of workers, of one thread each; by default the number of cores.
     on
-        ``"local"`` or ``"ray"``, as for `sweep`.
+        ``"local"`` or ``"ray"``, as for `vaebias.experiments.sweep`.
 
     Raises
     ------
     InputError, UnknownNameError
-        Jobs below 1, or another place.
+        ``jobs`` is below 1, or ``on`` is not known.
     RunFailedError
-        From the work: a worker died (under Ray, more often than it is tried again).
+        Raised by the work: a worker died (under Ray, more often than it is retried).
     """
     if jobs is not None and jobs < 1:
         raise InputError("jobs", "at least 1", jobs)
@@ -83,7 +83,7 @@ def _local(make: Make, work: Work[R], parts: Sequence[Index], jobs: int | None) 
 
 
 def _ray(make: Make, work: Work[R], parts: Sequence[Index], jobs: int | None) -> Iterator[R]:
-    with started(jobs) as ray:
+    with ray_cluster(jobs) as ray:
         shard = ray.remote(num_cpus=1, max_retries=RETRIES)(_work)
         task = pickle.dumps((make, work))
         workers = jobs or int(ray.cluster_resources().get("CPU", 1))
@@ -96,14 +96,14 @@ def _ray(make: Make, work: Work[R], parts: Sequence[Index], jobs: int | None) ->
             while waiting:
                 yield ray.get(waiting.popleft())
         except ray.exceptions.WorkerCrashedError:
-            raise RunFailedError(f"a worker died, and so in {RETRIES} more tries") from None
+            raise RunFailedError(f"a worker died, and again in {RETRIES} retries") from None
         finally:
             for reference in waiting:
                 ray.cancel(reference, force=True)
 
 
 PLACES: Mapping[str, Callable[..., Iterator[Any]]] = {"local": _local, "ray": _ray}
-"""Where shards can be worked on."""
+"""Where the work can be done."""
 
 
 def _work(task: bytes, part: Index) -> Any:
@@ -113,7 +113,7 @@ def _work(task: bytes, part: Index) -> Any:
 
 @lru_cache(1)
 def _prepared(task: bytes) -> tuple[FactorGrid, Work[Any]]:
-    """Make the grid of a worker once for all its parts."""
+    """Return the grid and the work, unpickled once per worker."""
     import torch
 
     torch.set_num_threads(1)

@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
 
-from vaebias.experiments.config import from_table, read_toml
-from vaebias.experiments.protocol import DataSpec, Protocol, Run
+from vaebias.experiments.protocol.config import from_table, read_toml
+from vaebias.experiments.protocol.protocol import Protocol
+from vaebias.experiments.protocol.run import Run
+from vaebias.experiments.protocol.specs import DataSpec
 
 __all__ = ["Published", "published", "role"]
 
@@ -78,7 +80,9 @@ class Published:
 
 def published() -> Published:
     """Return the table of Zietlow et al. 2021."""
-    text = resources.files("vaebias.experiments").joinpath(_FILE).read_text(encoding="utf-8")
+    text = (
+        resources.files("vaebias.experiments.protocol").joinpath(_FILE).read_text(encoding="utf-8")
+    )
     return from_table(Published, read_toml(text, _FILE), _FILE)
 
 

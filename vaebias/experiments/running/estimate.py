@@ -1,4 +1,4 @@
-"""How long a study will take, from a few real steps of each model."""
+"""How long a study will take, measured on a few steps of each model."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from vaebias.data import FactorGrid
-from vaebias.experiments.local import one_thread
 from vaebias.experiments.protocol import ModelSpec, Protocol, Run
-from vaebias.experiments.run import check, stackable, train, variant_grid
+from vaebias.experiments.running.run import check, stackable, train, variant_grid
+from vaebias.processes import one_thread
 
 __all__ = ["Estimate", "estimate"]
 
@@ -18,21 +18,21 @@ STEPS = 30
 
 @dataclass(frozen=True)
 class Estimate:
-    """Measured seconds of one step of each model on one thread or GPU, and what follows.
+    """Measured seconds per step of each model on one thread or GPU.
 
-    Training alone is counted: making perturbations and measuring come on top.
+    Only training is counted; making perturbations and computing scores take additional time.
     """
 
     step: dict[str, float]
     runs: tuple[Run, ...]
 
     def seconds(self, run: Run) -> float:
-        """Return the training time of a run on one thread or GPU."""
+        """Return the training time in seconds of a run on one thread or GPU."""
         return self.step[run.model.name] * run.model.steps
 
     @property
     def total(self) -> float:
-        """Training time of all runs one after the other."""
+        """Training time in seconds of all runs, one after the other."""
         return sum(map(self.seconds, self.runs))
 
     def to_json(self) -> dict[str, Any]:
@@ -46,16 +46,16 @@ class Estimate:
 def estimate(
     protocol: Protocol, steps: int = STEPS, *, together: int = 1, device: str = "cpu"
 ) -> Estimate:
-    """Train each model of a study for a few steps on original images, and take the time.
+    """Train each model of a study for a few steps on the original images, and measure the time.
 
     Parameters
     ----------
     protocol
-        The study; checked as `sweep` does.
+        The study; checked as by `sweep`.
     steps
         Steps of each model; the last two thirds are timed.
     together, device
-        As in `sweep`. A step of several seeds counts as its part for each.
+        As in `sweep`. The time of a step of several seeds is divided by their number.
     """
     check(protocol)
     base = protocol.data.load()

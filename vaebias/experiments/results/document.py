@@ -1,86 +1,30 @@
-"""A study's tables, whole: scores, paired differences, over-pruned runs, failures, the paper's."""
+"""All tables of a study: scores, differences, over-pruned runs, failures, the paper's values."""
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Group
-from rich.text import Text
-
-from vaebias.experiments.compare import Difference, differences
-from vaebias.experiments.events import Failure, Result
-from vaebias.experiments.published import Published, published
-from vaebias.experiments.study import Study, active_latents, over_pruned, reconstruction
-from vaebias.experiments.tables import Cell, Table, markdown, number, rich_table, summarise
+from vaebias.experiments.protocol.published import Published, published
+from vaebias.experiments.results.compare import Difference, differences
+from vaebias.experiments.results.pruned import Point, Pruned, pruned_runs, strength_line
+from vaebias.experiments.results.records import Failure, Result
+from vaebias.experiments.results.study import Study, over_pruned
+from vaebias.experiments.results.tables import Cell, Table, summarise
+from vaebias.numbers import number
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["FORMATS", "Document", "Point", "Pruned", "Section", "document"]
+__all__ = ["Document", "Section", "document"]
 
 _HEADINGS = {"mig": "MIG", "sap": "SAP", "dci": "DCI", "dto": "DtO", "dto.chance": "chance"}
-_LATEX = str.maketrans(
-    {"−": "$-$", "–": "--", "→": "$\\to$", "×": "$\\times$", "ε": "$\\epsilon$", "…": "\\ldots{}"}
-)
-
-
-@dataclass(frozen=True)
-class Pruned:
-    """A run with fewer active latents than factors, left out of the means.
-
-    Attributes
-    ----------
-    price
-        Its reconstruction loss beyond the mean of the runs of the same model, whatever their
-        strength, and data that were not over-pruned; None without any.
-    """
-
-    result: Result
-    price: float | None
-
-    def to_json(self) -> dict[str, Any]:
-        """Return everything as plain values."""
-        run = self.result.run
-        return {
-            "model": run.model.label,
-            "variant": run.variant.name,
-            "seed": run.seed,
-            "active": active_latents(self.result),
-            "mig": self.result.scores["mig"],
-            "reconstruction": reconstruction(self.result),
-            "price": self.price,
-        }
-
-
-@dataclass(frozen=True)
-class Point:
-    """A model at one strength on one version of the data, its over-pruned runs among the others."""
-
-    model: str
-    variant: str
-    mig: Cell
-    active: Cell
-    reconstruction: Cell
-    over_pruned: int
-
-    def to_json(self) -> dict[str, Any]:
-        """Return everything as plain values."""
-        return {
-            "model": self.model,
-            "variant": self.variant,
-            "mig": self.mig.to_json(),
-            "active": self.active.to_json(),
-            "reconstruction": self.reconstruction.to_json(),
-            "over_pruned": self.over_pruned,
-        }
 
 
 @dataclass(frozen=True)
 class Section:
-    """A table of strings with its title, ``text`` leading columns of words, and a note."""
+    """A table of strings with a title and a note; its first ``text`` columns are words."""
 
     title: str
     head: tuple[str, ...]
@@ -91,7 +35,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Document:
-    """All that a study's folder says."""
+    """All tables of a study."""
 
     name: str
     description: str
@@ -105,7 +49,7 @@ class Document:
     note: str = ""
 
     def sections(self) -> tuple[Section, ...]:
-        """Return the parts that have something to show."""
+        """Return the tables that are not empty."""
         parts = [self._scores()]
         if self.differences:
             parts.append(self._differences())
@@ -136,7 +80,7 @@ class Document:
         }
 
     def frame(self) -> pd.DataFrame:
-        """Return scores, differences and over-pruned runs as one long table, a row a number."""
+        """Return scores, differences and over-pruned runs as one long table, one row per number."""
         import pandas as pd
 
         rows: list[dict[str, Any]] = []
@@ -164,7 +108,7 @@ class Document:
         if self.paper:
             head = (*head, "paper's MIG")
             rows = tuple((*row, self._beside(row[0], row[1])) for row in rows)
-        missing = f"{self.missing} runs are still to be done." if self.missing else ""
+        missing = f"{self.missing} runs are not done yet." if self.missing else ""
         note = " ".join(filter(None, (missing, self.note)))
         return Section("Mean (sd) over seeds", head, rows, 2, note)
 
@@ -217,18 +161,18 @@ class Document:
 def document(
     study: Study, scores: Sequence[str] | None = None, *, pruned_among: bool = False
 ) -> Document:
-    """Make a study's tables.
+    """Return the tables of a study.
 
     Parameters
     ----------
     study
-        From `read_study`; it need not be complete.
+        Result of `read_study`; it need not be complete.
     scores
         Names in ``Result.scores`` to show; by default MIG, that of each factor of the pairs,
         the protocol's metrics, and the distance to orthogonality beside chance.
     pruned_among
-        Leave over-pruned runs among the others, and say how many there are, instead of
-        setting them apart: where the budget prunes all runs alike, nothing else is left.
+        If True, include over-pruned runs in the means and count them in a note. By default they
+        are listed apart. Where the budget prunes all runs, no others are left.
     """
     protocol = study.protocol
     kept = [result for result in study.results if pruned_among or not over_pruned(result)]
@@ -248,8 +192,8 @@ def document(
         protocol.description,
         summarise(kept, columns),
         differences(kept, [name for name in shown if name in ("mig", *protocol.metrics)]),
-        () if pruned_among else _pruned(study.results),
-        _line(study.results),
+        () if pruned_among else pruned_runs(study.results),
+        strength_line(study.results),
         study.failures,
         len(study.missing),
         paper,
@@ -258,7 +202,7 @@ def document(
 
 
 def _counted(results: Sequence[Result]) -> str:
-    """Say how many runs of each row are over-pruned."""
+    """Return a sentence that counts the over-pruned runs of each row."""
     rows: dict[str, list[bool]] = {}
     for result in results:
         label = f"{result.run.model.label} on {result.run.variant.name}"
@@ -267,54 +211,6 @@ def _counted(results: Sequence[Result]) -> str:
     if not told:
         return "No run is over-pruned."
     return f"Over-pruned, by the paper's rule, and among the others here: {', '.join(told)}."
-
-
-def _pruned(results: Sequence[Result]) -> tuple[Pruned, ...]:
-    losses: dict[tuple[str, str], list[float]] = {}
-    for result in results:
-        loss = reconstruction(result)
-        if loss is not None and not over_pruned(result):
-            place = (result.run.model.name, result.run.variant.name)
-            losses.setdefault(place, []).append(loss)
-    found = []
-    for result in results:
-        if over_pruned(result):
-            others = losses.get((result.run.model.name, result.run.variant.name))
-            loss = reconstruction(result)
-            price = loss - statistics.fmean(others) if others and loss is not None else None
-            found.append(Pruned(result, price))
-    return tuple(found)
-
-
-def _line(results: Sequence[Result]) -> tuple[Point, ...]:
-    """Gather the runs of models that have several strengths."""
-    groups: dict[tuple[str, float, str], list[Result]] = {}
-    for result in results:
-        if result.run.model.strengths:
-            run = result.run
-            place = (run.model.name, run.model.strengths[0], run.variant.name)
-            groups.setdefault(place, []).append(result)
-    models = list(dict.fromkeys(name for name, *_ in groups))
-    variants = list(dict.fromkeys(name for *_, name in groups))
-
-    def position(place: tuple[str, float, str]) -> tuple[int, int, float]:
-        return models.index(place[0]), variants.index(place[2]), place[1]
-
-    return tuple(_point(groups[place]) for place in sorted(groups, key=position))
-
-
-def _point(results: Sequence[Result]) -> Point:
-    def cell(values: Iterable[float | None]) -> Cell:
-        return Cell(tuple(value for value in values if value is not None))
-
-    return Point(
-        results[0].run.model.label,
-        results[0].run.variant.name,
-        cell(result.scores["mig"] for result in results),
-        cell(map(active_latents, results)),
-        cell(map(reconstruction, results)),
-        sum(map(over_pruned, results)),
-    )
 
 
 def _note(study: Study, source: Published) -> str:
@@ -330,43 +226,3 @@ def _note(study: Study, source: Published) -> str:
 def _numbers(kind: str, model: str, data_name: str, score: str, cell: Cell) -> dict[str, Any]:
     found = {"kind": kind, "model": model, "data": data_name, "score": score}
     return found | {"runs": len(cell.values), "mean": cell.mean, "sd": cell.sd}
-
-
-def _markdown(found: Document) -> str:
-    parts = [f"## {found.name}", found.description]
-    for section in found.sections():
-        parts += [f"### {section.title}", markdown(section.head, section.rows, section.text)]
-        parts += [section.note] if section.note else []
-    return "\n\n".join(part.strip() for part in parts) + "\n"
-
-
-def _latex(found: Document) -> str:
-    import pandas as pd
-
-    parts = []
-    for section in found.sections():
-        frame = pd.DataFrame(section.rows, columns=list(section.head))
-        columns = "l" * section.text + "r" * (len(section.head) - section.text)
-        caption = section.title.replace("%", "\\%")
-        table = frame.to_latex(index=False, escape=True, column_format=columns, caption=caption)
-        note = section.note.replace("%", "\\%").replace("σ²", "$\\sigma^2$").replace("_", "\\_")
-        parts.append((table + note).strip().translate(_LATEX))
-    return "\n\n".join(parts) + "\n"
-
-
-FORMATS: Mapping[str, Callable[[Document], str]] = {
-    "markdown": _markdown,
-    "latex": _latex,
-    "csv": lambda found: found.frame().to_csv(index=False),
-}
-"""A document as text, beside `rich` for a terminal and ``to_json``."""
-
-
-def rich(found: Document) -> Group:
-    """Return the document for a terminal."""
-    parts: list[Any] = []
-    for section in found.sections():
-        parts += [Text(section.title, style="bold")]
-        parts += [rich_table(section.head, section.rows, text=section.text)]
-        parts += [Text(section.note), Text()] if section.note else [Text()]
-    return Group(*parts)

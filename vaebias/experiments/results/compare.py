@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
-from vaebias.experiments.events import Result
-from vaebias.experiments.published import role
-from vaebias.experiments.tables import Cell, number
+from vaebias.experiments.protocol.published import role
+from vaebias.experiments.results.records import Result
+from vaebias.experiments.results.tables import Cell
+from vaebias.numbers import number
 
 __all__ = ["Difference", "bootstrap", "differences"]
 

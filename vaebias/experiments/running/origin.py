@@ -1,4 +1,4 @@
-"""The images that a trained model has seen, made again from what its checkpoint says."""
+"""The training data of a model, loaded or made again from the provenance in its checkpoint."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ from typing import Any
 from vaebias import data
 from vaebias.data import FactorGrid
 from vaebias.errors import InputError, VaebiasError
-from vaebias.experiments.config import from_table
-from vaebias.experiments.events import Listener
 from vaebias.experiments.protocol import (
     DataSpec,
     ModelSpec,
@@ -18,39 +16,41 @@ from vaebias.experiments.protocol import (
     Protocol,
     VariantSpec,
 )
-from vaebias.experiments.run import perturbations, variant_grid
+from vaebias.experiments.protocol.config import from_table
+from vaebias.experiments.running.events import Listener
+from vaebias.experiments.running.run import perturbations, variant_grid
 
 __all__ = ["training_data"]
 
 
 def training_data(
-    provenance: Mapping[str, Any], where: str | Path, tell: Listener | None = None
+    provenance: Mapping[str, Any], where: str | Path, listener: Listener | None = None
 ) -> FactorGrid:
-    """Return the grid a run was trained on, perturbed or not.
+    """Return the grid that a model was trained on, perturbed or not.
 
-    A perturbation is made again from its settings: a learned one is trained again, to the same
-    weights on the same machine.
+    A perturbation is made again from its settings. A learned one is trained again; on the same
+    machine it gets the same weights.
 
     Parameters
     ----------
     provenance
-        Of a checkpoint: ``details["provenance"]`` of a loaded model.
+        Provenance of the checkpoint: ``details["provenance"]`` of a loaded model.
     where
-        What messages call the checkpoint.
-    tell
-        Hears how the training of a perturbation goes.
+        Name of the checkpoint in error messages.
+    listener
+        Called with the progress of a perturbation's training.
 
     Raises
     ------
     InputError
-        The provenance does not say, or what it says cannot be had here.
+        The provenance does not name the data, or they cannot be loaded here.
     """
     try:
         run = provenance["run"]
-        if isinstance(run["data"], str):  # of `vaebias train`: a name or a path
+        if isinstance(run["data"], str):  # from `vaebias train`: a name or a path
             grid = data.load(run["data"])
         else:
-            grid = _variant(run, where, tell)
+            grid = _variant(run, where, listener)
     except (KeyError, TypeError) as error:
         expected = "the provenance of a run of vaebias, which names its data"
         raise InputError(str(where), expected, f"none ({error})") from None
@@ -59,11 +59,11 @@ def training_data(
     return grid
 
 
-def _variant(run: Mapping[str, Any], where: str | Path, tell: Listener | None) -> FactorGrid:
+def _variant(run: Mapping[str, Any], where: str | Path, listener: Listener | None) -> FactorGrid:
     source = from_table(DataSpec, run["data"], where, "data")
     spec = from_table(PerturbationSpec, run["perturbation"], where, "perturbation")
     variant = from_table(VariantSpec, {"name": "seen", **run["variant"]}, where, "variant")
     model = from_table(ModelSpec, {"name": "seen", **run["model"]}, where, "model")
     study = Protocol("seen", "", (0,), source, spec, (variant,), (model,))
-    made = perturbations(study, None, tell)["seen"]
+    made = perturbations(study, None, listener)["seen"]
     return variant_grid(source.load(), spec, made)

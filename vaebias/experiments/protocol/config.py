@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
-from dataclasses import MISSING, fields, is_dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, Field, fields, is_dataclass
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -89,6 +89,7 @@ def _table(cls: type[Any], table: object, where: str, key: str) -> Any:
         raise _wrong(where, key, "a table", table)
     hints = get_type_hints(cls)
     known = {field.name: field for field in fields(cls) if field.init}
+    table = _renamed(table, known.values())
     for name in table:
         if name not in known:
             raise InputError(
@@ -101,6 +102,15 @@ def _table(cls: type[Any], table: object, where: str, key: str) -> Any:
         elif field.default is MISSING and field.default_factory is MISSING:
             raise InputError(_place(where, _join(key, name)), "a value", "nothing")
     return cls(**values)
+
+
+def _renamed(table: Mapping[Any, Any], known: Iterable[Field[Any]]) -> dict[Any, Any]:
+    """Return the table with the keys that fields had in earlier versions under their new names."""
+    names = {field.metadata["formerly"]: field.name for field in known if field.metadata}
+    return {
+        names.get(name, name) if names.get(name) not in table else name: value
+        for name, value in table.items()
+    }
 
 
 def _any_of(kinds: tuple[Any, ...], value: object, where: str, key: str) -> Any:

@@ -1,4 +1,4 @@
-"""What a folder holds of a study: its protocol, and how far its runs are."""
+"""A study's folder: its protocol, and which of its runs are finished, failed or missing."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vaebias.errors import InputError
-from vaebias.experiments.config import from_table
-from vaebias.experiments.events import Failure, Result, read_failure, read_result
-from vaebias.experiments.files import whole, write_json
 from vaebias.experiments.protocol import Protocol, Run
+from vaebias.experiments.protocol.config import from_table
+from vaebias.experiments.results.records import Failure, Result, read_failure, read_result
+from vaebias.files import atomic_write, write_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,7 +24,7 @@ __all__ = [
     "over_pruned",
     "read_study",
     "reconstruction",
-    "remember",
+    "write_study",
 ]
 
 STUDY_FILE = "study.json"
@@ -33,7 +33,7 @@ INDEX_FILE = "index.parquet"
 
 @dataclass(frozen=True)
 class Study:
-    """The runs of a protocol: finished, failed when last tried, and not yet done."""
+    """The runs of a protocol: finished, failed at the last attempt, and not yet done."""
 
     protocol: Protocol
     results: tuple[Result, ...]
@@ -41,13 +41,13 @@ class Study:
     missing: tuple[Run, ...]
 
 
-def remember(protocol: Protocol, out: Path) -> None:
+def write_study(protocol: Protocol, out: Path) -> None:
     """Write the protocol into its folder, for `read_study`.
 
     Raises
     ------
     InputError
-        The folder holds a study of another name.
+        The folder contains a study of another name.
     """
     path = out / STUDY_FILE
     if path.exists() and (found := _read_protocol(path).name) != protocol.name:
@@ -56,12 +56,12 @@ def remember(protocol: Protocol, out: Path) -> None:
 
 
 def read_study(out: Path) -> Study:
-    """Read a folder that `remember` and `sweep` wrote, whether the sweep is over or not.
+    """Read the folder of a sweep, which may still be running.
 
     Raises
     ------
     InputError
-        It is no such folder, or a record in it is damaged.
+        It is not the folder of a sweep, or a record in it is damaged.
     """
     path = out / STUDY_FILE
     if not path.is_file():
@@ -83,9 +83,9 @@ def read_study(out: Path) -> Study:
 
 
 def index(study: Study, out: Path) -> pd.DataFrame:
-    """Write ``index.parquet``, a row a run, and return it.
+    """Write ``index.parquet``, one row per run, and return it.
 
-    Columns are what was run (``model``, ``strength``, ``variant``, ``method``, ``epsilon``,
+    Columns are the run (``model``, ``strength``, ``variant``, ``method``, ``epsilon``,
     ``seed``, ``key``), ``status`` ("finished", "failed", "missing"), ``error``,
     ``over_pruned``, ``reconstruction``, ``seconds``, and every score under its name.
     """
@@ -96,7 +96,7 @@ def index(study: Study, out: Path) -> pd.DataFrame:
     rows += [_row(run, "missing") for run in study.missing]
     kinds = {"over_pruned": "boolean", "reconstruction": "float64", "seconds": "float64"}
     frame = pd.DataFrame(rows).astype(kinds)
-    with whole(out / INDEX_FILE) as path:
+    with atomic_write(out / INDEX_FILE) as path:
         frame.to_parquet(path)
     return frame
 
@@ -105,23 +105,26 @@ def active_latents(result: Result) -> int | None:
     """Return the number of latents with E sigma^2 < .8, None without posterior variances."""
     activity = result.details["details"]["activity"]
     kl = activity.get("kl")
-    if kl is not None and all(one is None for one in kl):  # all latents of a plain code count
+    if kl is not None and all(
+        one is None for one in kl
+    ):  # a code without a posterior: all latents count
         return None
     count: int | None = activity["counts"].get("zietlow2021")
     return count
 
 
 def over_pruned(result: Result) -> bool:
-    """Whether fewer latents are active than there are factors, by E sigma^2 < .8.
+    """Return True if fewer latents are active than there are factors, by E sigma^2 < .8.
 
-    The rule of Zietlow et al. 2021; a model without posterior variances is never over-pruned.
+    This is the rule of Zietlow et al. 2021. A model without posterior variances is never
+    over-pruned.
     """
     active = active_latents(result)
     return active is not None and active < len(result.details["details"]["mig"]["per_factor"])
 
 
 def reconstruction(result: Result) -> float | None:
-    """Reconstruction loss in nats an image at the end of training, None without a decoder."""
+    """Return the final reconstruction loss in nats per image, None without a decoder."""
     losses: Mapping[str, float] = result.details["loss"]
     return losses.get("reconstruction")
 

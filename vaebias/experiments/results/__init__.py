@@ -1,0 +1,1 @@
+"""Results of a study: records of its runs, tables, comparisons and what they say in words."""

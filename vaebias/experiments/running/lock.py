@@ -1,0 +1,74 @@
+"""A lock on a folder, so that one process writes it at a time."""
+
+from __future__ import annotations
+
+import datetime
+import fcntl
+import json
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from vaebias.errors import RunFailedError
+
+__all__ = ["LOCK_FILE", "locked"]
+
+LOCK_FILE = "sweep.lock"
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Lock ``folder`` for this process, with a lock file that names the process.
+
+    The operating system drops the lock when the process ends, however it ends. The lock file of
+    a killed process is therefore no obstacle.
+
+    Raises
+    ------
+    RunFailedError
+        Another process has locked the folder; the message says which.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / LOCK_FILE
+    with _open_locked(path, folder) as file:
+        holder = {
+            "pid": os.getpid(),
+            "host": socket.gethostname(),
+            "since": f"{datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d %H:%M:%S} UTC",
+        }
+        file.truncate()
+        file.write(json.dumps(holder) + "\n")
+        file.flush()
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+
+
+def _open_locked(path: Path, folder: Path) -> Any:
+    while True:
+        file = path.open("r+" if path.exists() else "a+", encoding="utf-8")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                file.seek(0)
+                return file
+        except BlockingIOError:
+            file.seek(0)
+            text = file.read()
+            file.close()
+            raise RunFailedError(f"{folder} is in use: {_holder(text)}") from None
+        except FileNotFoundError:
+            pass
+        file.close()  # its owner has just removed it, so it no longer locks the folder
+
+
+def _holder(text: str) -> str:
+    try:
+        holder = json.loads(text)
+        return f"process {holder['pid']} on {holder['host']}, since {holder['since']}"
+    except (ValueError, KeyError, TypeError):
+        return "a process that has just started"
