@@ -3,26 +3,30 @@
 // is checked where names are known, in vaebias/ops; here only what would be undefined behaviour.
 #include <pybind11/pybind11.h>
 
+#include <cstddef>
 #include <cstdint>
 #include <stdexcept>
 #include <string>
 #include <type_traits>
 
-#include "gram_solver.h"
 #include "kernels.h"
 
 namespace py = pybind11;
 
 namespace {
 
-// Pointers cross as integers (tensor.data_ptr()), everything else as it is.
+// Pointers cross as integers (tensor.data_ptr()), enums as places in their lists of names (checked
+// by vaebias/ops), everything else as it is.
 template <class A>
-using Crossing = std::conditional_t<std::is_pointer_v<A>, std::uintptr_t, A>;
+using Crossing = std::conditional_t<std::is_pointer_v<A>, std::uintptr_t,
+                                    std::conditional_t<std::is_enum_v<A>, int, A>>;
 
 template <class A>
 A received(Crossing<A> value) {
   if constexpr (std::is_pointer_v<A>) {
     return reinterpret_cast<A>(value);
+  } else if constexpr (std::is_enum_v<A>) {
+    return static_cast<A>(value);
   } else {
     if constexpr (std::is_same_v<A, std::int64_t>) {
       if (value < 0) throw std::invalid_argument("negative size " + std::to_string(value));
@@ -32,30 +36,23 @@ A received(Crossing<A> value) {
 }
 
 template <class... A>
-void define(py::module_& module, const std::string& name, void (*kernel)(A...)) {
+void bind(py::module_& module, const std::string& name, void (*kernel)(A...)) {
   module.def(
       name.c_str(), [kernel](Crossing<A>... arguments) { kernel(received<A>(arguments)...); },
       py::call_guard<py::gil_scoped_release>());
 }
 
-#define VAEBIAS_DEFINE(device, name)                                    \
-  define(device##_module, #name "_f32", &vaebias::device::name<float>); \
-  define(device##_module, #name "_f64", &vaebias::device::name<double>);
+// `names` of an enum class, in its order.
+template <std::size_t n>
+py::tuple names_of(const char* const (&names)[n]) {
+  py::tuple result(n);
+  for (std::size_t i = 0; i < n; ++i) result[i] = names[i];
+  return result;
+}
 
-#define VAEBIAS_DEFINE_ALL(device)                   \
-  VAEBIAS_DEFINE(device, sample_and_kl)              \
-  VAEBIAS_DEFINE(device, sample_and_kl_backward)     \
-  VAEBIAS_DEFINE(device, nll)                        \
-  VAEBIAS_DEFINE(device, elbo)                       \
-  VAEBIAS_DEFINE(device, laplace_kl)                 \
-  VAEBIAS_DEFINE(device, total_correlation)          \
-  VAEBIAS_DEFINE(device, total_correlation_backward) \
-  VAEBIAS_DEFINE(device, local_variance)             \
-  VAEBIAS_DEFINE(device, local_variance_backward)    \
-  VAEBIAS_DEFINE(device, tangent_gram)               \
-  VAEBIAS_DEFINE(device, tangent_gram_backward)      \
-  VAEBIAS_DEFINE(device, gram_alignment)             \
-  VAEBIAS_DEFINE(device, direction_cosines)
+#define VAEBIAS_BIND(device, name)                                    \
+  bind(device##_module, #name "_f32", &vaebias::device::name<float>); \
+  bind(device##_module, #name "_f64", &vaebias::device::name<double>);
 
 std::string instruction_set() {
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(VAEBIAS_NO_CLONES)
@@ -72,7 +69,9 @@ std::string instruction_set() {
 
 PYBIND11_MODULE(_core, module) {
   module.attr("PIECE") = vaebias::kPiece;
-  module.attr("MAX_LATENTS") = vaebias::kMaxLatents;
+  module.attr("MAX_COLUMNS") = vaebias::kMaxColumns;
+  module.attr("LIKELIHOODS") = names_of(vaebias::kLikelihoods);
+  module.attr("BORDERS") = names_of(vaebias::kBorders);
   module.attr("COMPILER") = VAEBIAS_COMPILER;
   module.attr("CUDA_ARCHITECTURES") = VAEBIAS_CUDA_ARCHITECTURES;
   module.attr("CUDA_COMPILER") = VAEBIAS_CUDA_COMPILER;
@@ -84,9 +83,13 @@ PYBIND11_MODULE(_core, module) {
   module.def("instruction_set", &instruction_set);
 
   py::module_ cpu_module = module.def_submodule("cpu");
-  VAEBIAS_DEFINE_ALL(cpu)
+#undef VAEBIAS_KERNEL
+#define VAEBIAS_KERNEL(name, ...) VAEBIAS_BIND(cpu, name)
+#include "kernels.h"
 #ifdef VAEBIAS_WITH_CUDA
   py::module_ cuda_module = module.def_submodule("cuda");
-  VAEBIAS_DEFINE_ALL(cuda)
+#undef VAEBIAS_KERNEL
+#define VAEBIAS_KERNEL(name, ...) VAEBIAS_BIND(cuda, name)
+#include "kernels.h"
 #endif
 }

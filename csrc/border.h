@@ -3,11 +3,10 @@
 
 #include <cstdint>
 
+#include "contract.h"
 #include "host_device.h"
 
 namespace vaebias {
-
-enum class Border : std::int64_t { reflect = 0, nearest = 1, constant = 2, valid = 3 };
 
 // The position inside [0, n) that stands at i, or -1 for the constant outside; as scipy.ndimage.
 VAEBIAS_HOST_DEVICE inline std::int64_t inside(std::int64_t i, std::int64_t n, Border border) {

@@ -54,7 +54,6 @@ __device__ inline double block_sum(double value, double* scratch) {
 
 constexpr int kGramThreads = 256;
 constexpr int kGramTile = 64;
-constexpr int kMaxColumns = 64;
 constexpr int kMaxPairs = (kMaxColumns * (kMaxColumns + 1) / 2 + kGramThreads - 1) / kGramThreads;
 
 // Column pair number `pair` of the lower triangle: a >= b.

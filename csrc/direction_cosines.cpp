@@ -65,9 +65,9 @@ double scale_of(const T* column, std::int64_t P, std::int64_t stride) {
 }  // namespace
 
 template <class T>
-void direction_cosines(const T* jacobian, std::int64_t columns_first, const T* components,
-                       std::int64_t B, std::int64_t P, std::int64_t d, std::int64_t k, T* cosines,
-                       T* norms, int threads) {
+void direction_cosines(const T* jacobian, bool latents_first, const T* components, std::int64_t B,
+                       std::int64_t P, std::int64_t d, std::int64_t k, T* cosines, T* norms,
+                       int threads) {
   const std::int64_t grain =
       std::max<std::int64_t>(1, 16384 / std::max<std::int64_t>(1, P * (d + k)));
   parallel_for(B, grain, threads, [&](std::int64_t begin, std::int64_t end) {
@@ -82,7 +82,7 @@ void direction_cosines(const T* jacobian, std::int64_t columns_first, const T* c
       squares.clear();
       for (std::int64_t first = 0; first < P; first += kStrip) {
         const std::int64_t width = std::min(kStrip, P - first);
-        load_strip(decoder, columns_first != 0, P, d, first, width, strip.data());
+        load_strip(decoder, latents_first, P, d, first, width, strip.data());
         load_strip(principal, true, P, k, first, width, strip.data() + columns * kStrip);
         if (scaled) scale_strip(scale.data(), all, strip.data());
         add_products(strip.data(), columns, padded(k), width, products.data(), squares.data());
@@ -101,7 +101,7 @@ void direction_cosines(const T* jacobian, std::int64_t columns_first, const T* c
           if (square > 1e-280 && square < 1e280) continue;
           double factor = 1;
           if (c < d) {
-            factor = columns_first ? scale_of(decoder + c * P, P, 1) : scale_of(decoder + c, P, d);
+            factor = latents_first ? scale_of(decoder + c * P, P, 1) : scale_of(decoder + c, P, d);
           } else if (c >= columns && c < columns + k) {
             factor = scale_of(principal + (c - columns) * P, P, 1);
           }

@@ -24,7 +24,7 @@ __device__ double scale_of(std::int64_t P, const Load& load) {
 }
 
 template <class T>
-__global__ void cosines_kernel(const T* jacobian, bool columns_first, const T* components,
+__global__ void cosines_kernel(const T* jacobian, bool latents_first, const T* components,
                                std::int64_t P, std::int64_t d, std::int64_t k, T* cosines,
                                T* norms) {
   extern __shared__ double tile[];  // [columns, kGramTile]
@@ -41,7 +41,7 @@ __global__ void cosines_kernel(const T* jacobian, bool columns_first, const T* c
   const T* const decoder = jacobian + b * P * d;
   const T* const principal = components + (b * k + a0) * P;
   const auto column = [&](int i, std::int64_t p) {
-    return static_cast<double>(columns_first ? decoder[(i0 + i) * P + p] : decoder[p * d + i0 + i]);
+    return static_cast<double>(latents_first ? decoder[(i0 + i) * P + p] : decoder[p * d + i0 + i]);
   };
   const auto component = [&](int a, std::int64_t p) {
     return static_cast<double>(principal[a * P + p]);
@@ -54,7 +54,7 @@ __global__ void cosines_kernel(const T* jacobian, bool columns_first, const T* c
           *y = pair < m * n ? m + pair % n : *x;
         },
         [&](std::int64_t first, int width) {
-          load_tile(m, width, !columns_first, tile,
+          load_tile(m, width, !latents_first, tile,
                     [&](int i, int p) { return column(i, first + p) * scale[i]; });
           load_tile(n, width, false, tile + m * kGramTile,
                     [&](int a, int p) { return component(a, first + p) * scale[m + a]; });
@@ -101,9 +101,9 @@ __global__ void cosines_kernel(const T* jacobian, bool columns_first, const T* c
 }  // namespace
 
 template <class T>
-void direction_cosines(const T* jacobian, std::int64_t columns_first, const T* components,
-                       std::int64_t B, std::int64_t P, std::int64_t d, std::int64_t k, T* cosines,
-                       T* norms, Stream stream) {
+void direction_cosines(const T* jacobian, bool latents_first, const T* components, std::int64_t B,
+                       std::int64_t P, std::int64_t d, std::int64_t k, T* cosines, T* norms,
+                       Stream stream) {
   if (B == 0 || d + k == 0) return;
   const auto parts = [](std::int64_t count) {
     return count > kSide ? (count + kSide - 1) / kSide : 1;
@@ -112,8 +112,7 @@ void direction_cosines(const T* jacobian, std::int64_t columns_first, const T* c
   const std::size_t shared =
       sizeof(double) * static_cast<std::size_t>((side(d) + side(k)) * kGramTile);
   cosines_kernel<<<static_cast<unsigned>(B * parts(d) * parts(k)), kGramThreads, shared,
-                   native(stream)>>>(jacobian, columns_first != 0, components, P, d, k, cosines,
-                                     norms);
+                   native(stream)>>>(jacobian, latents_first, components, P, d, k, cosines, norms);
   check_launch("direction_cosines");
 }
 

@@ -4,15 +4,15 @@
 namespace vaebias::cuda {
 
 template <class T>
-void elbo(const T* prediction, const void* target, std::int64_t target_is_bytes, const T* mu,
-          const T* logvar, std::int64_t B, std::int64_t P, std::int64_t d, std::int64_t gaussian,
+void elbo(const T* prediction, const void* target, bool target_is_bytes, const T* mu,
+          const T* logvar, std::int64_t B, std::int64_t P, std::int64_t d, Likelihood likelihood,
           double scale, double beta, double* workspace, T* loss, T* reconstruction, T* kl,
           T* gradient, T* grad_mu, T* grad_logvar, Stream stream) {
   const double over_batch = 1.0 / static_cast<double>(B > 0 ? B : 1);
   const Latents<T> latents{mu, logvar,  d,          static_cast<T>(beta * over_batch),
                            kl, grad_mu, grad_logvar};
-  rows(prediction, target, target_is_bytes != 0, B, P, gaussian != 0, scale, over_batch, latents,
-       workspace, gradient, native(stream));
+  rows(prediction, target, target_is_bytes, B, P, likelihood, scale, over_batch, latents, workspace,
+       gradient, native(stream));
   const std::int64_t pieces = pieces_of(P);
   finish<T>
       <<<1, 1024, 0, native(stream)>>>(workspace, B, pieces, d > 0, beta, reconstruction, loss);

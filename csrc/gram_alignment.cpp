@@ -35,12 +35,12 @@ VAEBIAS_CLONES void eigenvectors_of_eight(Eight* grams, Eight* vectors, int d) {
 
 // J^T J of one point, [d, d].
 template <class T>
-void gram_of(const T* jacobian, bool columns_first, std::int64_t P, std::int64_t d, double* strip,
+void gram_of(const T* jacobian, bool latents_first, std::int64_t P, std::int64_t d, double* strip,
              Eights& sums, double* gram) {
   sums.clear();
   for (std::int64_t first = 0; first < P; first += kStrip) {
     const std::int64_t width = std::min(kStrip, P - first);
-    load_strip(jacobian, columns_first, P, d, first, width, strip);
+    load_strip(jacobian, latents_first, P, d, first, width, strip);
     add_products(strip, padded(d), width, sums.data());
   }
   const Eight* block = sums.data();
@@ -58,7 +58,7 @@ void gram_of(const T* jacobian, bool columns_first, std::int64_t P, std::int64_t
 }  // namespace
 
 template <class T>
-void gram_alignment(const T* jacobian, std::int64_t columns_first, const std::uint8_t* active,
+void gram_alignment(const T* jacobian, bool latents_first, const std::uint8_t* active,
                     std::int64_t B, std::int64_t P, std::int64_t d, T* gram, T* singular_values,
                     T* v, T* distance, std::int64_t* permutation, T* ima_contrast, int threads) {
   const T nan = std::numeric_limits<T>::quiet_NaN();
@@ -74,7 +74,7 @@ void gram_alignment(const T* jacobian, std::int64_t columns_first, const std::ui
     bool finite[kLanes];
 
     const auto read = [&](std::int64_t b, int lane) {
-      gram_of(jacobian + b * P * d, columns_first != 0, P, d, strip.data(), sums, full.data());
+      gram_of(jacobian + b * P * d, latents_first, P, d, strip.data(), sums, full.data());
       finite[lane] =
           std::all_of(full.begin(), full.end(), [](double x) { return std::isfinite(x); });
       log_norms[lane] = 0;

@@ -9,9 +9,6 @@
 namespace vaebias::cuda {
 namespace {
 
-static_assert(kMaxLatents == kMaxColumns,
-              "the Gram and the solver hold the same number of latents");
-
 struct Warp {
   static constexpr int lanes = 32;
   __device__ int lane() const { return static_cast<int>(threadIdx.x) % 32; }
@@ -29,7 +26,7 @@ struct Warp {
 };
 
 template <class T>
-__global__ void alignment_kernel(const T* jacobian, bool columns_first, const std::uint8_t* active,
+__global__ void alignment_kernel(const T* jacobian, bool latents_first, const std::uint8_t* active,
                                  std::int64_t P, int d, T* gram, T* singular_values, T* v,
                                  T* distance, std::int64_t* permutation, T* ima_contrast) {
   extern __shared__ double memory[];  // the tile while reading, then the solver's space
@@ -49,9 +46,9 @@ __global__ void alignment_kernel(const T* jacobian, bool columns_first, const st
   __syncthreads();
   const T* const own = jacobian + b * P * d;
   gram_of_columns(
-      d, P, !columns_first, memory, slices,
+      d, P, !latents_first, memory, slices,
       [&](int i, std::int64_t p) {
-        return static_cast<double>(columns_first ? own[i * P + p] : own[p * d + i]);
+        return static_cast<double>(latents_first ? own[i * P + p] : own[p * d + i]);
       },
       [&](int i, int j, double sum) {
         full[i * (i + 1) / 2 + j] = sum;
@@ -109,7 +106,7 @@ __global__ void alignment_kernel(const T* jacobian, bool columns_first, const st
 }  // namespace
 
 template <class T>
-void gram_alignment(const T* jacobian, std::int64_t columns_first, const std::uint8_t* active,
+void gram_alignment(const T* jacobian, bool latents_first, const std::uint8_t* active,
                     std::int64_t B, std::int64_t P, std::int64_t d, T* gram, T* singular_values,
                     T* v, T* distance, std::int64_t* permutation, T* ima_contrast, Stream stream) {
   if (B == 0) return;
@@ -123,7 +120,7 @@ void gram_alignment(const T* jacobian, std::int64_t columns_first, const std::ui
           "gram_alignment: shared memory for so many latents on this GPU");
   }
   kernel<<<static_cast<unsigned>(B), kGramThreads, static_cast<std::size_t>(shared),
-           native(stream)>>>(jacobian, columns_first != 0, active, P, static_cast<int>(d), gram,
+           native(stream)>>>(jacobian, latents_first, active, P, static_cast<int>(d), gram,
                              singular_values, v, distance, permutation, ima_contrast);
   check_launch("gram_alignment");
 }

@@ -18,8 +18,6 @@
 
 namespace vaebias {
 
-constexpr int kMaxLatents = 64;
-
 struct Least {
   double value;
   int index;

@@ -3,33 +3,10 @@
 // Letters: B batch, d latents, k factors, P pixels, N images, M stored images, H W height
 // and width. T is float or double. Arrays are contiguous, last axis fastest; a pointer marked
 // "or null" leaves that output (or input) out. Sizes may be zero.
-#pragma once
-
-#include <cstdint>
-
-namespace vaebias {
-
-using Stream = void*;  // a cudaStream_t; opaque here, so that this header needs no CUDA
-
-// Pixels are summed in pieces of this size, in a fixed order, whatever the number of threads or
-// blocks: a result depends on neither.
-constexpr std::int64_t kPiece = 4096;
-
-// The same kernel on both devices: cpu::name(..., threads) and cuda::name(..., stream).
-#define VAEBIAS_KERNEL(name, ...)        \
-  namespace cpu {                        \
-  template <class T>                     \
-  void name(__VA_ARGS__, int threads);   \
-  }                                      \
-  namespace cuda {                       \
-  template <class T>                     \
-  void name(__VA_ARGS__, Stream stream); \
-  }
-
-// Closes a kernel's file: compiles it for both types.
-#define VAEBIAS_FLOAT_AND_DOUBLE(name)        \
-  template decltype(name<float>) name<float>; \
-  template decltype(name<double>) name<double>;
+//
+// This is also the list of kernels: bindings.cpp includes it again with a VAEBIAS_KERNEL of its
+// own, so it has no include guard, and a declaration here is all that binding one takes.
+#include "contract.h"
 
 // z = mu + exp(logvar/2) n and kl = (mu^2 + e^logvar - logvar - 1)/2, elementwise on size numbers.
 // n is `noise`, or, where that is null, Philox normals of (seed, offset).
@@ -43,18 +20,18 @@ VAEBIAS_KERNEL(sample_and_kl_backward, const T* mu, const T* logvar, const T* no
 
 // Negative log-likelihood of each row and, in the same pass, `weight` times its gradient.
 // prediction [B, P]; target [B, P] of T, or bytes read as value/255; nll [B];
-// gradient [B, P] or null. gaussian = 0: Bernoulli on logits; 1: normal with width `scale`.
+// gradient [B, P] or null; `scale` is the width of the normal and unused by Bernoulli.
 // workspace [B, max(1, ceil(P / kPiece)) + 1].
-VAEBIAS_KERNEL(nll, const T* prediction, const void* target, std::int64_t target_is_bytes,
-               std::int64_t B, std::int64_t P, std::int64_t gaussian, double scale, double weight,
+VAEBIAS_KERNEL(nll, const T* prediction, const void* target, bool target_is_bytes, std::int64_t B,
+               std::int64_t P, Likelihood likelihood, double scale, double weight,
                double* workspace, T* nll, T* gradient)
 
 // The fused loss mean_b(reconstruction_b + beta sum_j kl_bj), with its gradients already over B.
 // As nll, with mu, logvar [B, d]; loss []; reconstruction [B]; kl, grad_mu, grad_logvar [B, d].
 // The three gradients are written together, or left out (all null).
-VAEBIAS_KERNEL(elbo, const T* prediction, const void* target, std::int64_t target_is_bytes,
-               const T* mu, const T* logvar, std::int64_t B, std::int64_t P, std::int64_t d,
-               std::int64_t gaussian, double scale, double beta, double* workspace, T* loss,
+VAEBIAS_KERNEL(elbo, const T* prediction, const void* target, bool target_is_bytes, const T* mu,
+               const T* logvar, std::int64_t B, std::int64_t P, std::int64_t d,
+               Likelihood likelihood, double scale, double beta, double* workspace, T* loss,
                T* reconstruction, T* kl, T* gradient, T* grad_mu, T* grad_logvar)
 
 // KL(N(mu, e^logvar) || Laplace(previous, 1/rate)), elementwise on size numbers, and in the same
@@ -80,47 +57,45 @@ VAEBIAS_KERNEL(total_correlation_backward, const T* z, const T* mu, const T* log
                std::int64_t d, double own, double next, T* grad_mu, T* grad_logvar)
 
 // Population variance in the odd `window` around each pixel of N planes.
-// images [N, H, W] of T or bytes; variance [N, H', W'], H' = H, or H - window + 1 in mode valid.
-// mode: 0 reflect (d c b a | a b c d | d c b a), 1 nearest, 2 constant (zero), 3 valid.
-VAEBIAS_KERNEL(local_variance, const void* images, std::int64_t images_are_bytes, std::int64_t N,
-               std::int64_t H, std::int64_t W, std::int64_t window, std::int64_t mode, T* variance)
+// images [N, H, W] of T or bytes; variance [N, H', W'], H' = H, or H - window + 1 where
+// the border is `valid`.
+VAEBIAS_KERNEL(local_variance, const void* images, bool images_are_bytes, std::int64_t N,
+               std::int64_t H, std::int64_t W, std::int64_t window, Border border, T* variance)
 
 // grad_images [N, H, W] from grad_variance [N, H', W']. workspace [3, N, H, W], used on CUDA only.
 VAEBIAS_KERNEL(local_variance_backward, const T* images, const T* grad_variance, std::int64_t N,
-               std::int64_t H, std::int64_t W, std::int64_t window, std::int64_t mode,
+               std::int64_t H, std::int64_t W, std::int64_t window, Border border,
                double* workspace, T* grad_images)
 
-// gram[n,a,b] = t_a . t_b with t_a = (images[plus[n,a]] - images[minus[n,a]]) * step[n,a].
-// images [M, P] of T or bytes; plus, minus [N, k]; step [N, k], where 0 means no tangent and its
-// indices are not looked at. An index outside [0, M) makes its row and column NaN.
-VAEBIAS_KERNEL(tangent_gram, const void* images, std::int64_t images_are_bytes,
-               const std::int64_t* plus, const std::int64_t* minus, const T* step, std::int64_t M,
-               std::int64_t N, std::int64_t k, std::int64_t P, T* gram)
+// gram[n,a,b] = t_a . t_b with t_a = (images[plus[n,a]] - images[minus[n,a]]) * inverse_steps[n,a].
+// images [M, P] of T or bytes; plus, minus [N, k]; inverse_steps [N, k], one over the steps between
+// the two, where 0 means no tangent and its indices are not looked at. An index outside [0, M)
+// makes its row and column NaN.
+VAEBIAS_KERNEL(tangent_gram, const void* images, bool images_are_bytes, const std::int64_t* plus,
+               const std::int64_t* minus, const T* inverse_steps, std::int64_t M, std::int64_t N,
+               std::int64_t k, std::int64_t P, T* gram)
 
 // grad_images [M, P] from weight = grad_gram + its transpose [N, k, k]. uses[starts[m] :
 // starts[m+1]] lists where image m stands, as 2 (n k + a) + (0 as plus, 1 as minus), ascending:
 // each image sums its own uses, so that no two threads write to one place.
 VAEBIAS_KERNEL(tangent_gram_backward, const T* images, const std::int64_t* plus,
-               const std::int64_t* minus, const T* step, const T* weight, const std::int64_t* uses,
-               const std::int64_t* starts, std::int64_t M, std::int64_t N, std::int64_t k,
-               std::int64_t P, T* grad_images)
+               const std::int64_t* minus, const T* inverse_steps, const T* weight,
+               const std::int64_t* uses, const std::int64_t* starts, std::int64_t M, std::int64_t N,
+               std::int64_t k, std::int64_t P, T* grad_images)
 
-// From Jacobians to numbers. jacobian [B, P, d], or [B, d, P] where columns_first;
+// From Jacobians to numbers. jacobian [B, P, d], or [B, d, P] where latents_first;
 // active [B, d] bytes or null (all). gram [B, d, d] of all columns; the rest is about the active
 // ones, m of them: singular_values [B, d] descending, then zeros; v [B, d, d], whose columns are
 // the right singular vectors in that order, zero elsewhere; permutation [B, d], the singular
 // vector given to each latent, -1 where passive, signs of v such that its entry is positive;
 // distance [B] = |V - P(V)|_F; ima_contrast [B], infinite where active columns are dependent.
-// A Jacobian with NaN or infinity gives NaN and permutation -1. d <= 64.
-VAEBIAS_KERNEL(gram_alignment, const T* jacobian, std::int64_t columns_first,
-               const std::uint8_t* active, std::int64_t B, std::int64_t P, std::int64_t d, T* gram,
-               T* singular_values, T* v, T* distance, std::int64_t* permutation, T* ima_contrast)
+// A Jacobian with NaN or infinity gives NaN and permutation -1. d <= kMaxColumns.
+VAEBIAS_KERNEL(gram_alignment, const T* jacobian, bool latents_first, const std::uint8_t* active,
+               std::int64_t B, std::int64_t P, std::int64_t d, T* gram, T* singular_values, T* v,
+               T* distance, std::int64_t* permutation, T* ima_contrast)
 
 // cosines[b,i,a] between column i of a Jacobian and component a, 0 where either vanishes.
-// jacobian [B, P, d], or [B, d, P] where columns_first; components [B, k, P]; cosines [B, d, k];
+// jacobian [B, P, d], or [B, d, P] where latents_first; components [B, k, P]; cosines [B, d, k];
 // norms [B, d + k]: Euclidean, of the columns and then the components.
-VAEBIAS_KERNEL(direction_cosines, const T* jacobian, std::int64_t columns_first,
-               const T* components, std::int64_t B, std::int64_t P, std::int64_t d, std::int64_t k,
-               T* cosines, T* norms)
-
-}  // namespace vaebias
+VAEBIAS_KERNEL(direction_cosines, const T* jacobian, bool latents_first, const T* components,
+               std::int64_t B, std::int64_t P, std::int64_t d, std::int64_t k, T* cosines, T* norms)

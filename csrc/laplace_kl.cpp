@@ -22,14 +22,15 @@ VAEBIAS_CLONES void elementwise(const T* __restrict mu, const T* __restrict logv
 #pragma omp simd
   for (std::int64_t i = 0; i < n; ++i) {
     const T l = logvar[i], m = mu[i] - previous[i], distance = std::abs(m);
-    // By its fourth root, sigma and 1/sigma reach their infinities and zeros only where T does.
+    // e^(l/4) is the square root of sigma: squared up from it, sigma and 1/sigma reach their
+    // infinities and zeros only where T does.
     const T below = simd::exp_nonpositive(-std::abs(l) / 4), above = T(1) / below;
     const T root = l > T(0) ? above : below, inverse_root = l > T(0) ? below : above;
-    const T scaled = distance * T(0.70710678118654752440) * inverse_root * inverse_root;
+    const T scaled = distance * static_cast<T>(kSqrtHalf) * inverse_root * inverse_root;
     const T y = distance == T(0) ? T(0) : scaled;  // not 0/0 where sigma is 0
     const T e = simd::exp_nonpositive(-y * y);
     const T erf = simd::erf_nonnegative(y, e);
-    const T spread = root * root * T(0.79788456080286535588) * e;
+    const T spread = root * root * static_cast<T>(kSqrtTwoOverPi) * e;
     // In this order an infinite spread wins over the entropy that also grows without bound.
     const T entropy = l * T(0.5) + offset;
     const T energy = rate * (distance * erf + spread);
@@ -47,7 +48,7 @@ template <class T>
 void laplace_kl(const T* mu, const T* logvar, const T* previous, double rate, std::int64_t size,
                 T* kl, T* slope_mu, T* slope_logvar, int threads) {
   // The entropy's constant and the Laplace density's: log(2 pi e)/2 + log(rate/2).
-  const double constant = 1.41893853320467274178 + std::log(rate / 2);
+  const double constant = kHalfLogTwoPi + 0.5 + std::log(rate / 2);
   parallel_for(size, 8192, threads, [&](std::int64_t begin, std::int64_t end) {
     elementwise(mu + begin, logvar + begin, previous + begin, constant, static_cast<T>(rate),
                 end - begin, kl + begin, slope_mu ? slope_mu + begin : nullptr,

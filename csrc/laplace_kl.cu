@@ -18,12 +18,13 @@ __global__ void elementwise(const T* mu, const T* logvar, const T* previous, T o
   const std::int64_t i = global_thread();
   if (i >= size) return;
   const T l = logvar[i], m = mu[i] - previous[i], distance = fabs(m);
-  // By square roots, sigma and 1/sigma reach their infinities and zeros only where T does.
+  // Squared up from its square root, sigma and 1/sigma reach their infinities and zeros only where
+  // T does.
   const T root = exp(l / 4), inverse_root = exp(-l / 4);
-  const T scaled = distance * T(0.70710678118654752440) * inverse_root * inverse_root;
+  const T scaled = distance * static_cast<T>(kSqrtHalf) * inverse_root * inverse_root;
   const T y = distance == T(0) ? T(0) : scaled;  // not 0/0 where sigma is 0
   const T error = erf(y);
-  const T spread = root * root * T(0.79788456080286535588) * exp(-y * y);
+  const T spread = root * root * static_cast<T>(kSqrtTwoOverPi) * exp(-y * y);
   // In this order an infinite spread wins over the entropy that also grows without bound.
   const T entropy = l * T(0.5) + offset;
   const T energy = rate * (distance * error + spread);
@@ -41,7 +42,7 @@ void laplace_kl(const T* mu, const T* logvar, const T* previous, double rate, st
                 T* kl, T* slope_mu, T* slope_logvar, Stream stream) {
   if (size == 0) return;
   // The entropy's constant and the Laplace density's: log(2 pi e)/2 + log(rate/2).
-  const double constant = 1.41893853320467274178 + std::log(rate / 2);
+  const double constant = kHalfLogTwoPi + 0.5 + std::log(rate / 2);
   elementwise<<<blocks_for(size, kThreads), kThreads, 0, native(stream)>>>(
       mu, logvar, previous, static_cast<T>(constant), static_cast<T>(rate), size, kl, slope_mu,
       slope_logvar);

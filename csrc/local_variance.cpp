@@ -158,10 +158,9 @@ void variance_planes(const Pixel* images, std::int64_t N, const Plane& plane, T*
 }  // namespace
 
 template <class T>
-void local_variance(const void* images, std::int64_t images_are_bytes, std::int64_t N,
-                    std::int64_t H, std::int64_t W, std::int64_t window, std::int64_t mode,
-                    T* variance, int threads) {
-  const Plane plane(H, W, window, static_cast<Border>(mode));
+void local_variance(const void* images, bool images_are_bytes, std::int64_t N, std::int64_t H,
+                    std::int64_t W, std::int64_t window, Border border, T* variance, int threads) {
+  const Plane plane(H, W, window, border);
   if (!images_are_bytes) {
     variance_planes<T, double>(static_cast<const T*>(images), N, plane, variance, threads);
     return;
@@ -179,9 +178,9 @@ void local_variance(const void* images, std::int64_t images_are_bytes, std::int6
 // folded back onto the pixels that it shows.
 template <class T>
 void local_variance_backward(const T* images, const T* grad_variance, std::int64_t N,
-                             std::int64_t H, std::int64_t W, std::int64_t window, std::int64_t mode,
+                             std::int64_t H, std::int64_t W, std::int64_t window, Border border,
                              double*, T* grad_images, int threads) {
-  const Plane plane(H, W, window, static_cast<Border>(mode));
+  const Plane plane(H, W, window, border);
   const double n = static_cast<double>(window) * static_cast<double>(window);
   const std::int64_t size = plane.out_rows * plane.out_columns;
   // The adjoint of the window sum is the window sum of the zero-padded gradient.

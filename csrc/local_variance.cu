@@ -17,8 +17,8 @@ struct Window {
   std::int64_t H, W, size, margin, out_H, out_W;
   Border border;
 
-  Window(std::int64_t H, std::int64_t W, std::int64_t size, std::int64_t mode)
-      : H(H), W(W), size(size), border(static_cast<Border>(mode)) {
+  Window(std::int64_t H, std::int64_t W, std::int64_t size, Border border)
+      : H(H), W(W), size(size), border(border) {
     margin = border == Border::valid ? 0 : size / 2;
     out_H = H + 2 * margin - size + 1;
     out_W = W + 2 * margin - size + 1;
@@ -161,10 +161,10 @@ std::size_t line_bytes(const Window& window) {
 }  // namespace
 
 template <class T>
-void local_variance(const void* images, std::int64_t images_are_bytes, std::int64_t N,
-                    std::int64_t H, std::int64_t W, std::int64_t window_size, std::int64_t mode,
-                    T* variance, Stream stream) {
-  const Window window(H, W, window_size, mode);
+void local_variance(const void* images, bool images_are_bytes, std::int64_t N, std::int64_t H,
+                    std::int64_t W, std::int64_t window_size, Border border, T* variance,
+                    Stream stream) {
+  const Window window(H, W, window_size, border);
   if (N == 0 || window.out_H <= 0 || window.out_W <= 0) return;
   const unsigned blocks = strip_blocks(window, N);
   if (images_are_bytes) {
@@ -180,8 +180,8 @@ void local_variance(const void* images, std::int64_t images_are_bytes, std::int6
 template <class T>
 void local_variance_backward(const T* images, const T* grad_variance, std::int64_t N,
                              std::int64_t H, std::int64_t W, std::int64_t window_size,
-                             std::int64_t mode, double* workspace, T* grad_images, Stream stream) {
-  const Window window(H, W, window_size, mode);
+                             Border border, double* workspace, T* grad_images, Stream stream) {
+  const Window window(H, W, window_size, border);
   if (N == 0 || window.out_H <= 0 || window.out_W <= 0) return;
   double* const mean = workspace;
   double* const adjoint = mean + N * H * W;

@@ -89,12 +89,13 @@ VAEBIAS_CLONES double gaussian_piece(const T* prediction, const Target* target, 
 
 template <class T, class Target>
 void nll_rows(const T* prediction, const Target* target, std::int64_t B, std::int64_t P,
-              bool gaussian, double scale, double weight, double* workspace, T* nll, T* gradient,
-              int threads) {
+              Likelihood likelihood, double scale, double weight, double* workspace, T* nll,
+              T* gradient, int threads) {
+  const bool gaussian = likelihood == Likelihood::gaussian;
   const auto piece = gaussian ? gaussian_piece<T, Target> : bernoulli_piece<T, Target>;
   const T inverse_variance = static_cast<T>(1.0 / (scale * scale));
   const double constant =
-      gaussian ? static_cast<double>(P) * (std::log(scale) + 0.91893853320467274178) : 0.0;
+      gaussian ? static_cast<double>(P) * (std::log(scale) + kHalfLogTwoPi) : 0.0;
   const std::int64_t pieces = (P + kPiece - 1) / kPiece;
   // Waking a second thread costs as much as some ten thousand pixels.
   const std::int64_t grain =
@@ -118,15 +119,15 @@ void nll_rows(const T* prediction, const Target* target, std::int64_t B, std::in
 }  // namespace
 
 template <class T>
-void nll(const T* prediction, const void* target, std::int64_t target_is_bytes, std::int64_t B,
-         std::int64_t P, std::int64_t gaussian, double scale, double weight, double* workspace,
+void nll(const T* prediction, const void* target, bool target_is_bytes, std::int64_t B,
+         std::int64_t P, Likelihood likelihood, double scale, double weight, double* workspace,
          T* nll, T* gradient, int threads) {
   if (target_is_bytes) {
-    nll_rows(prediction, static_cast<const std::uint8_t*>(target), B, P, gaussian != 0, scale,
-             weight, workspace, nll, gradient, threads);
-  } else {
-    nll_rows(prediction, static_cast<const T*>(target), B, P, gaussian != 0, scale, weight,
+    nll_rows(prediction, static_cast<const std::uint8_t*>(target), B, P, likelihood, scale, weight,
              workspace, nll, gradient, threads);
+  } else {
+    nll_rows(prediction, static_cast<const T*>(target), B, P, likelihood, scale, weight, workspace,
+             nll, gradient, threads);
   }
 }
 

@@ -4,10 +4,10 @@
 namespace vaebias::cuda {
 
 template <class T>
-void nll(const T* prediction, const void* target, std::int64_t target_is_bytes, std::int64_t B,
-         std::int64_t P, std::int64_t gaussian, double scale, double weight, double* workspace,
+void nll(const T* prediction, const void* target, bool target_is_bytes, std::int64_t B,
+         std::int64_t P, Likelihood likelihood, double scale, double weight, double* workspace,
          T* nll, T* gradient, Stream stream) {
-  rows(prediction, target, target_is_bytes != 0, B, P, gaussian != 0, scale, weight, Latents<T>{},
+  rows(prediction, target, target_is_bytes, B, P, likelihood, scale, weight, Latents<T>{},
        workspace, gradient, native(stream));
   const std::int64_t pieces = pieces_of(P);
   finish<T><<<1, 1024, 0, native(stream)>>>(workspace, B, pieces, false, 0.0, nll, nullptr);

@@ -146,11 +146,12 @@ void launch_pixels(const T* prediction, const Target* target, std::int64_t B, st
 
 template <class T>
 void rows(const T* prediction, const void* target, bool target_is_bytes, std::int64_t B,
-          std::int64_t P, bool gaussian, double scale, double weight, const Latents<T>& latents,
-          double* workspace, T* gradient, cudaStream_t stream) {
+          std::int64_t P, Likelihood likelihood, double scale, double weight,
+          const Latents<T>& latents, double* workspace, T* gradient, cudaStream_t stream) {
   if (B == 0) return;
+  const bool gaussian = likelihood == Likelihood::gaussian;
   const double constant =
-      gaussian ? static_cast<double>(P) * (std::log(scale) + 0.91893853320467274178) : 0.0;
+      gaussian ? static_cast<double>(P) * (std::log(scale) + kHalfLogTwoPi) : 0.0;
   const auto* bytes = static_cast<const std::uint8_t*>(target);
   const auto* numbers = static_cast<const T*>(target);
   const auto launch = [&](auto likelihood, auto* typed) {

@@ -1,5 +1,5 @@
-// Draws from posteriors and their KL to the standard normal on CUDA, elementwise; a thread takes the
-// normals of one Philox block.
+// Draws from posteriors and their KL to the standard normal on CUDA, elementwise; a thread takes
+// the normals of one Philox block.
 #include <cmath>
 
 #include "cuda_common.cuh"

@@ -17,14 +17,14 @@ inline std::int64_t padded(std::int64_t columns) {
 }
 
 // A strip of `count` columns as double, [padded(count), kStrip], zero beyond `width`; what lies
-// beyond `count` stays as it is. columns [P, count], or [count, P] where columns_first.
+// beyond `count` stays as it is. columns [P, count], or [count, P] where latents_first.
 template <class T>
-VAEBIAS_CLONES static void load_strip(const T* columns, bool columns_first, std::int64_t P,
+VAEBIAS_CLONES static void load_strip(const T* columns, bool latents_first, std::int64_t P,
                                       std::int64_t count, std::int64_t first, std::int64_t width,
                                       double* strip) {
   for (std::int64_t i = 0; i < count; ++i) {
     double* const column = strip + i * kStrip;
-    if (columns_first) {
+    if (latents_first) {
       const T* const from = columns + i * P + first;
       // Each column is a stream of its own, too short a one for the processor to see it coming.
       const std::int64_t ahead = std::min(P - first, width + kStrip);

@@ -47,8 +47,8 @@ bool within(std::int64_t index, std::int64_t size) { return index >= 0 && index 
 
 template <class Pixel, class T>
 void gram_of_tangents(const Pixel* images, const std::int64_t* plus, const std::int64_t* minus,
-                      const T* step, std::int64_t M, std::int64_t N, std::int64_t k, std::int64_t P,
-                      T* gram, int threads) {
+                      const T* inverse_steps, std::int64_t M, std::int64_t N, std::int64_t k,
+                      std::int64_t P, T* gram, int threads) {
   // Bytes subtract and multiply exactly in integers; floats add up in double across strips.
   using Difference = std::conditional_t<std::is_same_v<Pixel, std::uint8_t>, std::int16_t, Pixel>;
   using Product = std::conditional_t<std::is_same_v<Pixel, std::uint8_t>, std::int32_t, Pixel>;
@@ -59,7 +59,7 @@ void gram_of_tangents(const Pixel* images, const std::int64_t* plus, const std::
     for (std::int64_t n = begin; n < end; ++n) {
       const std::int64_t* const to = plus + n * k;
       const std::int64_t* const from = minus + n * k;
-      const T* const steps = step + n * k;
+      const T* const steps = inverse_steps + n * k;
       const auto readable = [&](std::int64_t a) { return within(to[a], M) && within(from[a], M); };
       std::fill(sums.begin(), sums.end(), 0.0);
       for (std::int64_t first = 0; first < P; first += kStrip) {
@@ -92,22 +92,23 @@ void gram_of_tangents(const Pixel* images, const std::int64_t* plus, const std::
 }  // namespace
 
 template <class T>
-void tangent_gram(const void* images, std::int64_t images_are_bytes, const std::int64_t* plus,
-                  const std::int64_t* minus, const T* step, std::int64_t M, std::int64_t N,
+void tangent_gram(const void* images, bool images_are_bytes, const std::int64_t* plus,
+                  const std::int64_t* minus, const T* inverse_steps, std::int64_t M, std::int64_t N,
                   std::int64_t k, std::int64_t P, T* gram, int threads) {
   if (images_are_bytes) {
-    gram_of_tangents(static_cast<const std::uint8_t*>(images), plus, minus, step, M, N, k, P, gram,
-                     threads);
+    gram_of_tangents(static_cast<const std::uint8_t*>(images), plus, minus, inverse_steps, M, N, k,
+                     P, gram, threads);
   } else {
-    gram_of_tangents(static_cast<const T*>(images), plus, minus, step, M, N, k, P, gram, threads);
+    gram_of_tangents(static_cast<const T*>(images), plus, minus, inverse_steps, M, N, k, P, gram,
+                     threads);
   }
 }
 
 // With W = grad_gram + its transpose: d loss / d t_a = sum_b W_ab t_b, and a use of image m as
-// plus (minus) of tangent a adds (takes) step_a times that.
+// plus (minus) of tangent a adds (takes) inverse_steps_a times that.
 template <class T>
 void tangent_gram_backward(const T* images, const std::int64_t* plus, const std::int64_t* minus,
-                           const T* step, const T* weight, const std::int64_t* uses,
+                           const T* inverse_steps, const T* weight, const std::int64_t* uses,
                            const std::int64_t* starts, std::int64_t M, std::int64_t N,
                            std::int64_t k, std::int64_t P, T* grad_images, int threads) {
   static_cast<void>(N);
@@ -117,10 +118,11 @@ void tangent_gram_backward(const T* images, const std::int64_t* plus, const std:
       std::fill(sum.begin(), sum.end(), 0.0);
       for (std::int64_t use = starts[m]; use < starts[m + 1]; ++use) {
         const std::int64_t n = uses[use] / (2 * k), a = uses[use] / 2 % k;
-        const double own = (uses[use] % 2 ? -1.0 : 1.0) * static_cast<double>(step[n * k + a]);
+        const double own =
+            (uses[use] % 2 ? -1.0 : 1.0) * static_cast<double>(inverse_steps[n * k + a]);
         for (std::int64_t b = 0; b < k; ++b) {
           const double w = own * static_cast<double>(weight[(n * k + a) * k + b]) *
-                           static_cast<double>(step[n * k + b]);
+                           static_cast<double>(inverse_steps[n * k + b]);
           const std::int64_t to = plus[n * k + b], from = minus[n * k + b];
           if (w == 0 || !within(to, M) || !within(from, M)) continue;
           add_difference(images + to * P, images + from * P, w, P, sum.data());

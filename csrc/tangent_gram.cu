@@ -13,12 +13,12 @@ __device__ inline bool within(std::int64_t index, std::int64_t size) {
 
 template <class Pixel, class T>
 __global__ void gram_kernel(const Pixel* images, const std::int64_t* plus,
-                            const std::int64_t* minus, const T* step, std::int64_t M, int k,
-                            std::int64_t P, T* gram) {
+                            const std::int64_t* minus, const T* inverse_steps, std::int64_t M,
+                            int k, std::int64_t P, T* gram) {
   extern __shared__ double tile[];  // [k, kGramTile]
   __shared__ double slices[kGramThreads];
   const std::int64_t n = blockIdx.x;
-  const auto missing = [&](int a) { return step[n * k + a] == T(0); };
+  const auto missing = [&](int a) { return inverse_steps[n * k + a] == T(0); };
   const auto broken = [&](int a) {
     return !missing(a) && !(within(plus[n * k + a], M) && within(minus[n * k + a], M));
   };
@@ -28,8 +28,8 @@ __global__ void gram_kernel(const Pixel* images, const std::int64_t* plus,
            static_cast<double>(images[minus[n * k + a] * P + p]);
   };
   const auto write = [&](int a, int b, double sum) {
-    double value =
-        sum * static_cast<double>(step[n * k + a]) * static_cast<double>(step[n * k + b]);
+    double value = sum * static_cast<double>(inverse_steps[n * k + a]) *
+                   static_cast<double>(inverse_steps[n * k + b]);
     if (broken(a) || broken(b)) value = nan("");
     gram[(n * k + a) * k + b] = gram[(n * k + b) * k + a] = static_cast<T>(value);
   };
@@ -39,7 +39,7 @@ __global__ void gram_kernel(const Pixel* images, const std::int64_t* plus,
 // Block (strip of pixels, image m): a thread sums all uses of its pixel, in their order.
 template <class T>
 __global__ void backward_kernel(const T* images, const std::int64_t* plus,
-                                const std::int64_t* minus, const T* step, const T* weight,
+                                const std::int64_t* minus, const T* inverse_steps, const T* weight,
                                 const std::int64_t* uses, const std::int64_t* starts,
                                 std::int64_t M, std::int64_t k, std::int64_t P, T* grad_images) {
   const std::int64_t strips = (P + blockDim.x - 1) / blockDim.x;
@@ -49,10 +49,10 @@ __global__ void backward_kernel(const T* images, const std::int64_t* plus,
   double sum = 0;  // an image may have many uses
   for (std::int64_t use = starts[m]; use < starts[m + 1]; ++use) {
     const std::int64_t n = uses[use] / (2 * k), a = uses[use] / 2 % k;
-    const double own = (uses[use] % 2 ? -1.0 : 1.0) * static_cast<double>(step[n * k + a]);
+    const double own = (uses[use] % 2 ? -1.0 : 1.0) * static_cast<double>(inverse_steps[n * k + a]);
     for (std::int64_t b = 0; b < k; ++b) {
       const double w = own * static_cast<double>(weight[(n * k + a) * k + b]) *
-                       static_cast<double>(step[n * k + b]);
+                       static_cast<double>(inverse_steps[n * k + b]);
       const std::int64_t to = plus[n * k + b], from = minus[n * k + b];
       if (w == 0 || !within(to, M) || !within(from, M)) continue;
       sum +=
@@ -65,14 +65,14 @@ __global__ void backward_kernel(const T* images, const std::int64_t* plus,
 }  // namespace
 
 template <class T>
-void tangent_gram(const void* images, std::int64_t images_are_bytes, const std::int64_t* plus,
-                  const std::int64_t* minus, const T* step, std::int64_t M, std::int64_t N,
+void tangent_gram(const void* images, bool images_are_bytes, const std::int64_t* plus,
+                  const std::int64_t* minus, const T* inverse_steps, std::int64_t M, std::int64_t N,
                   std::int64_t k, std::int64_t P, T* gram, Stream stream) {
   if (N == 0 || k == 0) return;
   const std::size_t shared = sizeof(double) * static_cast<std::size_t>(k * kGramTile);
   const auto launch = [&](auto* pixels) {
     gram_kernel<<<static_cast<unsigned>(N), kGramThreads, shared, native(stream)>>>(
-        pixels, plus, minus, step, M, static_cast<int>(k), P, gram);
+        pixels, plus, minus, inverse_steps, M, static_cast<int>(k), P, gram);
   };
   if (images_are_bytes) {
     launch(static_cast<const std::uint8_t*>(images));
@@ -84,12 +84,12 @@ void tangent_gram(const void* images, std::int64_t images_are_bytes, const std::
 
 template <class T>
 void tangent_gram_backward(const T* images, const std::int64_t* plus, const std::int64_t* minus,
-                           const T* step, const T* weight, const std::int64_t* uses,
+                           const T* inverse_steps, const T* weight, const std::int64_t* uses,
                            const std::int64_t* starts, std::int64_t M, std::int64_t, std::int64_t k,
                            std::int64_t P, T* grad_images, Stream stream) {
   if (M == 0 || P == 0) return;
   backward_kernel<<<static_cast<unsigned>(M * ((P + 255) / 256)), 256, 0, native(stream)>>>(
-      images, plus, minus, step, weight, uses, starts, M, k, P, grad_images);
+      images, plus, minus, inverse_steps, weight, uses, starts, M, k, P, grad_images);
   check_launch("tangent_gram_backward");
 }
 

@@ -17,7 +17,6 @@ namespace {
 
 constexpr std::int64_t kTile = 512;   // summed in lanes of T; tiles are summed in double
 constexpr std::int64_t kOwners = 16;  // take turns on a tile while it is in cache
-constexpr double kHalfLogTwoPi = 0.91893853320467274178;
 
 // Posteriors as the inner loop reads them, [d, B]: log N(z; mu, e^logvar) + log(2 pi)/2 is
 // height - u^2 with u = (z - mu) scale. Scaled before it is squared, u overflows only where the
@@ -32,7 +31,7 @@ struct Posteriors {
       for (std::int64_t l = 0; l < d; ++l) {
         const std::size_t at = static_cast<std::size_t>(l * B + j);
         mu[at] = means[j * d + l];
-        scale[at] = static_cast<T>(0.70710678118654752440) * std::exp(-logvar[j * d + l] / 2);
+        scale[at] = static_cast<T>(kSqrtHalf) * std::exp(-logvar[j * d + l] / 2);
         height[at] = -logvar[j * d + l] / 2;
       }
     }
@@ -286,7 +285,7 @@ void total_correlation_backward(const T* z, const T* mu, const T* logvar, const 
       const std::int64_t bottom = std::min(end, top + kOwners);
       for (std::int64_t at = top * d; at < bottom * d; ++at) {
         const std::size_t here = static_cast<std::size_t>(at - top * d);
-        scale[here] = static_cast<T>(0.70710678118654752440) * std::exp(-logvar[at] / 2);
+        scale[here] = static_cast<T>(kSqrtHalf) * std::exp(-logvar[at] / 2);
         height[here] = -logvar[at] / 2;
         sum_u[here] = sum_square[here] = 0;
       }

@@ -14,13 +14,12 @@ constexpr int kOwners = 8;    // rows (or posteriors) of a block, a warp each
 constexpr int kTile = 32;     // posteriors (or rows) a step, a lane each
 constexpr int kLatents = 32;  // latents at a time: more are walked over again
 constexpr int kThreads = kOwners * kTile;
-constexpr double kHalfLogTwoPi = 0.91893853320467274178;
 
 // log N(z; mu, e^logvar) + log(2 pi)/2 is height - u^2 with u = (z - mu) scale. Scaled before it
 // is squared, u overflows only where the density is zero.
 template <class T>
 __device__ inline T scale_of(T logvar) {
-  return T(0.70710678118654752440) * exp(-logvar / 2);
+  return static_cast<T>(kSqrtHalf) * exp(-logvar / 2);
 }
 
 // What sums relative to the maximum `from` are multiplied by to be relative to `to`.

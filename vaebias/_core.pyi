@@ -1,7 +1,9 @@
 from types import ModuleType
 
 PIECE: int
-MAX_LATENTS: int
+MAX_COLUMNS: int
+LIKELIHOODS: tuple[str, ...]
+BORDERS: tuple[str, ...]
 COMPILER: str
 CUDA_COMPILER: str
 CUDA_ARCHITECTURES: str

@@ -74,7 +74,7 @@ def test_kl_near_the_prior_keeps_its_digits(dtype):
 
 def test_operators_pass_opcheck(batch, device):
     inputs = (x.requires_grad_() for x in batch(3, 20, 2, torch.float64, device))
-    torch.library.opcheck(torch.ops.vaebias.elbo.default, (*inputs, 2.0, True, 0.5, True))
+    torch.library.opcheck(torch.ops.vaebias.elbo.default, (*inputs, 2.0, "gaussian", 0.5, True))
 
 
 def test_a_training_step_compiles_without_graph_breaks(batch):

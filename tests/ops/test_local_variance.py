@@ -99,7 +99,7 @@ def test_gradients_are_those_of_finite_differences(mode):
 
 def test_operator_passes_opcheck_and_compiles(device):
     images = torch.rand(1, 1, 6, 5, dtype=torch.float64, device=device, requires_grad=True)
-    torch.library.opcheck(torch.ops.vaebias.local_variance.default, (images, 3, 0))
+    torch.library.opcheck(torch.ops.vaebias.local_variance.default, (images, 3, "reflect"))
     compiled = torch.compile(
         lambda x: local_variance(x, 3).sum(), fullgraph=True, backend="aot_eager"
     )

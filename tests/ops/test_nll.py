@@ -71,7 +71,7 @@ def test_extreme_logits_give_the_exact_loss_and_gradient(value, dtype, device, c
     close(gradient, expected)
 
 
-def test_exp_and_log1p_are_good_to_two_ulp(dtype):
+def test_exp_and_log1p_are_good_to_four_ulp(dtype):
     """One logit a row, target 0 and 1: the loss is log1p(e^-|l|) plus at most an exact |l|."""
     logits = torch.linspace(-80, -1e-3, 2001, dtype=dtype)[:, None].requires_grad_()
     loss = bernoulli_nll(logits, torch.zeros_like(logits))  # log1p(e^l)
@@ -125,7 +125,7 @@ def test_the_result_does_not_depend_on_the_number_of_threads(batch):
 def test_operators_pass_opcheck(batch, device):
     logits, target, _, _ = (x.requires_grad_() for x in batch(3, 20, 2, torch.float64, device))
     operator = torch.ops.vaebias.nll.default
-    torch.library.opcheck(operator, (logits, target, False, 1.0, True))
+    torch.library.opcheck(operator, (logits, target, "bernoulli", 1.0, True))
 
 
 def test_errors_name_the_argument_what_was_expected_and_what_was_found(batch):

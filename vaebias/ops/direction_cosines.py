@@ -17,7 +17,7 @@ from vaebias.ops._native import (
     register_operator,
     transformed,
 )
-from vaebias.ops.gram_alignment import latents_first
+from vaebias.ops.gram_alignment import is_latents_first
 
 __all__ = ["direction_cosines", "direction_cosines_reference"]
 
@@ -26,7 +26,7 @@ def direction_cosines_reference(
     jacobian: Tensor, components: Tensor, *, latent_axis: int | None = None
 ) -> Tensor:
     """J_i . C_a / (|J_i| |C_a|) in double, each first divided by its largest entry."""
-    J = jacobian if _latents_first(jacobian, components, latent_axis) else jacobian.mT
+    J = jacobian if _is_latents_first(jacobian, components, latent_axis) else jacobian.mT
     return (_units(J) @ _units(components).mT).clamp(-1, 1).to(jacobian.dtype)
 
 
@@ -38,35 +38,35 @@ def _units(rows: Tensor) -> Tensor:
     return torch.nn.functional.normalize(rows, dim=-1)
 
 
-def _latents_first(jacobian: Tensor, components: Tensor, latent_axis: int | None) -> bool:
+def _is_latents_first(jacobian: Tensor, components: Tensor, latent_axis: int | None) -> bool:
     """Whether the layout is [B, d, P]: as told, or by which axis has the components' pixels."""
     P = components.shape[2]
     if latent_axis is None and (jacobian.shape[1] == P) != (jacobian.shape[2] == P):
         return jacobian.shape[2] == P
-    return latents_first(jacobian, latent_axis)
+    return is_latents_first(jacobian, latent_axis)
 
 
-def _cosines(jacobian: Tensor, components: Tensor, columns_first: bool) -> tuple[Tensor, Tensor]:
+def _cosines(jacobian: Tensor, components: Tensor, latents_first: bool) -> tuple[Tensor, Tensor]:
     jacobian, components = jacobian.contiguous(), components.contiguous()
-    B, P, d = jacobian.mT.shape if columns_first else jacobian.shape
+    B, P, d = jacobian.mT.shape if latents_first else jacobian.shape
     k = components.shape[1]
     cosines, norms = jacobian.new_empty(B, d, k), jacobian.new_empty(B, d + k)
     launch(
         "direction_cosines", jacobian,
-        jacobian, int(columns_first), components, B, P, d, k, cosines, norms,
+        jacobian, latents_first, components, B, P, d, k, cosines, norms,
     )  # fmt: skip
     return cosines, norms
 
 
 def _cosines_fake(
-    jacobian: Tensor, components: Tensor, columns_first: bool
+    jacobian: Tensor, components: Tensor, latents_first: bool
 ) -> tuple[Tensor, Tensor]:
-    (B, k, _), d = components.shape, jacobian.shape[1 if columns_first else 2]
+    (B, k, _), d = components.shape, jacobian.shape[1 if latents_first else 2]
     return jacobian.new_empty(B, d, k), jacobian.new_empty(B, d + k)
 
 
 def _context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    jacobian, components, ctx.columns_first = inputs
+    jacobian, components, ctx.latents_first = inputs
     cosines, norms = output
     ctx.mark_non_differentiable(norms)
     ctx.save_for_backward(jacobian, components, cosines, norms)
@@ -74,7 +74,7 @@ def _context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> N
 
 def _backward(ctx: Any, g: Tensor, _: Any) -> tuple[Tensor | None, ...]:
     jacobian, components, cosines, norms = ctx.saved_tensors
-    J = jacobian if ctx.columns_first else jacobian.mT
+    J = jacobian if ctx.latents_first else jacobian.mT
     # d cos_ia / d J_i = (C_a / |C_a| - cos_ia J_i / |J_i|) / |J_i|, divided in this order: the
     # norms' product may leave the range of floats where no result does.
     inverse = torch.where(norms > 0, 1 / norms, 0)
@@ -84,7 +84,7 @@ def _backward(ctx: Any, g: Tensor, _: Any) -> tuple[Tensor | None, ...]:
     if ctx.needs_input_grad[0]:
         along = (g * cosines).sum(2, keepdim=True)
         g_jacobian = of_column * ((g * of_component) @ components - (along * of_column) * J)
-        g_jacobian = g_jacobian if ctx.columns_first else g_jacobian.mT
+        g_jacobian = g_jacobian if ctx.latents_first else g_jacobian.mT
     if ctx.needs_input_grad[1]:
         along = (g * cosines).sum(1)[..., None]
         of_component = of_component.mT
@@ -93,7 +93,7 @@ def _backward(ctx: Any, g: Tensor, _: Any) -> tuple[Tensor | None, ...]:
 
 
 _cosines_op = register_operator(
-    "direction_cosines(Tensor jacobian, Tensor components, bool columns_first) -> (Tensor, Tensor)",
+    "direction_cosines(Tensor jacobian, Tensor components, bool latents_first) -> (Tensor, Tensor)",
     _cosines,
     _cosines_fake,
     setup_context=_context,
@@ -143,8 +143,8 @@ def direction_cosines(
     check("jacobian", jacobian, "B P d")
     check("components", components, "B k P")
     jacobian, components = promote_half(jacobian), promote_half(components)
-    columns_first = _latents_first(jacobian, components, latent_axis)
-    B, P = jacobian.shape[0], jacobian.shape[2 if columns_first else 1]
+    latents_first = _is_latents_first(jacobian, components, latent_axis)
+    B, P = jacobian.shape[0], jacobian.shape[2 if latents_first else 1]
     if components.shape[0] != B or components.shape[2] != P:
         raise InputError("components", f"shape [{B}, k, {P}]", list(components.shape))
     if components.dtype != jacobian.dtype:
@@ -155,7 +155,7 @@ def direction_cosines(
         )
     if transformed() or not has_kernels(jacobian.device):
         return direction_cosines_reference(
-            jacobian, components, latent_axis=1 if columns_first else 2
+            jacobian, components, latent_axis=1 if latents_first else 2
         )
-    cosines: Tensor = _cosines_op(jacobian, components, columns_first)[0]
+    cosines: Tensor = _cosines_op(jacobian, components, latents_first)[0]
     return cosines

@@ -21,6 +21,7 @@ from vaebias.ops._native import (
     wants_gradient,
 )
 from vaebias.ops.nll import (
+    LIKELIHOODS,
     bernoulli_nll,
     bernoulli_nll_reference,
     check_pixels,
@@ -30,8 +31,6 @@ from vaebias.ops.nll import (
 )
 
 __all__ = ["Elbo", "elbo", "elbo_reference"]
-
-LIKELIHOODS = ("bernoulli", "gaussian")
 
 
 class Elbo(NamedTuple):
@@ -67,7 +66,7 @@ def _elbo(
     mu: Tensor,
     logvar: Tensor,
     beta: float,
-    gaussian: bool,
+    likelihood: str,
     scale: float,
     with_gradient: bool,
 ) -> tuple[Tensor, ...]:
@@ -82,8 +81,8 @@ def _elbo(
     workspace = prediction.new_empty(B * (pieces(P) + 1), dtype=torch.float64)
     launch(
         "elbo", prediction,
-        prediction, target, int(target.dtype == torch.uint8), mu, logvar, B, P, d, int(gaussian),
-        scale, beta, workspace, loss, reconstruction, kl, *gradients,
+        prediction, target, target.dtype == torch.uint8, mu, logvar, B, P, d,
+        LIKELIHOODS.index(likelihood), scale, beta, workspace, loss, reconstruction, kl, *gradients,
     )  # fmt: skip
     return loss, reconstruction, kl, *(mu.new_empty(0) if g is None else g for g in gradients)
 
@@ -95,7 +94,7 @@ def _elbo_fake(prediction: Tensor, target: Tensor, mu: Tensor, *rest: Any) -> tu
 
 
 def _elbo_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-    prediction, _, mu, logvar, _, ctx.gaussian, _, _ = inputs
+    prediction, _, mu, logvar, _, ctx.likelihood, _, _ = inputs
     gradients = output[3:]
     ctx.mark_non_differentiable(*gradients)
     ctx.set_materialize_grads(False)
@@ -112,7 +111,7 @@ def _elbo_backward(
     if g_reconstruction is not None:
         rows = (g_loss + B * g_reconstruction).reshape(-1, *[1] * (gradient.ndim - 1))
     if ctx.needs_input_grad[1]:
-        g_target = -gradient * rows if ctx.gaussian else -prediction * (rows / B)
+        g_target = -gradient * rows if ctx.likelihood == "gaussian" else -prediction * (rows / B)
     else:
         g_target = None
     # loss.backward() hands over a one, and the gradients are already those of the loss.
@@ -126,7 +125,7 @@ def _elbo_backward(
 
 
 _elbo_op = register_operator(
-    "elbo(Tensor prediction, Tensor target, Tensor mu, Tensor logvar, float beta, bool gaussian, "
+    "elbo(Tensor prediction, Tensor target, Tensor mu, Tensor logvar, float beta, str likelihood, "
     "float scale, bool with_gradient) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
     _elbo,
     _elbo_fake,
@@ -201,10 +200,13 @@ def elbo(
         )
     if transformed() or not has_kernels(logits.device):
         return elbo_reference(logits, target, mu, logvar, beta, likelihood=likelihood, scale=scale)
-    gaussian = likelihood == "gaussian"
     if vmapped():  # a loss is of one batch: of many, the pixels go through the kernel together
-        nll = gaussian_nll(logits, target, scale) if gaussian else bernoulli_nll(logits, target)
+        nll = (
+            gaussian_nll(logits, target, scale)
+            if likelihood == "gaussian"
+            else bernoulli_nll(logits, target)
+        )
         kl = (mu**2 + logvar.expm1() - logvar) / 2
         return Elbo((nll + beta * kl.sum(1)).mean(), nll, kl)
     with_gradient = wants_gradient(logits, target, mu, logvar)
-    return Elbo(*_elbo_op(logits, target, mu, logvar, beta, gaussian, scale, with_gradient)[:3])
+    return Elbo(*_elbo_op(logits, target, mu, logvar, beta, likelihood, scale, with_gradient)[:3])

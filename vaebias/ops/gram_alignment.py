@@ -30,7 +30,7 @@ def gram_alignment_reference(
     jacobian: Tensor, active: Tensor | None = None, *, latent_axis: int | None = None
 ) -> GramAlignment:
     """J = U S V^T by torch.linalg, P(V) by linear sum assignment on |V|."""
-    J = jacobian.mT if latents_first(jacobian, latent_axis) else jacobian
+    J = jacobian.mT if is_latents_first(jacobian, latent_axis) else jacobian
     B, _, d = J.shape
     on = _active_mask(active, J)
     gram = J.double().mT @ J.double()
@@ -64,7 +64,7 @@ def gram_alignment_reference(
     )
 
 
-def latents_first(jacobian: Tensor, latent_axis: int | None) -> bool:
+def is_latents_first(jacobian: Tensor, latent_axis: int | None) -> bool:
     """Whether the layout is [B, d, P]: as told, or by which axis is shorter."""
     if latent_axis is None:
         return jacobian.shape[1] < jacobian.shape[2]
@@ -80,31 +80,31 @@ def _active_mask(active: Tensor | None, J: Tensor) -> Tensor:
     return active.expand(B, d)
 
 
-def _align(jacobian: Tensor, active: Tensor | None, columns_first: bool) -> tuple[Tensor, ...]:
+def _align(jacobian: Tensor, active: Tensor | None, latents_first: bool) -> tuple[Tensor, ...]:
     jacobian = jacobian.contiguous()
     active = None if active is None else active.contiguous()
-    B, P, d = jacobian.mT.shape if columns_first else jacobian.shape
+    B, P, d = jacobian.mT.shape if latents_first else jacobian.shape
     gram, v = jacobian.new_empty(B, d, d), jacobian.new_empty(B, d, d)
     values, distance = jacobian.new_empty(B, d), jacobian.new_empty(B)
     permutation = jacobian.new_empty(B, d, dtype=torch.int64)
     contrast = jacobian.new_empty(B)
     launch(
         "gram_alignment", jacobian,
-        jacobian, int(columns_first), active, B, P, d,
+        jacobian, latents_first, active, B, P, d,
         gram, values, v, distance, permutation, contrast,
     )  # fmt: skip
     return gram, values, v, distance, permutation, contrast
 
 
-def _align_fake(jacobian: Tensor, active: Tensor | None, columns_first: bool) -> tuple[Tensor, ...]:
-    B, d = jacobian.shape[0], jacobian.shape[1 if columns_first else 2]
+def _align_fake(jacobian: Tensor, active: Tensor | None, latents_first: bool) -> tuple[Tensor, ...]:
+    B, d = jacobian.shape[0], jacobian.shape[1 if latents_first else 2]
     new = jacobian.new_empty
     permutation = new((B, d), dtype=torch.int64)
     return new((B, d, d)), new((B, d)), new((B, d, d)), new((B,)), permutation, new((B,))
 
 
 def _context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    jacobian, active, ctx.columns_first = inputs
+    jacobian, active, ctx.latents_first = inputs
     gram, values, v, distance, permutation, _ = output
     ctx.mark_non_differentiable(v, distance, permutation)
     ctx.set_materialize_grads(False)
@@ -130,11 +130,11 @@ def _backward(
         total = total + torch.diag_embed(diagonal if active is None else diagonal * active)
     total = total + (v * spectrum[:, None]) @ v.mT
     total = total + total.mT  # G = J^T J
-    return total @ jacobian if ctx.columns_first else jacobian @ total, None, None
+    return total @ jacobian if ctx.latents_first else jacobian @ total, None, None
 
 
 _align_op = register_operator(
-    "gram_alignment(Tensor jacobian, Tensor? active, bool columns_first) "
+    "gram_alignment(Tensor jacobian, Tensor? active, bool latents_first) "
     "-> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
     _align,
     _align_fake,
@@ -198,8 +198,8 @@ def gram_alignment(
     """
     check("jacobian", jacobian, "B P d")
     jacobian = promote_half(jacobian)
-    columns_first = latents_first(jacobian, latent_axis)
-    B, d = jacobian.shape[0], jacobian.shape[1 if columns_first else 2]
+    latents_first = is_latents_first(jacobian, latent_axis)
+    B, d = jacobian.shape[0], jacobian.shape[1 if latents_first else 2]
     if active is not None:
         if not isinstance(active, Tensor) or active.dtype != torch.bool:
             raise InputError(
@@ -210,6 +210,6 @@ def gram_alignment(
         if active.device != jacobian.device:
             raise InputError("active", f"the device of jacobian, {jacobian.device}", active.device)
         active = active.expand(B, d)
-    if d > _core.MAX_LATENTS or not has_kernels(jacobian.device):
-        return gram_alignment_reference(jacobian, active, latent_axis=1 if columns_first else 2)
-    return GramAlignment(*_align_op(jacobian, active, columns_first))
+    if d > _core.MAX_COLUMNS or not has_kernels(jacobian.device):
+        return gram_alignment_reference(jacobian, active, latent_axis=1 if latents_first else 2)
+    return GramAlignment(*_align_op(jacobian, active, latents_first))

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vaebias import _core
 from vaebias.errors import InputError
 from vaebias.ops._native import (
     by_rows,
@@ -20,7 +21,7 @@ from vaebias.ops._native import (
 
 __all__ = ["local_variance", "local_variance_reference"]
 
-MODES = ("reflect", "nearest", "constant", "valid")
+MODES = _core.BORDERS
 
 
 def local_variance_reference(images: Tensor, window: int, mode: str = "reflect") -> Tensor:
@@ -43,29 +44,29 @@ def _result_dtype(images: Tensor) -> torch.dtype:
     return torch.float64 if images.dtype == torch.float64 else torch.float32
 
 
-def _output_shape(images: Tensor, window: int, mode: int) -> tuple[int, ...]:
+def _output_shape(images: Tensor, window: int, mode: str) -> tuple[int, ...]:
     N, C, H, W = images.shape
-    shrink = window - 1 if MODES[mode] == "valid" else 0
+    shrink = window - 1 if mode == "valid" else 0
     return N, C, H - shrink, W - shrink
 
 
-def _variance(images: Tensor, window: int, mode: int) -> Tensor:
+def _variance(images: Tensor, window: int, mode: str) -> Tensor:
     images = images.contiguous()
     N, C, H, W = images.shape
     variance = images.new_empty(_output_shape(images, window, mode), dtype=_result_dtype(images))
     if variance.numel():
         launch(
             "local_variance", variance,
-            images, int(images.dtype == torch.uint8), N * C, H, W, window, mode, variance,
+            images, images.dtype == torch.uint8, N * C, H, W, window, MODES.index(mode), variance,
         )  # fmt: skip
     return variance
 
 
-def _variance_fake(images: Tensor, window: int, mode: int) -> Tensor:
+def _variance_fake(images: Tensor, window: int, mode: str) -> Tensor:
     return images.new_empty(_output_shape(images, window, mode), dtype=_result_dtype(images))
 
 
-def _gradient(images: Tensor, g_variance: Tensor, window: int, mode: int) -> Tensor:
+def _gradient(images: Tensor, g_variance: Tensor, window: int, mode: str) -> Tensor:
     images, g_variance = images.contiguous(), g_variance.contiguous()
     N, C, H, W = images.shape
     g_images = torch.empty_like(images)
@@ -75,12 +76,12 @@ def _gradient(images: Tensor, g_variance: Tensor, window: int, mode: int) -> Ten
         )
         launch(
             "local_variance_backward", images,
-            images, g_variance, N * C, H, W, window, mode, workspace, g_images,
+            images, g_variance, N * C, H, W, window, MODES.index(mode), workspace, g_images,
         )  # fmt: skip
     return g_images
 
 
-def _gradient_fake(images: Tensor, g_variance: Tensor, window: int, mode: int) -> Tensor:
+def _gradient_fake(images: Tensor, g_variance: Tensor, window: int, mode: str) -> Tensor:
     return images.new_empty(images.shape)
 
 
@@ -95,12 +96,12 @@ def _backward(ctx: Any, g_variance: Tensor) -> tuple[Tensor | None, ...]:
 
 
 _gradient_op = register_operator(
-    "local_variance_backward(Tensor images, Tensor grad_variance, int window, int mode) -> Tensor",
+    "local_variance_backward(Tensor images, Tensor grad_variance, int window, str mode) -> Tensor",
     _gradient,
     _gradient_fake,
 )
 _variance_op = register_operator(
-    "local_variance(Tensor images, int window, int mode) -> Tensor",
+    "local_variance(Tensor images, int window, str mode) -> Tensor",
     _variance,
     _variance_fake,
     setup_context=_context,
@@ -162,5 +163,5 @@ def local_variance(
     images = promote_half(images)
     if transformed() or not has_kernels(images.device):
         return local_variance_reference(images, window, mode)
-    variance: Tensor = _variance_op(images, window, MODES.index(mode))
+    variance: Tensor = _variance_op(images, window, mode)
     return variance

@@ -26,6 +26,7 @@ from vaebias.ops._native import (
 )
 
 __all__ = [
+    "LIKELIHOODS",
     "bernoulli_nll",
     "bernoulli_nll_reference",
     "check_pixels",
@@ -33,6 +34,8 @@ __all__ = [
     "gaussian_nll_reference",
     "pieces",
 ]
+
+LIKELIHOODS = _core.LIKELIHOODS
 
 
 def _unit(target: Tensor, dtype: torch.dtype) -> Tensor:
@@ -56,7 +59,7 @@ def pieces(P: int) -> int:
 
 
 def _nll(
-    prediction: Tensor, target: Tensor, gaussian: bool, scale: float, with_gradient: bool
+    prediction: Tensor, target: Tensor, likelihood: str, scale: float, with_gradient: bool
 ) -> tuple[Tensor, Tensor]:
     prediction, target = prediction.contiguous(), target.contiguous()
     B, P = prediction.shape[0], prediction[0].numel() if len(prediction) else 0
@@ -65,14 +68,14 @@ def _nll(
     workspace = prediction.new_empty(B * (pieces(P) + 1), dtype=torch.float64)
     launch(
         "nll", prediction,
-        prediction, target, int(target.dtype == torch.uint8), B, P, int(gaussian), scale, 1.0,
-        workspace, nll, gradient,
+        prediction, target, target.dtype == torch.uint8, B, P,
+        LIKELIHOODS.index(likelihood), scale, 1.0, workspace, nll, gradient,
     )  # fmt: skip
     return nll, prediction.new_empty(0) if gradient is None else gradient
 
 
 def _nll_fake(
-    prediction: Tensor, target: Tensor, gaussian: bool, scale: float, with_gradient: bool
+    prediction: Tensor, target: Tensor, likelihood: str, scale: float, with_gradient: bool
 ) -> tuple[Tensor, Tensor]:
     gradient = prediction.new_empty(prediction.shape if with_gradient else (0,))
     return prediction.new_empty(prediction.shape[0]), gradient
@@ -87,20 +90,20 @@ def _nll_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
 
 def _nll_backward(ctx: Any, g_nll: Tensor, _: Any) -> tuple[Tensor | None, ...]:
     prediction, target = ctx.saved_tensors
-    gaussian, scale, _ = ctx.settings
+    likelihood, scale, _ = ctx.settings
     rows = g_nll.reshape(-1, *[1] * (prediction.ndim - 1))
     gradient, ctx.gradient = ctx.gradient, ctx.gradient if not eager(g_nll) else None
     if gradient is None:  # a second time through a retained graph: the first used it up
-        gradient = _nll_op(prediction.detach(), target.detach(), gaussian, scale, True)[1]
+        gradient = _nll_op(prediction.detach(), target.detach(), likelihood, scale, True)[1]
     g_prediction = gradient.mul_(rows) if eager(g_nll) else gradient * rows
     g_target = None
     if ctx.needs_input_grad[1]:
-        g_target = -g_prediction if gaussian else -prediction * rows
+        g_target = -g_prediction if likelihood == "gaussian" else -prediction * rows
     return g_prediction, g_target, None, None, None
 
 
 _nll_op = register_operator(
-    "nll(Tensor prediction, Tensor target, bool gaussian, float scale, bool with_gradient) "
+    "nll(Tensor prediction, Tensor target, str likelihood, float scale, bool with_gradient) "
     "-> (Tensor, Tensor)",
     _nll,
     _nll_fake,
@@ -156,7 +159,7 @@ def bernoulli_nll(
     logits, target = check_pixels("logits", logits, target, 1.0)
     if transformed() or not has_kernels(logits.device):
         return bernoulli_nll_reference(logits, target)
-    nll: Tensor = _nll_op(logits, target, False, 1.0, wants_gradient(logits, target))[0]
+    nll: Tensor = _nll_op(logits, target, "bernoulli", 1.0, wants_gradient(logits, target))[0]
     return nll
 
 
@@ -194,5 +197,7 @@ def gaussian_nll(
     prediction, target = check_pixels("prediction", prediction, target, scale)
     if transformed() or not has_kernels(prediction.device):
         return gaussian_nll_reference(prediction, target, scale)
-    nll: Tensor = _nll_op(prediction, target, True, scale, wants_gradient(prediction, target))[0]
+    nll: Tensor = _nll_op(
+        prediction, target, "gaussian", scale, wants_gradient(prediction, target)
+    )[0]
     return nll

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vaebias import _core
 from vaebias.errors import InputError
 from vaebias.ops._native import (
     by_slices,
@@ -20,16 +21,14 @@ from vaebias.ops._native import (
 
 __all__ = ["tangent_gram", "tangent_gram_reference"]
 
-MAX_FACTORS = 64
-
 
 def tangent_gram_reference(
     images: Tensor, neighbours: Tensor, centres: Tensor | None = None
 ) -> Tensor:
     """t_a = (x[plus_a] - x[minus_a]) / steps between them; G_ab = t_a . t_b."""
-    plus, minus, step = _differences(neighbours, centres, _result_dtype(images))
-    x = images.to(step.dtype)
-    tangents = (x[plus] - x[minus]) * step[..., None]
+    plus, minus, inverse_steps = _differences(neighbours, centres, _result_dtype(images))
+    x = images.to(inverse_steps.dtype)
+    tangents = (x[plus] - x[minus]) * inverse_steps[..., None]
     return tangents @ tangents.mT
 
 
@@ -45,38 +44,42 @@ def _differences(
     steps = there.sum(-1)
     if centres is None:
         ends = torch.where(there, neighbours, 0)
-        step = (steps == 2) / 2
+        inverse_steps = (steps == 2) / 2
     else:
         ends = torch.where(there, neighbours, centres[:, None, None])
-        step = (steps > 0) / steps.clamp_min(1)
+        inverse_steps = (steps > 0) / steps.clamp_min(1)
     plus, minus = ends.unbind(-1)
-    return plus.contiguous(), minus.contiguous(), step.to(dtype)
+    return plus.contiguous(), minus.contiguous(), inverse_steps.to(dtype)
 
 
-def _gram(images: Tensor, plus: Tensor, minus: Tensor, step: Tensor) -> Tensor:
-    images, plus, minus, step = (x.contiguous() for x in (images, plus, minus, step))
+def _gram(images: Tensor, plus: Tensor, minus: Tensor, inverse_steps: Tensor) -> Tensor:
+    images, plus, minus, inverse_steps = (
+        x.contiguous() for x in (images, plus, minus, inverse_steps)
+    )
     (M, P), (N, k) = images.shape, plus.shape
     if plus.device.type == "cpu" and plus.numel():  # on CUDA a look would wait for the device
         for end in (plus, minus):
-            wrong = end[(end >= M) & (step != 0)]
+            wrong = end[(end >= M) & (inverse_steps != 0)]
             if wrong.numel():
                 raise InputError("neighbours", f"indices below the {M} images", int(wrong[0]))
-    gram = step.new_empty(N, k, k)
+    gram = inverse_steps.new_empty(N, k, k)
     launch(
-        "tangent_gram", step,
-        images, int(images.dtype == torch.uint8), plus, minus, step, M, N, k, P, gram,
+        "tangent_gram", inverse_steps,
+        images, images.dtype == torch.uint8, plus, minus, inverse_steps, M, N, k, P, gram,
     )  # fmt: skip
     return gram
 
 
-def _gram_fake(images: Tensor, plus: Tensor, minus: Tensor, step: Tensor) -> Tensor:
+def _gram_fake(images: Tensor, plus: Tensor, minus: Tensor, inverse_steps: Tensor) -> Tensor:
     N, k = plus.shape
-    return step.new_empty(N, k, k)
+    return inverse_steps.new_empty(N, k, k)
 
 
-def _gradient(images: Tensor, plus: Tensor, minus: Tensor, step: Tensor, weight: Tensor) -> Tensor:
-    images, plus, minus, step, weight = (
-        x.contiguous() for x in (images, plus, minus, step, weight)
+def _gradient(
+    images: Tensor, plus: Tensor, minus: Tensor, inverse_steps: Tensor, weight: Tensor
+) -> Tensor:
+    images, plus, minus, inverse_steps, weight = (
+        x.contiguous() for x in (images, plus, minus, inverse_steps, weight)
     )
     (M, P), (N, k) = images.shape, plus.shape
     # Where each image is used, sorted by image: it can then sum its uses without atomics.
@@ -85,7 +88,7 @@ def _gradient(images: Tensor, plus: Tensor, minus: Tensor, step: Tensor, weight:
     g_images = torch.empty_like(images)
     launch(
         "tangent_gram_backward", images,
-        images, plus, minus, step, weight, uses, starts, M, N, k, P, g_images,
+        images, plus, minus, inverse_steps, weight, uses, starts, M, N, k, P, g_images,
     )  # fmt: skip
     return g_images
 
@@ -104,13 +107,13 @@ def _backward(ctx: Any, g_gram: Tensor) -> tuple[Tensor | None, ...]:
 
 
 _gradient_op = register_operator(
-    "tangent_gram_backward(Tensor images, Tensor plus, Tensor minus, Tensor step, Tensor weight) "
-    "-> Tensor",
+    "tangent_gram_backward(Tensor images, Tensor plus, Tensor minus, Tensor inverse_steps, "
+    "Tensor weight) -> Tensor",
     _gradient,
     _gradient_fake,
 )
 _gram_op = register_operator(
-    "tangent_gram(Tensor images, Tensor plus, Tensor minus, Tensor step) -> Tensor",
+    "tangent_gram(Tensor images, Tensor plus, Tensor minus, Tensor inverse_steps) -> Tensor",
     _gram,
     _gram_fake,
     setup_context=_context,
@@ -167,8 +170,10 @@ def tangent_gram(
         (torch.uint8, torch.float32, torch.float64, torch.float16, torch.bfloat16),
     )
     check("neighbours", neighbours, "N k 2", (torch.int64,))
-    if neighbours.shape[2] != 2 or neighbours.shape[1] > MAX_FACTORS:
-        raise InputError("neighbours", f"shape [N, k <= {MAX_FACTORS}, 2]", list(neighbours.shape))
+    if neighbours.shape[2] != 2 or neighbours.shape[1] > _core.MAX_COLUMNS:
+        raise InputError(
+            "neighbours", f"shape [N, k <= {_core.MAX_COLUMNS}, 2]", list(neighbours.shape)
+        )
     if centres is not None:
         check("centres", centres, "N", (torch.int64,))
         if len(centres) != len(neighbours):

@@ -1,0 +1,19 @@
+// Numbers that several files and both devices share.
+#pragma once
+
+#include <cstdint>
+
+namespace vaebias {
+
+// Pixels are summed in pieces of this size, in a fixed order, whatever the number of threads or
+// blocks: a result depends on neither.
+constexpr std::int64_t kPiece = 4096;
+
+// The most columns of one Gram matrix: latents of a Jacobian, factors of a data set.
+constexpr int kMaxColumns = 64;
+
+constexpr double kSqrtHalf = 0.70710678118654752440;
+constexpr double kSqrtTwoOverPi = 0.79788456080286535588;
+constexpr double kHalfLogTwoPi = 0.91893853320467274178;
+
+}  // namespace vaebias
