@@ -3,6 +3,17 @@
 // then threads take (row, latent) pairs; sums that follow a running maximum stay in registers, so
 // that the B x B x d densities never exist. Slopes in the posteriors sum over rows instead: the
 // same walk with the roles swapped.
+//
+// Words of this file:
+//   owner  what a warp sums for: a row z_i in the forward pass, a posterior j in the backward one.
+//   tile   32 consecutive posteriors (backward: rows), a lane each, in shared memory [latent,
+//   lane]. part   up to 32 latents whose sums a block keeps at a time; each part walks over all
+//   tiles. turn   one load of a tile. The joint density takes all parts in their order and the sums
+//   of this
+//          part need its own latents, so that a part takes as many turns as there are parts, and
+//          one more where the last one loaded is not its own.
+//   share  what one thread sums within a part: an (owner, latent) pair, or, where there are more
+//          threads than pairs, a slice of the tile for it.
 #include <cmath>
 
 #include "cuda_common.cuh"
@@ -71,132 +82,201 @@ struct Share {
   __device__ bool any() const { return slice < split; }
 };
 
+// The latents of each part.
+struct Parts {
+  std::int64_t d;
+  __device__ std::int64_t count() const { return d > kLatents ? (d + kLatents - 1) / kLatents : 1; }
+  __device__ int latents(std::int64_t part) const {
+    return static_cast<int>(min(static_cast<std::int64_t>(kLatents), d - part * kLatents));
+  }
+  __device__ std::int64_t turns(std::int64_t part) const {
+    return part == count() - 1 ? count() : count() + 1;
+  }
+  // Which part a turn loads.
+  __device__ std::int64_t loaded(std::int64_t part, std::int64_t turn) const {
+    return turn < count() ? turn : part;
+  }
+};
+
+__device__ inline int warp_of_thread() { return static_cast<int>(threadIdx.x) / kTile; }
+__device__ inline int lane_of_thread() { return static_cast<int>(threadIdx.x) % kTile; }
+
+// What a block of rows shares while posteriors pass.
+template <class T>
+struct RowsShared {
+  T mu[kLatents][kTile + 1], scale[kLatents][kTile + 1], height[kLatents][kTile + 1];
+  T z[kOwners][kLatents];
+  T joint_weight[kOwners][kTile + 1];
+  T joint_rescaling[kOwners];
+  double joint_sum[kOwners];
+  T slice_maximum[kThreads];
+  double slice_sum[kThreads], slice_slope[kThreads], slice_joint_slope[kThreads];
+
+  // One turn: posteriors [first, first + width) and the block's own rows, `count` latents from
+  // `latent` on.
+  __device__ void load(const T* z_of, const T* mu_of, const T* logvar_of, std::int64_t B,
+                       std::int64_t d, std::int64_t first_row, std::int64_t first, int width,
+                       std::int64_t latent, int count) {
+    const int thread = static_cast<int>(threadIdx.x);
+    for (int at = thread; at < count * width; at += kThreads) {
+      const int j = at / count, l = at % count;
+      const std::int64_t from = (first + j) * d + latent + l;
+      mu[l][j] = mu_of[from];
+      scale[l][j] = scale_of(logvar_of[from]);
+      height[l][j] = -logvar_of[from] / 2;
+    }
+    for (int at = thread; at < kOwners * count; at += kThreads) {
+      const std::int64_t from = min(first_row + at / count, B - 1);
+      z[at / count][at % count] = z_of[from * d + latent + at % count];
+    }
+  }
+
+  // log density of a row's z under posterior j of the tile, for one latent.
+  __device__ T log_density(T z_l, int l, int j) const {
+    const T u = (z_l - mu[l][j]) * scale[l][j];
+    return height[l][j] - u * u;
+  }
+};
+
+// A row's sum over posteriors of the joint density, relative to its running maximum; each lane of
+// the warp sums its own posteriors.
+template <class T>
+struct JointSum {
+  T maximum = static_cast<T>(-HUGE_VAL);
+  double sum = 0;
+
+  // Takes in a tile's log densities, a lane each, and leaves their weights in shared memory.
+  __device__ void add(T log_density, RowsShared<T>* shared) {
+    const int warp = warp_of_thread(), lane = lane_of_thread();
+    const T to = fmax(maximum, warp_max(log_density));
+    const T weight = exp(log_density - shift_of(to));
+    shared->joint_weight[warp][lane] = weight;
+    if (lane == 0) shared->joint_rescaling[warp] = rescaling(maximum, to);
+    sum = sum * static_cast<double>(rescaling(maximum, to)) + static_cast<double>(weight);
+    maximum = to;
+  }
+};
+
+// What a thread sums for its share: one latent's density, relative to its running maximum, and the
+// slopes in z of that and of the joint density.
+template <class T>
+struct LatentSum {
+  T maximum = static_cast<T>(-HUGE_VAL);
+  double sum = 0, slope = 0, joint_slope = 0;
+
+  // log_density(j): of posterior j of the tile, its weight included.
+  template <class LogDensity>
+  __device__ void add(const RowsShared<T>& shared, const Share& share, T z_l, int width,
+                      bool with_slopes, const LogDensity& log_density) {
+    const int l = share.latent;
+    T tile_maximum = maximum;
+    for (int j = share.slice; j < width; j += share.split)
+      tile_maximum = fmax(tile_maximum, log_density(j));
+    const T shift = shift_of(tile_maximum);
+    T tile_sum = 0, tile_slope = 0, tile_joint_slope = 0;
+    for (int j = share.slice; j < width; j += share.split) {
+      const T e = exp(log_density(j) - shift);
+      tile_sum += e;
+      if (with_slopes) {
+        const T u = (z_l - shared.mu[l][j]) * shared.scale[l][j];
+        tile_slope += weighted(e, u * shared.scale[l][j]);
+        tile_joint_slope += weighted(shared.joint_weight[share.owner][j], u * shared.scale[l][j]);
+      }
+    }
+    const double earlier = static_cast<double>(rescaling(maximum, tile_maximum));
+    sum = sum * earlier + static_cast<double>(tile_sum);
+    slope = slope * earlier + static_cast<double>(tile_slope);
+    joint_slope = joint_slope * static_cast<double>(shared.joint_rescaling[share.owner]) +
+                  static_cast<double>(tile_joint_slope);
+    maximum = tile_maximum;
+  }
+
+  __device__ void publish(RowsShared<T>* shared) const {
+    shared->slice_maximum[threadIdx.x] = maximum;
+    shared->slice_sum[threadIdx.x] = sum;
+    shared->slice_slope[threadIdx.x] = slope;
+    shared->slice_joint_slope[threadIdx.x] = joint_slope;
+  }
+
+  // Adds the other slices of this thread's pair, in their order.
+  __device__ void merge(const RowsShared<T>& shared, const Share& share, int pairs) {
+    for (int other = static_cast<int>(threadIdx.x) + pairs; other < share.split * pairs;
+         other += pairs) {
+      const T to = fmax(maximum, shared.slice_maximum[other]);
+      const double earlier = static_cast<double>(rescaling(maximum, to));
+      const double fresh = static_cast<double>(rescaling(shared.slice_maximum[other], to));
+      sum = sum * earlier + shared.slice_sum[other] * fresh;
+      slope = slope * earlier + shared.slice_slope[other] * fresh;
+      joint_slope += shared.slice_joint_slope[other];
+      maximum = to;
+    }
+  }
+};
+
 template <class T>
 __global__ void densities_kernel(const T* z, const T* mu, const T* logvar, std::int64_t B,
                                  std::int64_t d, Weights<T> weights, double others, T* log_qz,
                                  T* log_prod_qz, T* normalisers, T* slopes) {
-  __shared__ T tile_mu[kLatents][kTile + 1], tile_scale[kLatents][kTile + 1],
-      tile_height[kLatents][kTile + 1];
-  __shared__ T tile_z[kOwners][kLatents];
-  __shared__ T joint_weight[kOwners][kTile + 1];
-  __shared__ T joint_rescaling[kOwners];
-  __shared__ double joint_sum[kOwners];
-  __shared__ T slice_maximum[kThreads];
-  __shared__ double slice_sum[kThreads], slice_slope[kThreads], slice_joint_slope[kThreads];
-  const int thread = static_cast<int>(threadIdx.x), warp = thread / kTile, lane = thread % kTile;
+  __shared__ RowsShared<T> shared;
+  const int warp = warp_of_thread(), lane = lane_of_thread();
   const std::int64_t first_row = static_cast<std::int64_t>(blockIdx.x) * kOwners,
                      row = first_row + warp;
-  const std::int64_t parts = d > kLatents ? (d + kLatents - 1) / kLatents : 1;
-  double product = 0;  // thread `lane` 0 of each warp: the row's sum over latents
+  const Parts parts{d};
+  double product = 0;  // lane 0 of each warp: the row's sum over latents
 
-  for (std::int64_t part = 0; part < parts; ++part) {
-    const auto latents_of = [&](std::int64_t which) {
-      return static_cast<int>(min(static_cast<std::int64_t>(kLatents), d - which * kLatents));
-    };
-    const int latents = latents_of(part);
-    const std::int64_t turns = part == parts - 1 ? parts : parts + 1;
+  for (std::int64_t part = 0; part < parts.count(); ++part) {
+    const int latents = parts.latents(part);
     const Share share(latents);
     const std::int64_t own_row = min(first_row + share.owner, B - 1);
     const T own_z = share.any() ? z[own_row * d + part * kLatents + share.latent] : T(0);
-    T joint_maximum = static_cast<T>(-HUGE_VAL), maximum = joint_maximum;
-    double sum_of_joint = 0, sum = 0, slope = 0, joint_slope = 0;
+    JointSum<T> joint;
+    LatentSum<T> latent;
 
     for (std::int64_t first = 0; first < B; first += kTile) {
       const int width = static_cast<int>(min(static_cast<std::int64_t>(kTile), B - first));
-      // The joint density takes all latents, in their order; this part's tile is left behind.
-      T joint = row < B && lane < width ? weights(row, first + lane) : T(0);
-      for (std::int64_t turn = 0; turn < turns; ++turn) {
-        const std::int64_t which = turn < parts ? turn : part;
-        const int count = latents_of(which);
+      T joint_density = row < B && lane < width ? weights(row, first + lane) : T(0);
+      for (std::int64_t turn = 0; turn < parts.turns(part); ++turn) {
+        const std::int64_t loaded = parts.loaded(part, turn);
+        const int count = parts.latents(loaded);
         __syncthreads();  // the tile may still be read
-        for (int at = thread; at < count * width; at += kThreads) {
-          const int j = at / count, l = at % count;
-          const std::int64_t from = (first + j) * d + which * kLatents + l;
-          tile_mu[l][j] = mu[from];
-          tile_scale[l][j] = scale_of(logvar[from]);
-          tile_height[l][j] = -logvar[from] / 2;
-        }
-        for (int at = thread; at < kOwners * count; at += kThreads) {
-          const std::int64_t from = min(first_row + at / count, B - 1);
-          tile_z[at / count][at % count] = z[from * d + which * kLatents + at % count];
-        }
+        shared.load(z, mu, logvar, B, d, first_row, first, width, loaded * kLatents, count);
         __syncthreads();
-        for (int l = 0; turn < parts && l < count && lane < width; ++l) {
-          const T u = (tile_z[warp][l] - tile_mu[l][lane]) * tile_scale[l][lane];
-          joint += tile_height[l][lane] - u * u;
-        }
+        for (int l = 0; turn < parts.count() && l < count && lane < width; ++l)
+          joint_density += shared.log_density(shared.z[warp][l], l, lane);
       }
-      if (lane >= width) joint = static_cast<T>(-HUGE_VAL);
-      const T to = fmax(joint_maximum, warp_max(joint));
-      const T weight = exp(joint - shift_of(to));
-      joint_weight[warp][lane] = weight;
-      if (lane == 0) joint_rescaling[warp] = rescaling(joint_maximum, to);
-      sum_of_joint = sum_of_joint * static_cast<double>(rescaling(joint_maximum, to)) +
-                     static_cast<double>(weight);
-      joint_maximum = to;
+      joint.add(lane < width ? joint_density : static_cast<T>(-HUGE_VAL), &shared);
       __syncthreads();
 
       if (!share.any()) continue;
-      const int l = share.latent;
-      const auto density = [&](int j) {
-        const T u = (own_z - tile_mu[l][j]) * tile_scale[l][j];
-        return weights(first_row + share.owner, first + j) + (tile_height[l][j] - u * u);
-      };
-      T tile_maximum = maximum;
-      for (int j = share.slice; j < width; j += share.split)
-        tile_maximum = fmax(tile_maximum, density(j));
-      const T shift = shift_of(tile_maximum);
-      T tile_sum = 0, tile_slope = 0, tile_joint_slope = 0;
-      for (int j = share.slice; j < width; j += share.split) {
-        const T e = exp(density(j) - shift);
-        tile_sum += e;
-        if (slopes) {
-          const T u = (own_z - tile_mu[l][j]) * tile_scale[l][j];
-          tile_slope += weighted(e, u * tile_scale[l][j]);
-          tile_joint_slope += weighted(joint_weight[share.owner][j], u * tile_scale[l][j]);
-        }
-      }
-      const double earlier = static_cast<double>(rescaling(maximum, tile_maximum));
-      sum = sum * earlier + static_cast<double>(tile_sum);
-      slope = slope * earlier + static_cast<double>(tile_slope);
-      joint_slope = joint_slope * static_cast<double>(joint_rescaling[share.owner]) +
-                    static_cast<double>(tile_joint_slope);
-      maximum = tile_maximum;
+      latent.add(shared, share, own_z, width, slopes != nullptr, [&](int j) {
+        return weights(first_row + share.owner, first + j) +
+               shared.log_density(own_z, share.latent, j);
+      });
     }
 
-    sum_of_joint = warp_sum(sum_of_joint);
-    if (lane == 0) joint_sum[warp] = sum_of_joint;
-    slice_maximum[thread] = maximum;
-    slice_sum[thread] = sum;
-    slice_slope[thread] = slope;
-    slice_joint_slope[thread] = joint_slope;
+    const double sum_of_joint = warp_sum(joint.sum);
+    if (lane == 0) shared.joint_sum[warp] = sum_of_joint;
+    latent.publish(&shared);
     __syncthreads();
     const int pairs = kOwners * latents;
-    if (thread < pairs) {
-      for (int other = thread + pairs; other < share.split * pairs; other += pairs) {
-        const T to = fmax(maximum, slice_maximum[other]);
-        const double earlier = static_cast<double>(rescaling(maximum, to));
-        const double fresh = static_cast<double>(rescaling(slice_maximum[other], to));
-        sum = sum * earlier + slice_sum[other] * fresh;
-        slope = slope * earlier + slice_slope[other] * fresh;
-        joint_slope += slice_joint_slope[other];
-        maximum = to;
-      }
+    if (static_cast<int>(threadIdx.x) < pairs) {
+      latent.merge(shared, share, pairs);
       const std::int64_t i = first_row + share.owner, l = part * kLatents + share.latent;
-      const double log_sum = static_cast<double>(shift_of(maximum)) + log(sum);
+      const double log_sum = static_cast<double>(shift_of(latent.maximum)) + log(latent.sum);
       if (i < B) {
         normalisers[l * B + i] = static_cast<T>(log_sum);
         if (slopes) {
-          slopes[i * d + l] = static_cast<T>(-2 * joint_slope / joint_sum[share.owner]);
-          slopes[(B + i) * d + l] = static_cast<T>(-2 * slope / sum);
+          slopes[i * d + l] =
+              static_cast<T>(-2 * latent.joint_slope / shared.joint_sum[share.owner]);
+          slopes[(B + i) * d + l] = static_cast<T>(-2 * latent.slope / latent.sum);
         }
       }
-      slice_sum[thread] = log_sum;
+      shared.slice_sum[threadIdx.x] = log_sum;
     }
     __syncthreads();
-    for (int l = 0; lane == 0 && l < latents; ++l) product += slice_sum[warp * latents + l];
-    if (part == parts - 1 && lane == 0 && row < B) {
-      const double log_sum = static_cast<double>(shift_of(joint_maximum)) + log(sum_of_joint);
+    for (int l = 0; lane == 0 && l < latents; ++l) product += shared.slice_sum[warp * latents + l];
+    if (part == parts.count() - 1 && lane == 0 && row < B) {
+      const double log_sum = static_cast<double>(shift_of(joint.maximum)) + log(sum_of_joint);
       normalisers[d * B + row] = static_cast<T>(log_sum);
       log_qz[row] = static_cast<T>(log_sum + others - static_cast<double>(d) * kHalfLogTwoPi);
       log_prod_qz[row] =
@@ -205,93 +285,126 @@ __global__ void densities_kernel(const T* z, const T* mu, const T* logvar, std::
   }
 }
 
+// What a block of posteriors shares while rows pass.
+template <class T>
+struct PosteriorsShared {
+  T z[kLatents][kTile + 1], normaliser[kLatents][kTile + 1];
+  T mu[kOwners][kLatents], scale[kOwners][kLatents], height[kOwners][kLatents];
+  T joint_weight[kOwners][kTile + 1];
+  T grad_prod[kTile];
+  double slice_u[kThreads], slice_square[kThreads];
+
+  // One turn: rows [first, first + width) and the block's own posteriors, `count` latents from
+  // `latent` on.
+  __device__ void load(const T* z_of, const T* mu_of, const T* logvar_of, const T* normalisers,
+                       const T* grad_prod_of, std::int64_t B, std::int64_t d,
+                       std::int64_t first_owner, std::int64_t first, int width, std::int64_t latent,
+                       int count) {
+    const int thread = static_cast<int>(threadIdx.x);
+    for (int at = thread; at < count * width; at += kThreads) {
+      z[at % count][at / count] = z_of[(first + at / count) * d + latent + at % count];
+      normaliser[at / width][at % width] =
+          normalisers[(latent + at / width) * B + first + at % width];
+    }
+    for (int at = thread; at < kOwners * count; at += kThreads) {
+      const std::int64_t from = min(first_owner + at / count, B - 1) * d + latent + at % count;
+      mu[at / count][at % count] = mu_of[from];
+      scale[at / count][at % count] = scale_of(logvar_of[from]);
+      height[at / count][at % count] = -logvar_of[from] / 2;
+    }
+    if (thread < width) grad_prod[thread] = grad_prod_of[first + thread];
+  }
+
+  // log density of row i of the tile under an owned posterior, for one latent.
+  __device__ T log_density(int owner, int l, int i) const {
+    const T u = (z[l][i] - mu[owner][l]) * scale[owner][l];
+    return height[owner][l] - u * u;
+  }
+};
+
+// What a thread sums for its share: u and u^2 - 1/2 of the rows, weighted by what their gradients
+// give to this posterior.
+template <class T>
+struct PosteriorSum {
+  double u = 0, square = 0;
+
+  __device__ void add(const PosteriorsShared<T>& shared, const Share& share,
+                      const Weights<T>& weights, std::int64_t first_owner, std::int64_t first,
+                      int width, T own_mu, T own_scale, T own_height) {
+    const int l = share.latent;
+    T tile_u = 0, tile_square = 0;
+    for (int i = share.slice; i < width; i += share.split) {
+      const T u = (shared.z[l][i] - own_mu) * own_scale;
+      const T density = weights(first + i, first_owner + share.owner) + (own_height - u * u);
+      const T joint_share = shared.joint_weight[share.owner][i];
+      const T product_share = shared.grad_prod[i] * exp(density - shared.normaliser[l][i]);
+      tile_u += weighted(joint_share + product_share, u);
+      tile_square += weighted(joint_share + product_share, u * u - T(0.5));
+    }
+    u += static_cast<double>(tile_u);
+    square += static_cast<double>(tile_square);
+  }
+
+  // Adds the other slices of this thread's pair, in their order.
+  __device__ void merge(const PosteriorsShared<T>& shared, const Share& share, int pairs) {
+    for (int other = static_cast<int>(threadIdx.x) + pairs; other < share.split * pairs;
+         other += pairs) {
+      u += shared.slice_u[other];
+      square += shared.slice_square[other];
+    }
+  }
+};
+
 template <class T>
 __global__ void posteriors_kernel(const T* z, const T* mu, const T* logvar, const T* normalisers,
                                   const T* grad_qz, const T* grad_prod, std::int64_t B,
                                   std::int64_t d, Weights<T> weights, T* grad_mu, T* grad_logvar) {
-  __shared__ T tile_z[kLatents][kTile + 1], tile_normaliser[kLatents][kTile + 1];
-  __shared__ T tile_mu[kOwners][kLatents], tile_scale[kOwners][kLatents],
-      tile_height[kOwners][kLatents];
-  __shared__ T joint_weight[kOwners][kTile + 1];
-  __shared__ T tile_grad[kTile];
-  __shared__ double slice_u[kThreads], slice_square[kThreads];
-  const int thread = static_cast<int>(threadIdx.x), warp = thread / kTile, lane = thread % kTile;
+  __shared__ PosteriorsShared<T> shared;
+  const int warp = warp_of_thread(), lane = lane_of_thread();
   const std::int64_t first_owner = static_cast<std::int64_t>(blockIdx.x) * kOwners,
                      owner = first_owner + warp;
-  const std::int64_t parts = (d + kLatents - 1) / kLatents;
+  const Parts parts{d};
 
-  for (std::int64_t part = 0; part < parts; ++part) {
-    const auto latents_of = [&](std::int64_t which) {
-      return static_cast<int>(min(static_cast<std::int64_t>(kLatents), d - which * kLatents));
-    };
-    const int latents = latents_of(part);
-    const std::int64_t turns = part == parts - 1 ? parts : parts + 1;
+  for (std::int64_t part = 0; part < parts.count(); ++part) {
+    const int latents = parts.latents(part);
     const Share share(latents);
     const std::int64_t own =
         min(first_owner + share.owner, B - 1) * d + part * kLatents + share.latent;
     const T own_mu = mu[own], own_scale = scale_of(logvar[own]), own_height = -logvar[own] / 2;
-    double sum_u = 0, sum_square = 0;
+    PosteriorSum<T> total;
 
     for (std::int64_t first = 0; first < B; first += kTile) {
       const int width = static_cast<int>(min(static_cast<std::int64_t>(kTile), B - first));
       T joint = owner < B && lane < width ? weights(first + lane, owner) : T(0);
-      for (std::int64_t turn = 0; turn < turns; ++turn) {
-        const std::int64_t which = turn < parts ? turn : part;
-        const int count = latents_of(which);
+      for (std::int64_t turn = 0; turn < parts.turns(part); ++turn) {
+        const std::int64_t loaded = parts.loaded(part, turn);
+        const int count = parts.latents(loaded);
         __syncthreads();  // the tile may still be read
-        for (int at = thread; at < count * width; at += kThreads) {
-          tile_z[at % count][at / count] =
-              z[(first + at / count) * d + which * kLatents + at % count];
-          tile_normaliser[at / width][at % width] =
-              normalisers[(which * kLatents + at / width) * B + first + at % width];
-        }
-        for (int at = thread; at < kOwners * count; at += kThreads) {
-          const std::int64_t from =
-              min(first_owner + at / count, B - 1) * d + which * kLatents + at % count;
-          tile_mu[at / count][at % count] = mu[from];
-          tile_scale[at / count][at % count] = scale_of(logvar[from]);
-          tile_height[at / count][at % count] = -logvar[from] / 2;
-        }
-        if (thread < width) tile_grad[thread] = grad_prod[first + thread];
+        shared.load(z, mu, logvar, normalisers, grad_prod, B, d, first_owner, first, width,
+                    loaded * kLatents, count);
         __syncthreads();
-        for (int l = 0; turn < parts && l < count && lane < width; ++l) {
-          const T u = (tile_z[l][lane] - tile_mu[warp][l]) * tile_scale[warp][l];
-          joint += tile_height[warp][l] - u * u;
-        }
+        for (int l = 0; turn < parts.count() && l < count && lane < width; ++l)
+          joint += shared.log_density(warp, l, lane);
       }
       T share_of_joint = 0;
       if (owner < B && lane < width) {
         share_of_joint = grad_qz[first + lane] * exp(joint - normalisers[d * B + first + lane]);
       }
-      joint_weight[warp][lane] = share_of_joint;
+      shared.joint_weight[warp][lane] = share_of_joint;
       __syncthreads();
 
       if (!share.any()) continue;
-      const int l = share.latent;
-      T tile_u = 0, tile_square = 0;
-      for (int i = share.slice; i < width; i += share.split) {
-        const T u = (tile_z[l][i] - own_mu) * own_scale;
-        const T density = weights(first + i, first_owner + share.owner) + (own_height - u * u);
-        const T joint_share = joint_weight[share.owner][i];
-        const T product_share = tile_grad[i] * exp(density - tile_normaliser[l][i]);
-        tile_u += weighted(joint_share + product_share, u);
-        tile_square += weighted(joint_share + product_share, u * u - T(0.5));
-      }
-      sum_u += static_cast<double>(tile_u);
-      sum_square += static_cast<double>(tile_square);
+      total.add(shared, share, weights, first_owner, first, width, own_mu, own_scale, own_height);
     }
 
-    slice_u[thread] = sum_u;
-    slice_square[thread] = sum_square;
+    shared.slice_u[threadIdx.x] = total.u;
+    shared.slice_square[threadIdx.x] = total.square;
     __syncthreads();
     const int pairs = kOwners * latents;
-    if (thread < pairs && first_owner + share.owner < B) {
-      for (int other = thread + pairs; other < share.split * pairs; other += pairs) {
-        sum_u += slice_u[other];
-        sum_square += slice_square[other];
-      }
-      grad_mu[own] = static_cast<T>(2 * static_cast<double>(own_scale) * sum_u);
-      grad_logvar[own] = static_cast<T>(sum_square);
+    if (static_cast<int>(threadIdx.x) < pairs && first_owner + share.owner < B) {
+      total.merge(shared, share, pairs);
+      grad_mu[own] = static_cast<T>(2 * static_cast<double>(own_scale) * total.u);
+      grad_logvar[own] = static_cast<T>(total.square);
     }
     __syncthreads();
   }
