@@ -19,6 +19,7 @@ lint: $(VENV)/tools tree ## style, types, and DESIGN's arrows between packages
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	cd build/tree && $(CURDIR)/$(BIN)/mypy -p vaebias --config-file $(CURDIR)/pyproject.toml
+	cd build/tree && $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml $(CURDIR)/tests/types/user.py
 	cd build/tree && $(CURDIR)/$(BIN)/lint-imports --config $(CURDIR)/pyproject.toml --no-cache --no-logo
 
 develop: $(VENV)/tools ## an editable install: Python changes are seen at once, C++ ones on the next `make develop`

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vaebias.errors import InputError
+from vaebias.inference import ACTIVE_BELOW
 
 __all__ = [
     "RULES",
@@ -30,7 +31,6 @@ RULES: dict[ActiveRule, str] = {
 }
 """The published rules, and what each asks of a latent."""
 
-_ON = 0.8  # posterior variance below which a latent carries information, as in Zietlow 2021
 _ALWAYS = 0.95
 
 
@@ -117,9 +117,9 @@ def active_units(
         logvar = logvar.detach().double()
         variance = logvar.exp()
         kl = ((mu.square() + variance - logvar - 1) / 2).mean(0)
-    on = (variance < _ON).double().mean(0).tolist()
+    on = (variance < ACTIVE_BELOW).double().mean(0).tolist()
     return ActiveUnits(
-        zietlow2021=(variance.mean(0) < _ON).cpu().numpy(),
+        zietlow2021=(variance.mean(0) < ACTIVE_BELOW).cpu().numpy(),
         rolinek2019=(spread.sqrt() > 0.5).cpu().numpy(),
         burda2016=(spread > 0.01).cpu().numpy(),
         mean_variance=variance.mean(0).cpu().numpy(),

@@ -17,8 +17,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import mutual_info_score
 
 from vaebias import data, metrics, models
-from vaebias.metrics import METRICS, PROTOCOLS
-from vaebias.metrics.protocol import Entry
+from vaebias.metrics import METRICS, PANELS
+from vaebias.metrics.panels import Entry
 from vaebias.training import encode_grid
 
 ALL_VOTES, BATCH = (10_000, 5_000), 64
@@ -83,17 +83,17 @@ CONTENDERS = ["vaebias", "vaebias, one core", "vaebias, fast", "an encoding a vo
 @pytest.mark.parametrize("contender", CONTENDERS)
 @pytest.mark.parametrize("votes", [TENTH, ALL_VOTES], ids=["a tenth", "all votes"])
 def bench_panel(benchmark, monkeypatch, votes, contender):
-    """One repeat of the study's panel; metrics of a model left out."""
+    """One repeat of the study's panel; without the metrics of a model."""
     grid = data.load("blobs", width=64)
     objective = models.build("beta_vae", grid.image_shape, 10, "burgess", seed=0).eval()
     grid.images(np.arange(len(grid)))  # drawn once before, for all
-    given = PROTOCOLS["fast" if contender == "vaebias, fast" else "locatello2019"]
+    given = PANELS["fast" if contender == "vaebias, fast" else "locatello2019"]
     voting = {
         "factor_vae_score": Entry("factor_vae_score", options(votes) | {"threshold": 0}),
         "beta_vae_score": Entry("beta_vae_score", options(votes)),
     }
-    panel = {label: voting.get(label, entry) for label, entry in given.panel.items()}
-    monkeypatch.setitem(PROTOCOLS, "timed", replace(given, panel=panel))
+    entries = {label: voting.get(label, entry) for label, entry in given.entries.items()}
+    monkeypatch.setitem(PANELS, "timed", replace(given, entries=entries))
     jobs = 1 if contender == "vaebias, one core" else None
 
     def ours():
@@ -112,7 +112,7 @@ def bench_panel(benchmark, monkeypatch, votes, contender):
         rng = np.random.default_rng(0)
         factor_vae_score(encode, grid.sizes, rng, votes)
         beta_vae_score(encode, grid.sizes, rng, votes)
-        for label, entry in panel.items():
+        for label, entry in entries.items():
             call = METRICS[entry.metric]
             known = inspect.signature(call).parameters
             if label in voting or "logvar" in known or "squared_error" in known:

@@ -12,7 +12,17 @@ from typing import Any
 
 from vaebias.errors import InputError
 
-__all__ = ["atomic_write", "refuse_to_overwrite", "sync", "write_json", "write_text"]
+__all__ = [
+    "MODEL_FILE",
+    "atomic_write",
+    "refuse_to_overwrite",
+    "sync",
+    "temporaries",
+    "write_json",
+    "write_text",
+]
+
+MODEL_FILE = "model.safetensors"  # the trained model in the folder of a run
 
 
 @contextmanager
@@ -29,6 +39,11 @@ def atomic_write(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def temporaries(path: Path) -> list[Path]:
+    """Return the temporary files that writers of ``path`` left when they were killed."""
+    return list(path.parent.glob(f".{path.name}.*.part"))
 
 
 def sync(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Run the encoders of others: evaluation mode, what they return, batches."""
+"""Run an encoder, whoever wrote it: evaluation mode, what it returns, batches."""
 
 from __future__ import annotations
 
@@ -11,12 +11,21 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from vaebias.errors import InputError
-from vaebias.interfaces import Encoder, Grid, Index, Progress
+from vaebias.interfaces import Encoder, Index, LabelledImages, Progress
 from vaebias.pixels import as_tensor
 
-__all__ = ["BATCH", "encode", "evaluating", "posterior"]
+__all__ = [
+    "ACTIVE_BELOW",
+    "BATCH",
+    "batches_of",
+    "encode",
+    "encode_batch",
+    "evaluating",
+    "posterior",
+]
 
 BATCH = 512  # images encoded at a time
+ACTIVE_BELOW = 0.8  # mean posterior variance of an active latent, as in Zietlow 2021
 
 
 @contextmanager
@@ -62,10 +71,29 @@ def posterior(
     return mu, logvar
 
 
+def batches_of(
+    index: Index,  # [n]
+    batch: int = BATCH,
+) -> list[Index]:
+    """Cut an index into batches."""
+    return [index[start : start + batch] for start in range(0, len(index), batch)]
+
+
+def encode_batch(
+    encoder: Encoder,
+    grid: LabelledImages,
+    index: Index,  # [n]
+    device: torch.device | str,
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Return images [n, C, H, W] in 0..1, and mean and log variance [n, d] of their codes."""
+    images = as_tensor(grid.images(index)).to(device)
+    return images, *posterior(encoder(images), len(images))
+
+
 @torch.no_grad()
 def encode(
     encoder: Encoder,
-    grid: Grid,
+    grid: LabelledImages,
     index: Index | None = None,  # [n]
     *,
     device: torch.device | str = "cpu",
@@ -97,13 +125,14 @@ def encode(
     index = np.arange(len(grid)) if index is None else index
     means: list[NDArray[np.float32]] = []
     logvars: list[NDArray[np.float32]] = []
+    done = 0
     with evaluating(encoder):
-        for start in range(0, len(index), batch):
-            images = as_tensor(grid.images(index[start : start + batch])).to(device)
-            mu, logvar = posterior(encoder(images), len(images))
+        for some in batches_of(index, batch):
+            _, mu, logvar = encode_batch(encoder, grid, some, device)
             means.append(mu.float().cpu().numpy())
             if logvar is not None:
                 logvars.append(logvar.float().cpu().numpy())
+            done += len(some)
             if progress is not None:
-                progress(min(start + batch, len(index)), len(index))
+                progress(done, len(index))
     return np.concatenate(means), np.concatenate(logvars) if logvars else None

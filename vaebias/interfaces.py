@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["Decoder", "Encoder", "Grid", "Index", "Output", "Progress"]
+__all__ = ["Decoder", "Encoder", "Grid", "Index", "LabelledImages", "Output", "Progress"]
 
 Index: TypeAlias = NDArray[np.int64]  # [n] points of a grid
 
@@ -20,8 +20,8 @@ Progress: TypeAlias = Callable[[int, int], None]  # called as progress(done, tot
 
 
 @runtime_checkable
-class Grid(Protocol):
-    """A finite grid of factors with an image at each point; `vaebias.data.FactorGrid` is one."""
+class LabelledImages(Protocol):
+    """Images with the levels of their factors."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -39,6 +39,11 @@ class Grid(Protocol):
     def factors(self, index: Index) -> NDArray[np.int64]:
         """Return the levels [n, k] of all factors."""
         ...
+
+
+@runtime_checkable
+class Grid(LabelledImages, Protocol):
+    """A finite grid of factors with an image at each point; `vaebias.data.FactorGrid` is one."""
 
     def neighbours(self, index: Index, stride: int = 1) -> NDArray[np.int64]:
         """Return the points [n, k, 2] one stride up and down each factor; -1 where none is."""

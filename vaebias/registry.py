@@ -1,4 +1,4 @@
-"""Registries of data sets, models, metrics, perturbations and formats by name."""
+"""Names for data sets, models, metrics, perturbations and formats."""
 
 from __future__ import annotations
 
@@ -12,20 +12,21 @@ from vaebias.errors import UnknownNameError
 __all__ = ["Registry"]
 
 T = TypeVar("T")
+Item = TypeVar("Item")
 
 
 class Registry(Generic[T]):
     """Objects of one kind by name, each registered where it is defined.
 
-    The modules of ``package`` are imported at the first look-up, so that a new file with one
-    ``@register("name")`` line needs no other change.
+    The modules of ``package`` are imported at the first look-up, so a new file with one
+    ``@register("name")`` line is found without any other change.
 
     Parameters
     ----------
     kind
-        Name of the kind in error messages, as in ``unknown data set 'x'``.
+        What error messages call the objects, as in ``unknown data set 'x'``.
     package
-        The package whose modules register objects.
+        Name of the package whose modules register them.
     """
 
     def __init__(self, kind: str, package: str) -> None:
@@ -34,19 +35,29 @@ class Registry(Generic[T]):
         self._items: dict[str, T] = {}
         self._discovered = False
 
-    def register(self, name: str) -> Callable[[T], T]:
-        """Return a decorator that registers an object under ``name``, which must be new."""
+    def register(self, name: str) -> Callable[[Item], Item]:
+        """Return a decorator that stores an object under ``name``.
 
-        def add(item: T) -> T:
+        The decorator returns the object with its own type, so that a registered function keeps
+        its signature for type checkers and editors.
+
+        Raises
+        ------
+        ValueError
+            The name is taken.
+        """
+
+        def add(item: Item) -> Item:
             if name in self._items:
                 raise ValueError(f"{self.kind} {name!r} is registered twice")
-            self._items[name] = item
+            # Python's types cannot say "Item is a T": the look-up is where T is promised
+            self._items[name] = item  # type: ignore[assignment]
             return item
 
         return add
 
     def __getitem__(self, name: str) -> T:
-        """Return the object of this name; raises UnknownNameError, which lists all names."""
+        """Return the object called ``name``; UnknownNameError lists the known names."""
         self._discover()
         try:
             return self._items[name]
@@ -58,7 +69,7 @@ class Registry(Generic[T]):
         return name in self._items
 
     def names(self) -> list[str]:
-        """Return all names, sorted."""
+        """Return all known names, sorted."""
         self._discover()
         return sorted(self._items)
 

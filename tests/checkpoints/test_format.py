@@ -13,7 +13,7 @@ from torch import Tensor
 
 from vaebias import checkpoints
 from vaebias.checkpoints import (
-    FORMATS,
+    CHECKPOINT_FORMATS,
     TrainingState,
     load,
     load_objective,
@@ -237,9 +237,9 @@ def test_a_format_is_one_registry_line(tmp_path: Path, monkeypatch: pytest.Monke
                 "constant", lambda x: (x, None), None, "image", 1, SHAPE, {}, "constant"
             )
 
-    assert "vaebias" in FORMATS.names()  # discovered before its items are put aside
-    monkeypatch.setattr(FORMATS, "_items", dict(FORMATS._items))
-    FORMATS.register("constant")(Constant())
+    assert "vaebias" in CHECKPOINT_FORMATS.names()  # discovered before its items are put aside
+    monkeypatch.setattr(CHECKPOINT_FORMATS, "_items", dict(CHECKPOINT_FORMATS._items))
+    CHECKPOINT_FORMATS.register("constant")(Constant())
     path = tmp_path / "a.constant"
     path.touch()
     assert load(path).name == "constant"
@@ -261,12 +261,12 @@ def test_state_of_a_run_comes_back_beside_the_weights(path: Path, objective: Obj
 
 
 def test_weights_alone_are_nothing_to_go_on_with(path: Path) -> None:
-    with pytest.raises(InputError, match="a checkpoint of a run that can go on, found weights al"):
+    with pytest.raises(InputError, match="a checkpoint of a run that can resume, found weights al"):
         load_state(path)
 
 
 @pytest.mark.parametrize("training", [{}, {"step": "soon", "history": {}}, 3])
 def test_state_that_is_damaged_is_named(path: Path, training: Any) -> None:
     _rewrite(path, header=lambda header: header.update(training=training))
-    with pytest.raises(InputError, match=r"model\.safetensors: expected a header that says where"):
+    with pytest.raises(InputError, match=r"model\.safetensors: expected a header with the state"):
         load_state(path)

@@ -166,7 +166,7 @@ def test_a_checkpoint_without_its_data_is_refused(checkpoint: Path) -> None:
     ("options", "message"),
     [
         (("--metrics", "mgi"), "error: unknown metric 'mgi'; known: beta_vae_score, "),
-        (("--protocol", "mine"), "error: unknown protocol 'mine'; known: fast, locatello2019"),
+        (("--panel", "mine"), "error: unknown panel 'mine'; known: fast, locatello2019"),
     ],
 )
 def test_unknown_names_list_the_known_ones(table: Path, options: tuple, message: str) -> None:

@@ -176,7 +176,7 @@ def test_killed_and_gone_on_with_it_ends_as_if_it_had_not_been(tmp_path: Path, m
     _, said = process.communicate()
     assert process.returncode == -signal.SIGKILL, said
     assert not (killed / "model.safetensors").exists()
-    (killed / ".checkpoint.safetensors.0.tmp").write_text("what a kill while writing leaves")
+    (killed / ".checkpoint.safetensors.0.part").write_text("what a kill while writing leaves")
     (run,) = _json(killed, *extra, "--resume", **options)["runs"]
     assert {path.name for path in killed.iterdir()} == FILES
     assert 0 < run["resumed_from"] < 1000

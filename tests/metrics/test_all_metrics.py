@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 from functools import partial
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ import torch
 
 from vaebias.errors import InputError
 from vaebias.metrics import METRICS
+from vaebias.metrics.metric import Argument, Column
 
 VOTES = {"votes": 200, "test_votes": 200, "batch": 8}
 OPTIONS = {
@@ -45,6 +47,17 @@ def test_all_of_the_panel_are_registered_under_their_own_names() -> None:
     for name in METRICS.names():
         assert METRICS[name].__name__ == name
         assert list(inspect.signature(METRICS[name]).parameters)[:2] == ["codes", "factors"]
+
+
+def test_a_metric_declares_all_that_it_can_be_called_with() -> None:
+    supplied = {*get_args(Column), *get_args(Argument)}
+    for name in METRICS.names():
+        parameters = inspect.signature(METRICS[name]).parameters
+        declared = METRICS.signature(name)
+        assert {*declared.needs, *declared.takes} == supplied & parameters.keys()
+        assert declared.all_rows == ("votes" in parameters)
+        needed = [one.name for one in parameters.values() if one.default is one.empty]
+        assert set(needed) - {"codes", "factors"} == set(declared.needs)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -11,8 +11,8 @@ import torch
 from scipy.stats import t as student
 
 from vaebias.errors import InputError, UnknownNameError
-from vaebias.metrics import METRICS, PROTOCOLS, evaluate
-from vaebias.metrics.protocol import Protocol
+from vaebias.metrics import METRICS, PANELS, evaluate
+from vaebias.metrics.panels import Panel
 
 SIZES = (4, 3, 5)
 
@@ -53,7 +53,7 @@ def test_codes_that_are_factors_score_one() -> None:
         assert summary.mean == pytest.approx(1, abs=1e-2 if "mig" in label else 1e-9)
         assert len(summary.values) == 5
     assert list(found.details["mig"]["per_factor"]) == ["a", "b", "c"]
-    assert found.details["mig.bins40"]["bins"] == 40
+    assert found.details["mig.bins40"]["settings"]["bins"] == 40
     assert found.settings["train"] == 10_000
 
 
@@ -129,17 +129,17 @@ def test_progress_ends_at_its_total() -> None:
     assert seen == [(done, 7) for done in range(1, 8)]  # one batch, two labels, three repeats
 
 
-def test_every_protocol_runs_whole_and_is_json() -> None:
+def test_every_panel_runs_completely_and_is_json() -> None:
     rng = np.random.default_rng(0)
     factors = np.stack([axis.ravel() for axis in np.indices((2, 3))], 1)
     factors = np.tile(factors, (25, 1))
     codes = factors + 0.3 * rng.normal(size=(150, 2))
-    for name, protocol in PROTOCOLS.items():
+    for name, panel in PANELS.items():
         found = evaluate(codes, factors, name, n_repeats=1, jobs=1)
         of_models = {"latent_kl", "over_pruning", "reconstruction"}
-        assert set(protocol.panel) - of_models == set(found.details)
+        assert set(panel.entries) - of_models == set(found.details)
         record = json.loads(json.dumps(found.to_json(), allow_nan=False))
-        assert record["settings"]["protocol"] == name
+        assert record["settings"]["panel"] == name
         assert 0 < record["scores"]["dci.completeness"]["mean"] < 1
     assert found.details["dci"]["settings"]["estimator"] == "histgbt"
 
@@ -153,7 +153,7 @@ def test_infinite_scores_are_null_in_json() -> None:
     assert found.to_json()["scores"]["gaussian_tc"]["mean"] is None
 
 
-def test_a_metric_outside_the_protocol_comes_with_its_defaults() -> None:
+def test_a_metric_outside_the_panel_comes_with_its_defaults() -> None:
     @METRICS.register("first_code")
     def first_code(codes: np.ndarray, factors: np.ndarray) -> object:
         return METRICS["effective_rank"](codes[:, :1])
@@ -187,8 +187,8 @@ def test_a_model_is_scored_by_its_posterior_and_its_decoder() -> None:
 
 
 def test_what_a_model_lacks_is_left_out_unless_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    panel = {name: PROTOCOLS["fast"].panel[name] for name in ("mcc", "reconstruction")}
-    monkeypatch.setitem(PROTOCOLS, "short", Protocol(100, 50, panel))
+    entries = {name: PANELS["fast"].entries[name] for name in ("mcc", "reconstruction")}
+    monkeypatch.setitem(PANELS, "short", Panel(100, 50, entries))
     seen: list[tuple[int, int]] = []
     found = evaluate(
         encoder,
@@ -241,5 +241,5 @@ def test_numbers_out_of_range_are_refused(options: dict) -> None:
 def test_unknown_names_list_the_known_ones() -> None:
     with pytest.raises(UnknownNameError, match="unknown metric 'mgi'; known: beta_vae_score, "):
         evaluate(encoder, Pixels(), metrics=["mgi"])
-    with pytest.raises(UnknownNameError, match="unknown protocol 'mine'; known: fast, locatello"):
+    with pytest.raises(UnknownNameError, match="unknown panel 'mine'; known: fast, locatello"):
         evaluate(encoder, Pixels(), "mine")

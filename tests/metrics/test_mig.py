@@ -6,6 +6,7 @@ import json
 from math import log
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
@@ -95,7 +96,9 @@ def test_a_factor_of_one_value_is_left_out_and_named() -> None:
     assert result.constant == ("shape",)
     assert list(result.per_factor) == ["x", "y"]
     assert result.score == pytest.approx(mig(codes, factors[:, :2]).score)
-    assert result.entropy[2] == 0
+    assert result.names == ("x", "y")
+    assert result.mutual_information.shape == (2, 2)
+    assert result.entropy.shape == (2,)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -109,6 +112,40 @@ def test_bins_are_numpys_histogram_and_digitize(dtype: type) -> None:
             expected = np.digitize(codes[:, i], edges) - 1
             np.testing.assert_array_equal(discretise(codes, bins)[:, i], expected)
     assert discretise(codes).max() == 19  # the maximum falls in the last bin
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int64, np.bool_])
+def test_integers_are_binned_as_the_same_numbers_in_float64(dtype: type) -> None:
+    rng = np.random.default_rng(0)
+    table = rng.integers(0, 2 if dtype is np.bool_ else 30, (300, 4)).astype(dtype)
+    np.testing.assert_array_equal(discretise(table, 20), discretise(table.astype(float), 20))
+
+
+def test_no_class_is_lost_in_at_least_as_many_bins() -> None:
+    for classes in (2, 4, 10, 18):
+        labels = discretise(np.arange(classes)[:, None], 20)
+        assert len(np.unique(labels)) == classes
+
+
+def test_tensors_lists_and_data_frames_are_binned_alike() -> None:
+    table = np.random.default_rng(0).normal(size=(40, 2))
+    expected = discretise(table, 7)
+    for values in (torch.from_numpy(table), table.tolist(), pd.DataFrame(table)):
+        np.testing.assert_array_equal(discretise(values, 7), expected)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ([[0.0, 1.0], [1.0, np.nan]], r"values: .* NaN or infinity in columns \[1\]"),
+        ([[np.inf, 1.0], [1.0, 2.0]], r"values: .* NaN or infinity in columns \[0\]"),
+        ([0.0, 1.0], r"values: expected shape \[N, d\]"),
+        ([["a"], ["b"]], "values: expected real numbers"),
+    ],
+)
+def test_values_that_cannot_be_binned_are_refused(values: object, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        discretise(values)
 
 
 def test_a_range_of_a_few_floating_point_steps_still_bins() -> None:
@@ -154,7 +191,7 @@ def test_tensors_and_arrays_agree() -> None:
     expected = mig(codes.numpy(), factors).score
     assert mig(codes.requires_grad_(), torch.from_numpy(factors)).score == expected
     assert mig(codes, factors.astype(np.float32)).score == expected
-    assert mig(codes.bfloat16(), factors).samples == 50
+    assert mig(codes.bfloat16(), factors).settings["samples"] == 50
 
 
 def test_json_holds_plain_types() -> None:
@@ -162,8 +199,8 @@ def test_json_holds_plain_types() -> None:
     result = mig(factors[:, :2].astype(float), factors, bins=10, names=["a", "b", "c"])
     record = json.loads(json.dumps(result.to_json(), allow_nan=False))
     assert record["score"] == pytest.approx(1)
-    assert record["bins"] == 10
-    assert record["samples"] == 4
+    assert record["settings"] == {"bins": 10, "samples": 4}
+    assert record["names"] == ["a", "b"]
     assert record["constant"] == ["c"]
     assert len(record["mutual_information"]) == 2
 

@@ -75,7 +75,7 @@ def test_single_latents_are_compared(codes: np.ndarray) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (([np.ones((4, 2))],), "codes: expected those of at least two models, found 1"),
+        (([np.ones((4, 2))],), "codes: expected codes of at least two models, found 1"),
         (([np.ones((4, 2)), np.ones((5, 2))],), r"codes: expected as many rows .* \[4, 5\]"),
         (([np.ones((4, 2))] * 2, [[1.0], [1.0]]), r"kl: expected a number for each latent"),
         (([np.ones((4, 2)), np.full((4, 2), np.nan)],), "codes: expected finite"),

@@ -11,7 +11,7 @@ from sklearn.linear_model import LogisticRegression
 
 from vaebias.errors import InputError
 from vaebias.metrics import beta_vae_score, factor_vae_score
-from vaebias.metrics.votes import Sharing
+from vaebias.metrics.votes import SameFactorSampler
 
 SEEDS = 20
 VOTES = {"votes": 300, "test_votes": 300, "batch": 16}
@@ -80,7 +80,7 @@ def test_mean_over_20_seeds_is_that_of_votes_taken_one_by_one(entangled, metric,
 
 def test_draws_share_the_value_and_are_uniform_among_those_that_do(grid) -> None:
     factors = grid(3, 4)[np.random.default_rng(0).permutation(12)] * 7 - 2
-    sharing = Sharing(factors)
+    sharing = SameFactorSampler(factors)
     like = np.full(20_000, 5)
     for factor, size in ((0, 4), (1, 3)):
         rows = sharing.draw(factor, like, np.random.default_rng(1))

@@ -1,14 +1,14 @@
-"""Checkpoints: one safetensors file of our own, and adapters for those of others."""
+"""Checkpoints: one native safetensors file, and adapters for other formats."""
 
 from vaebias.checkpoints.format import load_objective, load_state, save
-from vaebias.checkpoints.model import FORMATS, Format, Model, load
+from vaebias.checkpoints.model import CHECKPOINT_FORMATS, CheckpointFormat, Model, load
 from vaebias.checkpoints.shipped import example
 from vaebias.checkpoints.state import TrainingState
 from vaebias.checkpoints.weights import load_weights
 
 __all__ = [
-    "FORMATS",
-    "Format",
+    "CHECKPOINT_FORMATS",
+    "CheckpointFormat",
     "Model",
     "TrainingState",
     "example",

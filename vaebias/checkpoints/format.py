@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 import vaebias
 from vaebias import tensorfile
-from vaebias.checkpoints.model import FORMATS, Model
+from vaebias.checkpoints.model import CHECKPOINT_FORMATS, Model
 from vaebias.checkpoints.state import TrainingState
 from vaebias.errors import InputError
 from vaebias.models import Objective, build
@@ -36,27 +36,27 @@ def save(
     seed: int | None = None,
     state: TrainingState | None = None,
 ) -> None:
-    """Write ``objective`` to one file; an older file is replaced only by a complete new one.
+    """Write ``objective`` to one file, atomically.
 
     Parameters
     ----------
     path
-        The file, customarily ``*.safetensors``; its folder must exist.
+        The file, by convention ``*.safetensors``; its folder must exist.
     objective
-        What to write: its state dict, and the arguments of ``models.build`` in the header.
+        Its state dict is written, and the arguments of ``models.build`` in the header.
     provenance
-        What it was trained on and how; JSON-able.
+        Data and settings of its training; JSON-able.
     seed
         Seed of the run.
     state
-        Of a run that is to go on from this file (``load_state``).
+        State from which the run can resume (``load_state``).
 
     Raises
     ------
     InputError
         The provenance is not JSON-able, or the folder does not exist.
     RunFailedError
-        The file could not be written; an older one is still there.
+        The file could not be written; an older one is untouched.
     """
     path = Path(path)
     if not path.parent.is_dir():
@@ -89,15 +89,15 @@ def save(
 def load_objective(
     path: str | Path, network: tuple[nn.Module, nn.Module] | None = None
 ) -> tuple[Objective, dict[str, Any]]:
-    """Rebuild the objective in a native checkpoint, to be trained on or looked at.
+    """Rebuild the objective of a native checkpoint, to resume its training or to analyse it.
 
     Parameters
     ----------
     path
         The file.
     network
-        Modules ``(encoder, decoder)`` to take the weights, where the objective was built with
-        some: a checkpoint holds no code.
+        Modules ``(encoder, decoder)`` that receive the weights, if the objective was built with
+        modules of the user: a checkpoint contains no code.
 
     Returns
     -------
@@ -107,7 +107,7 @@ def load_objective(
     Raises
     ------
     InputError
-        The file is damaged or not a native checkpoint; the message names it and says why.
+        The file is damaged or not a native checkpoint; the message gives the reason.
     """
     path = Path(path)
     header, tensors = _read(path)
@@ -116,7 +116,7 @@ def load_objective(
         if isinstance(header.get("model"), dict) and header["model"].get("network") == OWN:
             expected = "network=(encoder, decoder), for its networks are the user's own"
             raise InputError(f"load_objective({str(path)!r})", expected, "none")
-        with torch.device("meta"):  # sizes alone: no memory for what the file only claims to hold
+        with torch.device("meta"):  # sizes only: no memory for what the file merely claims
             sizes = _build(path, header).state_dict()
         _check_state(path, sizes, state)
         objective = _build(path, header)
@@ -128,7 +128,7 @@ def load_objective(
 
 
 def load_state(path: str | Path) -> TrainingState:
-    """Read where the run of a native checkpoint stands, to go on with it.
+    """Read the state of the run in a native checkpoint, to resume it.
 
     Raises
     ------
@@ -138,7 +138,7 @@ def load_state(path: str | Path) -> TrainingState:
     path = Path(path)
     header, tensors = _read(path)
     if "training" not in header:
-        raise InputError(str(path), "a checkpoint of a run that can go on", "weights alone")
+        raise InputError(str(path), "a checkpoint of a run that can resume", "weights alone")
     try:
         return TrainingState(
             int(header["training"]["step"]),
@@ -150,7 +150,7 @@ def load_state(path: str | Path) -> TrainingState:
             },
         )
     except (KeyError, TypeError, ValueError) as error:
-        raise InputError(str(path), "a header that says where its run stands", error) from error
+        raise InputError(str(path), "a header with the state of its run", error) from error
 
 
 class Native:
@@ -159,7 +159,7 @@ class Native:
     name: ClassVar[str] = "vaebias"
 
     def recognises(self, path: Path) -> bool:
-        """Say whether ``path`` is a file called ``*.safetensors``, or holds our header."""
+        """Return whether ``path`` is a file named ``*.safetensors``, or contains our header."""
         if not path.is_file():
             return False
         if path.suffix == SUFFIX:
@@ -183,7 +183,7 @@ class Native:
         )
 
 
-FORMATS.register(Native.name)(Native())
+CHECKPOINT_FORMATS.register(Native.name)(Native())
 
 
 def _build(
@@ -198,7 +198,7 @@ def _build(
             model["network"] if network is None else network,
             **model["config"],
         )
-    except Exception as error:  # whatever a header that anyone may have written leads to
+    except Exception as error:  # anyone may have written the header
         found = str(error).partition("\n")[0]
         raise InputError(str(path), "a header that describes a known model", found) from error
 
@@ -211,12 +211,12 @@ def _check_state(path: Path, expected: Mapping[str, Tensor], found: Mapping[str,
     missing = sorted(expected.keys() - found.keys())
     extra = sorted(found.keys() - expected.keys())
     if missing or extra:
-        told = [
+        found_names = [
             f"{word} {', '.join(names)}"
             for word, names in (("without", missing), ("also", extra))
             if names
         ]
-        raise InputError(str(path), "the tensors of its model", "; ".join(told))
+        raise InputError(str(path), "the tensors of its model", "; ".join(found_names))
     for name, tensor in expected.items():
         if tensor.shape != found[name].shape or tensor.dtype != found[name].dtype:
             raise InputError(

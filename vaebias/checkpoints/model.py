@@ -1,4 +1,4 @@
-"""What every checkpoint becomes, and the formats that can be read."""
+"""The model that every checkpoint is read as, and the formats that can be read."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from vaebias.models.networks import ImageShape
 from vaebias.models.objective import Output
 from vaebias.registry import Registry
 
-__all__ = ["FORMATS", "Format", "Model", "load"]
+__all__ = ["CHECKPOINT_FORMATS", "CheckpointFormat", "Model", "load"]
 
 
 @dataclass(frozen=True)
 class Model:
-    """A trained model, whoever trained it; on the CPU, its parameters frozen.
+    """A trained model of any origin, on the CPU, with frozen parameters.
 
     Attributes
     ----------
     name
-        What it calls itself.
+        Name of the model.
     encoder
-        ``[B, C, H, W]`` (float in [0, 1] or uint8) to codes ``mu [B, d]`` and ``logvar [B, d]``,
-        or None where the encoder has no variance.
+        ``[B, C, H, W]`` (float in [0, 1] or uint8) to codes ``mu [B, d]`` and ``logvar [B, d]``;
+        ``logvar`` is None if the encoder has no variance.
     decoder
-        ``z [B, d]`` to ``[B, C, H, W]``, differentiable; None where there is none.
+        ``z [B, d]`` to ``[B, C, H, W]``, differentiable; None if there is none.
     output
         What the decoder returns: Bernoulli ``"logits"`` or pixel values (``"image"``).
     latents
@@ -37,7 +37,7 @@ class Model:
     image_shape
         ``(C, H, W)``.
     details
-        Whatever else the file says: configuration, provenance, versions.
+        What else the file contains: configuration, provenance, versions.
     format
         Name of the format it was read from.
     """
@@ -52,17 +52,19 @@ class Model:
     format: str
 
 
-class Format(Protocol):
-    """A checkpoint format: an object (a module will do) with these two functions."""
+class CheckpointFormat(Protocol):
+    """A checkpoint format: an object, or a module, with these two functions."""
 
     def recognises(self, path: Path) -> bool:
-        """Say, from names and first bytes, whether ``path`` is meant to be of this format."""
+        """Return whether ``path`` looks like this format, from names and first bytes."""
 
     def load(self, path: Path) -> Model:
-        """Read it; InputError where it is damaged. Never runs code from the file."""
+        """Read the model without running code from the file; InputError if it is damaged."""
 
 
-FORMATS: Registry[Format] = Registry("checkpoint format", "vaebias.checkpoints.adapters")
+CHECKPOINT_FORMATS: Registry[CheckpointFormat] = Registry(
+    "checkpoint format", "vaebias.checkpoints.adapters"
+)
 
 
 def load(path: str | Path) -> Model:
@@ -71,7 +73,7 @@ def load(path: str | Path) -> Model:
     Parameters
     ----------
     path
-        A checkpoint written by ``save``, or one of a format in ``FORMATS``.
+        A checkpoint that ``save`` wrote, or one in a format of ``CHECKPOINT_FORMATS``.
 
     Raises
     ------
@@ -82,8 +84,8 @@ def load(path: str | Path) -> Model:
     path = Path(path)
     if not path.exists():
         raise InputError(str(path), "a checkpoint", "no such file or folder")
-    for name in FORMATS.names():
-        if FORMATS[name].recognises(path):
-            return FORMATS[name].load(path)
-    known = ", ".join(FORMATS.names())
+    for name in CHECKPOINT_FORMATS.names():
+        if CHECKPOINT_FORMATS[name].recognises(path):
+            return CHECKPOINT_FORMATS[name].load(path)
+    known = ", ".join(CHECKPOINT_FORMATS.names())
     raise InputError(str(path), f"a checkpoint of a known format ({known})", "none of them")

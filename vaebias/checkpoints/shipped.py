@@ -1,4 +1,4 @@
-"""A trained checkpoint that comes with vaebias, to try things on."""
+"""A trained checkpoint that is included in vaebias, for trying commands."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ EXAMPLE = "beta_vae_blobs"
 
 
 def example() -> Path:
-    """Return the path of the checkpoint that comes with vaebias.
+    """Return the path of the checkpoint that is included in vaebias.
 
     A beta-VAE (beta 8, dense networks, 5 latents of which 3 are active) on the original images of
     the protocol ``small-blobs``, seed 0: ``vaebias sweep small-blobs --models beta-VAE --seeds 0``.

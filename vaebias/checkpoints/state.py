@@ -1,4 +1,4 @@
-"""What, besides the weights, a run needs to go on as if it had never stopped."""
+"""What a run needs besides the weights to resume as if it had never stopped."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ __all__ = ["TrainingState"]
 
 @dataclass(frozen=True)
 class TrainingState:
-    """Where a run stands after a step; batches and noise follow from its seed and the step.
+    """State of a run after a step; batches and noise follow from its seed and the step.
 
     Attributes
     ----------
     step
-        Steps taken.
+        Number of steps taken.
     history
-        What was logged up to there; JSON-able.
+        What was logged so far; JSON-able.
     optimiser
         Moments and step counts of the optimisers, by name.
     """

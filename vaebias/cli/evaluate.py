@@ -13,16 +13,15 @@ import typer
 from vaebias.cli.known_data import training_grid
 from vaebias.cli.options import parse_device
 from vaebias.errors import InputError, reading
+from vaebias.files import MODEL_FILE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from rich.table import Table
 
     from vaebias.data import FactorGrid
-    from vaebias.metrics import Decoder, Encoder, Evaluation
-    from vaebias.models.objective import Output
-
-MODEL_FILE = "model.safetensors"
+    from vaebias.interfaces import Decoder, Encoder, Output
+    from vaebias.metrics import Evaluation
 
 
 def evaluate(
@@ -39,12 +38,15 @@ def evaluate(
     ] = None,
     metrics: Annotated[
         str | None,
-        typer.Option(metavar="A,B", help="Only these; all of the protocol if not given."),
+        typer.Option(metavar="A,B", help="Only these; all of the panel if not given."),
     ] = None,
     repeats: Annotated[int, typer.Option(min=1, help="Samples that intervals are over.")] = 5,
     seed: Annotated[int, typer.Option(min=0, help="Of all draws.")] = 0,
-    protocol: Annotated[
-        str, typer.Option(help="locatello2019, or fast: DCI by histogram trees.")
+    panel: Annotated[
+        str,
+        typer.Option(
+            "--panel", "--protocol", help="locatello2019, or fast: DCI by histogram trees."
+        ),
     ] = "locatello2019",
     max_images: Annotated[
         int | None, typer.Option(min=3, help="Encode at most so many images of the data set.")
@@ -64,7 +66,7 @@ def evaluate(
     from rich.text import Text
 
     from vaebias import data as datasets
-    from vaebias import metrics as panel
+    from vaebias import metrics as scores
     from vaebias.cli.console import output
     from vaebias.cli.progress import watch_points
     from vaebias.files import refuse_to_overwrite
@@ -75,10 +77,10 @@ def evaluate(
     scored = _read_table(what, grid) if what.suffix == ".npz" else _read_model(what, grid, device)
     said = scored.said
     with watch_points(str(what), 1) as progress:
-        found = panel.evaluate(
+        found = scores.evaluate(
             scored.codes,
             scored.source,
-            protocol,
+            panel,
             repeats,
             seed,
             None if metrics is None else [name.strip() for name in metrics.split(",")],
@@ -96,7 +98,7 @@ def evaluate(
 
         seen = said["data"]["name"] if said["data"] else "a table of codes"
         facts = [("scored", f"{what} ({said['model'] or 'codes'})"), ("data", seen)]
-        command = _command(what, data, metrics, repeats, seed, protocol, max_images)
+        command = _command(what, data, metrics, repeats, seed, panel, max_images)
         text = evaluate_page(found, facts, command=command)
         page.write(html, text, force=force, option="--html")
     if as_json:
@@ -110,7 +112,7 @@ def evaluate(
         Text(
             f"{found.settings['repeats']} repeats of {found.settings['train']:,} training and"
             f" {found.settings['test']:,} test samples from {rows:,} of {of:,} rows;"
-            f" protocol {protocol}, seed {seed}"
+            f" panel {panel}, seed {seed}"
         )
     )
     if html is not None:
@@ -150,7 +152,8 @@ def _read_table(what: Path, grid: FactorGrid | None) -> _Scored:
 def _read_model(what: Path, grid: FactorGrid | None, device: str) -> _Scored:
     from vaebias import checkpoints
 
-    path = what / MODEL_FILE if (what / MODEL_FILE).is_file() else what
+    in_run = what / MODEL_FILE
+    path = in_run if in_run.is_file() else what
     model = checkpoints.load(path)
     if grid is None:
         grid = training_grid(what, model.details)
@@ -188,11 +191,11 @@ def _command(
     metrics: str | None,
     repeats: int,
     seed: int,
-    protocol: str,
+    panel: str,
     max_images: int | None,
 ) -> str:
     given = {"data": data, "metrics": metrics, "max-images": max_images}
-    options = {"repeats": repeats, "seed": seed, "protocol": protocol}
+    options = {"repeats": repeats, "seed": seed, "panel": panel}
     options |= {name: value for name, value in given.items() if value is not None}
     words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
     return shlex.join(["vaebias", "evaluate", str(what), *words, "--html", "F"])

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from vaebias.cli.run_log import EVALUATION_FILE, LOG_FILE, RunLog
 from vaebias.errors import InputError, RunFailedError
+from vaebias.files import MODEL_FILE, temporaries
 
 if TYPE_CHECKING:
     from vaebias.data import FactorGrid
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
 __all__ = ["FILES", "RUN_FILE", "RunFolder"]
 
-MODEL_FILE = "model.safetensors"
 CHECKPOINT_FILE = "checkpoint.safetensors"
 RUN_FILE = "run.json"
 FILES = (RUN_FILE, LOG_FILE, EVALUATION_FILE, CHECKPOINT_FILE, MODEL_FILE)
@@ -155,7 +155,7 @@ class RunFolder:
         if self.state is None:
             for name in FILES:
                 (folder / name).unlink(missing_ok=True)
-        for stale in folder.glob(f".{CHECKPOINT_FILE}.*.tmp"):  # of a run killed writing
+        for stale in temporaries(folder / CHECKPOINT_FILE):  # of a run killed while writing
             stale.unlink()
         write_json(folder / RUN_FILE, {"config": dict(self._config), "data": self._grid.provenance})
         self._held.callback(self._written.close)

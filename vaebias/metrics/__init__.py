@@ -1,10 +1,11 @@
-"""How far codes are disentangled, by the scores of the field: one file a score."""
+"""Disentanglement metrics: one file for each."""
 
 from vaebias.metrics.beta_vae_score import BetaVaeScore, beta_vae_score
 from vaebias.metrics.dci import Dci, dci
 from vaebias.metrics.dci_es import DciEs, dci_es
 from vaebias.metrics.effective_rank import EffectiveRank, effective_rank
-from vaebias.metrics.evaluate import Decoder, Encoder, Evaluation, Grid, Summary, evaluate
+from vaebias.metrics.evaluate import evaluate
+from vaebias.metrics.evaluation import Evaluation, Summary
 from vaebias.metrics.explicitness import Explicitness, explicitness
 from vaebias.metrics.factor_vae_score import FactorVaeScore, factor_vae_score
 from vaebias.metrics.gaussian_tc import GaussianTc, gaussian_tc
@@ -17,25 +18,22 @@ from vaebias.metrics.metric import METRICS, Result, Score
 from vaebias.metrics.mig import Mig, mig
 from vaebias.metrics.modularity import Modularity, modularity
 from vaebias.metrics.over_pruning import OverPruning, over_pruning
-from vaebias.metrics.protocol import PROTOCOLS
+from vaebias.metrics.panels import PANELS
 from vaebias.metrics.reconstruction import Reconstruction, reconstruction
 from vaebias.metrics.sap import Sap, sap
 from vaebias.metrics.udr import Udr, udr
 
 __all__ = [
     "METRICS",
-    "PROTOCOLS",
+    "PANELS",
     "BetaVaeScore",
     "Dci",
     "DciEs",
-    "Decoder",
     "EffectiveRank",
-    "Encoder",
     "Evaluation",
     "Explicitness",
     "FactorVaeScore",
     "GaussianTc",
-    "Grid",
     "Infomec",
     "Irs",
     "LatentKl",

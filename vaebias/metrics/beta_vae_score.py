@@ -11,22 +11,23 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
-from vaebias.metrics.metric import METRICS, Result, as_sample, positive
-from vaebias.metrics.votes import Sharing, chunks
+from vaebias.metrics.inputs import as_sample, positive
+from vaebias.metrics.metric import METRICS, Result
+from vaebias.metrics.votes import SameFactorSampler, chunks
 
 __all__ = ["BetaVaeScore", "beta_vae_score"]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class BetaVaeScore(Result):
-    """How well a linear classifier tells which factor pairs of images share.
+    """How well a linear classifier predicts which factor pairs of images share.
 
     Attributes
     ----------
     train_accuracy
-        On the votes that the classifier was fitted to.
+        Accuracy on the votes that the classifier was fitted to.
     per_factor
-        Share of the test votes of each factor that were told right; 0 where it had no vote.
+        Accuracy on the test votes of each factor; 0 for a factor without votes.
     """
 
     metric: ClassVar[str] = "beta_vae_score"
@@ -34,7 +35,7 @@ class BetaVaeScore(Result):
     per_factor: dict[str, float]
 
 
-@METRICS.register("beta_vae_score")
+@METRICS.register("beta_vae_score", takes=("names", "seed"), all_rows=True)
 def beta_vae_score(
     codes: ArrayLike | Tensor,  # [N, d]
     factors: ArrayLike | Tensor,  # [N, k] integers
@@ -45,7 +46,7 @@ def beta_vae_score(
     names: Sequence[str] | None = None,
     seed: int = 0,
 ) -> BetaVaeScore:
-    """Accuracy of logistic regression from mean code differences to the factor shared.
+    """Accuracy of logistic regression from mean code differences to the shared factor.
 
     A vote: draw a factor and ``batch`` pairs of rows, those of a pair sharing their value of it;
     its feature is the mean over the batch of abs(code - code of the other). Logistic
@@ -54,22 +55,21 @@ def beta_vae_score(
     Parameters
     ----------
     codes, factors
-        Of the whole factor grid, or of a sample of it: then pairs are drawn from the sample.
-        A factor of one value is left out; with one factor left there is nothing to tell, and
-        the score is 1.
+        Codes and factors of the whole grid, or of a sample from which pairs are then drawn.
+        A factor that takes one value is excluded; if a single factor remains, the score is 1.
     votes, test_votes
-        Number of votes to fit to and to score on.
+        Number of votes for fitting and for scoring.
     batch
-        Pairs a vote.
+        Number of pairs per vote.
     names
         Names of the k factors.
     seed
-        Of all draws.
+        Seed of all draws.
 
     Raises
     ------
     InputError
-        See `vaebias.metrics.mig`; also for numbers below 1.
+        See `vaebias.metrics.mig`; also a number is below 1.
 
     References
     ----------
@@ -79,15 +79,15 @@ def beta_vae_score(
     positive(votes=votes, test_votes=test_votes, batch=batch)
     sample = as_sample(codes, factors, names)
     rng = np.random.default_rng(seed)
-    sharing = Sharing(sample.factors)
-    train, label = _features(sample.codes, sharing, votes, batch, rng)
-    test, truth = _features(sample.codes, sharing, test_votes, batch, rng)
+    sampler = SameFactorSampler(sample.factors)
+    train, label = _features(sample.codes, sampler, votes, batch, rng)
+    test, truth = _features(sample.codes, sampler, test_votes, batch, rng)
     if label.min() == label.max():  # a single factor, or a single vote
-        told, seen = np.full_like(truth, label[0]), label
+        predicted, fitted = np.full_like(truth, label[0]), label
     else:
         model = LogisticRegression(max_iter=1000).fit(train, label)
-        told, seen = model.predict(test), model.predict(train)
-    right = told == truth
+        predicted, fitted = model.predict(test), model.predict(train)
+    right = predicted == truth
     return BetaVaeScore(
         score=float(right.mean()),
         names=sample.names,
@@ -99,7 +99,7 @@ def beta_vae_score(
             "seed": seed,
             "rows": len(sample.codes),
         },
-        train_accuracy=float((seen == label).mean()),
+        train_accuracy=float((fitted == label).mean()),
         per_factor={
             name: float(right[truth == j].mean()) if (truth == j).any() else 0.0
             for j, name in enumerate(sample.names)
@@ -109,18 +109,18 @@ def beta_vae_score(
 
 def _features(
     codes: NDArray[np.floating[Any]],  # [N, d]
-    sharing: Sharing,
+    sampler: SameFactorSampler,
     count: int,
     batch: int,
     rng: np.random.Generator,
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:  # [votes, d], [votes]
-    """Features of votes and the factors shared, by factor."""
-    labels = np.sort(rng.integers(sharing.count, size=count))
+    """Return the features of votes and the shared factors, sorted by factor."""
+    labels = np.sort(rng.integers(sampler.count, size=count))
     features = np.empty((count, codes.shape[1]))
     done = 0
     for factor, n in chunks(labels):
-        one = rng.integers(sharing.rows, size=(n, batch))
-        other = sharing.draw(factor, one, rng)
+        one = rng.integers(sampler.rows, size=(n, batch))
+        other = sampler.draw(factor, one, rng)
         apart = np.abs(codes[one] - codes[other])
         features[done : done + n] = apart.mean(1, dtype=np.float64)
         done += n

@@ -15,34 +15,35 @@ from sklearn.utils.parallel import Parallel, delayed
 from torch import Tensor
 
 from vaebias.errors import InputError
-from vaebias.metrics.metric import METRICS, Held, Result, Split, as_split, positive
+from vaebias.metrics.inputs import HeldOut, Split, as_split, positive
+from vaebias.metrics.metric import METRICS, Result
 
 __all__ = ["Dci", "Estimator", "dci", "importance_scores"]
 
 Estimator = Literal["gbt", "histgbt"]
 SHUFFLED_ROWS, SHUFFLES = 2_000, 2
-"""Test rows at most, and permutations of a code, behind importances of the fast estimator."""
+"""Maximal number of test rows, and permutations per code, of the fast estimator's importances."""
 FEW_ROWS_SHUFFLES = 10
-"""Permutations at most where there are fewer rows."""
+"""Maximal number of permutations if there are fewer rows."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Dci(Result):
-    """Three scores of one matrix of importances; ``score`` is the disentanglement.
+    """Three scores from one matrix of importances; ``score`` is the disentanglement.
 
     Attributes
     ----------
     completeness
-        Whether each factor is told by one code.
+        Whether each factor is predicted by one code.
     informativeness, informativeness_train
         Mean accuracy over factors, on the test and the training sample.
     importance
-        [d, k] of each code for each factor; a column sums to 1, or is 0 where no code tells
+        [d, k] of each code for each factor; a column sums to 1, or is 0 if no code predicts
         the factor.
     code_disentanglement, factor_completeness
-        [d] and [k]: what the scores are weighted means of.
+        [d] and [k]: disentanglement of each code, completeness of each factor.
     accuracy
-        [k] on the test sample.
+        [k] accuracy on the test sample.
     """
 
     metric: ClassVar[str] = "dci"
@@ -55,46 +56,45 @@ class Dci(Result):
     accuracy: NDArray[np.float64]
 
 
-@METRICS.register("dci")
+@METRICS.register("dci", takes=("test", "names", "seed", "jobs"))
 def dci(
     codes: ArrayLike | Tensor,  # [N, d]
     factors: ArrayLike | Tensor,  # [N, k] integers
     *,
     estimator: Estimator = "gbt",
-    test: Held | None = None,
+    test: HeldOut | None = None,
     names: Sequence[str] | None = None,
     seed: int = 0,
     jobs: int = 1,
 ) -> Dci:
-    """Disentanglement, completeness, informativeness by boosted trees.
+    """Disentanglement, completeness and informativeness by boosted trees.
 
-    R_ij is the importance of code i to a classifier of factor j. See `importance_scores` for
-    what is made of it.
+    R_ij is the importance of code i to a classifier of factor j; see `importance_scores`.
 
     Parameters
     ----------
     codes, factors
-        Encoder means and integer classes; a factor of one value is left out.
+        Encoder means and integer classes; a factor that takes one value is excluded.
     estimator
         ``"gbt"``: scikit-learn's GradientBoostingClassifier at its defaults with impurity
         importances, as in the reference; minutes for 10,000 samples. ``"histgbt"``: its
         histogram twin of the same depth, with permutation importances on the first 2,000 test
-        rows, clipped at 0 and normalised per factor. Scores of the two do not compare:
-        docs/metrics.md says how far they are apart.
+        rows, clipped at 0 and normalised per factor. The scores of the two do not compare:
+        docs/metrics.md shows how much they differ.
     test
         Codes and factors to test on; by default a third of the rows is held out.
     names
         Names of the k factors.
     seed
-        Of the trees, permutations and split.
+        Seed of the trees, the permutations and the split.
     jobs
-        Factors looked at side by side; the result is the same.
+        Number of factors fitted in parallel; the result does not depend on it.
 
     Raises
     ------
     InputError
-        See `vaebias.metrics.mig`; also for an unknown estimator, or a test sample with
-        other columns.
+        See `vaebias.metrics.mig`; also an unknown estimator, or a test sample with other
+        columns.
 
     References
     ----------
@@ -106,9 +106,9 @@ def dci(
     positive(jobs=jobs)
     split = as_split(codes, factors, names, test, seed)
     run = Parallel(n_jobs=jobs, backend="threading")  # trees are grown without the GIL
-    told = run(delayed(_tell)(split, j, estimator, seed) for j in range(len(split.train.names)))
-    importance = np.stack([one.importance for one in told], 1)
-    accuracy = np.array([(one.train, one.test) for one in told]).T
+    found = run(delayed(_probe)(split, j, estimator, seed) for j in range(len(split.train.names)))
+    importance = np.stack([one.importance for one in found], 1)
+    accuracy = np.array([(one.train, one.test) for one in found]).T
     disentanglement, by_code, completeness, by_factor = importance_scores(importance)
     return Dci(
         score=disentanglement,
@@ -125,17 +125,17 @@ def dci(
     )
 
 
-class _Told(NamedTuple):
-    """How well codes tell one factor, and by which of them."""
+class _Probe(NamedTuple):
+    """Importances and accuracies of a classifier of one factor."""
 
     importance: NDArray[np.float64]  # [d]
     train: float
     test: float
 
 
-def _tell(split: Split, factor: int, estimator: Estimator, seed: int) -> _Told:
+def _probe(split: Split, factor: int, estimator: Estimator, seed: int) -> _Probe:
     fit = split.train.codes, split.train.factors[:, factor]
-    held = split.test.codes, split.test.factors[:, factor]
+    test = split.test.codes, split.test.factors[:, factor]
     if estimator == "gbt":
         model = GradientBoostingClassifier(random_state=seed).fit(*fit)
         importance = np.abs(model.feature_importances_)
@@ -144,21 +144,21 @@ def _tell(split: Split, factor: int, estimator: Estimator, seed: int) -> _Told:
         model = HistGradientBoostingClassifier(
             max_depth=3, early_stopping=False, random_state=seed
         ).fit(*fit)
-        some = held[0][:SHUFFLED_ROWS], held[1][:SHUFFLED_ROWS]
+        some = test[0][:SHUFFLED_ROWS], test[1][:SHUFFLED_ROWS]
         repeats = min(SHUFFLES * SHUFFLED_ROWS // len(some[0]), FEW_ROWS_SHUFFLES)
         drop = permutation_importance(model, *some, n_repeats=repeats, random_state=seed)
         gain = drop.importances_mean.clip(min=0)
         importance = gain / max(gain.sum(), np.finfo(float).tiny)
-    return _Told(importance, model.score(*fit), model.score(*held))
+    return _Probe(importance, model.score(*fit), model.score(*test))
 
 
 def importance_scores(
     importance: NDArray[np.float64],  # [d, k]
 ) -> tuple[float, NDArray[np.float64], float, NDArray[np.float64]]:
-    """Disentanglement, that of each code, completeness, that of each factor.
+    """Return disentanglement, that of each code, completeness, that of each factor.
 
     D_i = 1 - H(R_i. + 1e-11), the row normalised and H to base k; D is the mean of D_i weighted
-    by row sums. Completeness is the same of columns, to base d. All weights are equal where R
+    by row sums. Completeness is the same for columns, to base d. All weights are equal if R
     is 0. Over one item H is 0: with a single factor D is 1, with a single code C is 1.
     """
     rows, columns = _focus(importance), _focus(importance.T)

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from vaebias.errors import InputError
 from vaebias.metrics.dci import importance_scores
-from vaebias.metrics.metric import METRICS, Held, Result, as_split, positive
+from vaebias.metrics.inputs import HeldOut, as_split, positive
+from vaebias.metrics.metric import METRICS, Result
 
 __all__ = ["DEPTHS", "DciEs", "dci_es", "explicitness_of_losses"]
 
@@ -29,7 +30,7 @@ class DciEs(Result):
     Attributes
     ----------
     size
-        S: number of factors over number of codes; above 1 where there are fewer codes.
+        S: number of factors over number of codes; above 1 if there are fewer codes.
     disentanglement, completeness, informativeness
         D, C, I at the depth of the best mean test accuracy, which is I.
     depth
@@ -53,18 +54,18 @@ class DciEs(Result):
     importance: NDArray[np.float64]
 
 
-@METRICS.register("dci_es")
+@METRICS.register("dci_es", takes=("test", "names", "seed"))
 def dci_es(
     codes: ArrayLike | Tensor,  # [N, d]
     factors: ArrayLike | Tensor,  # [N, k] integers
     *,
     depths: Sequence[int] = DEPTHS,
     trees: int = 100,
-    test: Held | None = None,
+    test: HeldOut | None = None,
     names: Sequence[str] | None = None,
     seed: int = 0,
 ) -> DciEs:
-    """How much capacity a probe needs to read the factors off the codes, and DCI of the best.
+    """How much capacity a probe needs to predict the factors from the codes, and DCI of the best.
 
     Probes are random forests of growing depth. See `explicitness_of_losses` for E; D and C
     are those of `vaebias.metrics.dci` on the forests' impurity importances.
@@ -72,32 +73,32 @@ def dci_es(
     Parameters
     ----------
     codes, factors
-        Encoder means and integer classes; a factor of one value is left out.
+        Encoder means and integer classes; a factor that takes one value is excluded.
     depths
         Depths of the forests, increasing, at least two.
     trees
-        Of each forest.
+        Number of trees in each forest.
     test
         Codes and factors to test on; by default a third of the rows is held out.
     names
         Names of the k factors.
     seed
-        Of the forests and that split.
+        Seed of the forests and of that split.
 
     Raises
     ------
     InputError
-        See `vaebias.metrics.mig`; also for depths that do not increase.
+        See `vaebias.metrics.mig`; also depths that do not increase.
 
     Notes
     -----
-    E asks how early a curve reaches its own best, not how good that is: dead codes, which no
-    probe reads, have E = 1. It is to be read beside I.
+    E measures how early a curve reaches its own best, not how good that is: constant codes,
+    from which no probe predicts anything, have E = 1. Read it beside I.
 
     References
     ----------
     Eastwood et al., DCI-ES: an extended disentanglement framework with connections to
-    identifiability, ICLR 2023. Of their probes, forests; all factors are classes.
+    identifiability, ICLR 2023. Only their forests are used as probes; all factors are classes.
     """
     positive(trees=trees, **{f"depths[{i}]": depth for i, depth in enumerate(depths)})
     if len(depths) < 2 or any(np.diff(depths) <= 0):
@@ -143,8 +144,8 @@ def explicitness_of_losses(
     """1 - 2 A / (range of capacity · chance loss).
 
     A is the area between the running minimum of the loss and its least value, by trapezoids:
-    1 where the weakest probe is as good as any, 0 where the loss falls in a straight line from
-    chance to nothing, below 0 where it falls later still.
+    1 if the weakest probe is as good as any, 0 if the loss falls in a straight line from chance
+    to zero, below 0 if it falls later than that.
     """
     running = np.minimum.accumulate(loss)
     area = float(trapezoid(running - running[-1], capacity))

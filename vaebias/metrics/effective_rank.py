@@ -1,4 +1,4 @@
-"""How many directions the codes make use of (Roy & Vetterli 2007)."""
+"""Effective rank of the codes (Roy & Vetterli 2007)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import entr
 from torch import Tensor
 
-from vaebias.metrics.metric import METRICS, Result, as_codes
+from vaebias.metrics.inputs import as_codes
+from vaebias.metrics.metric import METRICS, Result
 
 __all__ = ["EffectiveRank", "effective_rank"]
 
@@ -22,7 +23,7 @@ class EffectiveRank(Result):
     Attributes
     ----------
     singular_values
-        Of the centred codes, largest first.
+        Singular values of the centred codes, largest first.
     """
 
     metric: ClassVar[str] = "effective_rank"
@@ -36,21 +37,20 @@ def effective_rank(
 ) -> EffectiveRank:
     """Exponential of the entropy of the normalised singular values of the centred codes.
 
-    d where all directions have one variance, 1 where there is one direction, 0 where all
-    codes are constant. Any rotation of the codes leaves it alone; it says how many
-    directions there are, not where axes lie.
+    It is d if all directions have equal variance, 1 if there is one direction, 0 if all codes
+    are constant. It is invariant to rotations: it counts directions and ignores the axes.
 
     Parameters
     ----------
     codes
         Encoder means.
     factors
-        Taken so that all metrics are called alike, and not looked at.
+        Ignored; present for API consistency.
 
     Raises
     ------
     InputError
-        For codes that are not finite.
+        The codes are not finite.
 
     References
     ----------

@@ -12,14 +12,15 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
-from vaebias.metrics.metric import METRICS, Held, Result, as_split, standardise
+from vaebias.metrics.inputs import HeldOut, as_split, standardise
+from vaebias.metrics.metric import METRICS, Result
 
 __all__ = ["Explicitness", "explicitness"]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Explicitness(Result):
-    """Whether a linear classifier can read the factors off the codes.
+    """Whether a linear classifier can predict the factors from the codes.
 
     Attributes
     ----------
@@ -31,37 +32,37 @@ class Explicitness(Result):
     per_factor: dict[str, float]
 
 
-@METRICS.register("explicitness")
+@METRICS.register("explicitness", takes=("test", "names", "seed"))
 def explicitness(
     codes: ArrayLike | Tensor,  # [N, d]
     factors: ArrayLike | Tensor,  # [N, k] integers
     *,
-    test: Held | None = None,
+    test: HeldOut | None = None,
     names: Sequence[str] | None = None,
     seed: int = 0,
 ) -> Explicitness:
     """Area under the ROC curve of logistic regression, class against rest, mean over factors.
 
-    The regression (L2, C = 1) sees all codes, standardised by the training sample's mean and
-    deviation; a constant code becomes 0. Classes of a factor count alike; one that the test
-    sample lacks is left out, one that only the test sample has counts as chance, .5. The
-    score is not rescaled: codes that tell nothing score .5.
+    The regression (L2, C = 1) uses all codes, standardised by the training sample's mean and
+    deviation; a constant code becomes 0. Classes of a factor have equal weight; one that the
+    test sample lacks is excluded, one that only the test sample has counts as chance, .5. The
+    score is not rescaled: uninformative codes score .5.
 
     Parameters
     ----------
     codes, factors
-        Encoder means and integer classes; a factor of one value is left out.
+        Encoder means and integer classes; a factor that takes one value is excluded.
     test
         Codes and factors to test on; by default a third of the rows is held out.
     names
         Names of the k factors.
     seed
-        Of that split.
+        Seed of that split.
 
     Raises
     ------
     InputError
-        See `vaebias.metrics.mig`; also for a test sample with other columns.
+        See `vaebias.metrics.mig`; also a test sample with other columns.
 
     References
     ----------
@@ -98,6 +99,6 @@ def _area(
     areas = [
         float(roc_auc_score(held_factor == value, probability.get(value, unseen)))
         for value in np.unique(held_factor).tolist()
-        if (held_factor != value).any()  # of one class alone there is no curve
+        if (held_factor != value).any()  # a single class has no curve
     ]
     return float(np.mean(areas)) if areas else 0.5

@@ -11,26 +11,27 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from vaebias.errors import InputError
-from vaebias.metrics.metric import METRICS, Result, as_sample, positive
-from vaebias.metrics.votes import Sharing, chunks
+from vaebias.metrics.inputs import as_sample, positive
+from vaebias.metrics.metric import METRICS, Result
+from vaebias.metrics.votes import SameFactorSampler, chunks
 
 __all__ = ["FactorVaeScore", "factor_vae_score"]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class FactorVaeScore(Result):
-    """How well the stillest code tells which factor was held.
+    """How well the code of least variance predicts which factor was fixed.
 
     Attributes
     ----------
     train_accuracy
-        On the votes that made the table.
+        Accuracy on the votes from which the majority table was made.
     per_factor
-        Share of the test votes of each factor that were told right; 0 where it had no vote.
+        Accuracy on the test votes of each factor; 0 for a factor without votes.
     votes
-        [d, k] training votes by stillest code and factor.
+        [d, k] number of training votes by code of least variance and fixed factor.
     active
-        [d] codes that took part.
+        [d] whether each code took part.
     """
 
     metric: ClassVar[str] = "factor_vae_score"
@@ -40,7 +41,7 @@ class FactorVaeScore(Result):
     active: NDArray[np.bool_]
 
 
-@METRICS.register("factor_vae_score")
+@METRICS.register("factor_vae_score", takes=("names", "seed"), all_rows=True)
 def factor_vae_score(
     codes: ArrayLike | Tensor,  # [N, d]
     factors: ArrayLike | Tensor,  # [N, k] integers
@@ -53,35 +54,37 @@ def factor_vae_score(
     names: Sequence[str] | None = None,
     seed: int = 0,
 ) -> FactorVaeScore:
-    """Accuracy of a majority vote from the code of least variance to the factor held.
+    """Accuracy of a majority vote from the code of least variance to the fixed factor.
 
     A vote: draw a factor, a row, and rows that share the factor's value with it, uniformly with
-    replacement, ``batch`` in all; the vote goes to the code of least variance in the batch over
-    its variance in general. Each code stands for the factor it had most training votes for.
+    replacement, ``batch`` in all; the vote goes to the code with the least variance in the batch
+    relative to its variance over all rows. A code predicts the factor of most of its training
+    votes.
 
     Parameters
     ----------
     codes, factors
-        Of the whole factor grid, or of a sample of it: then batches are drawn from the sample.
-        A factor of one value is left out.
+        Codes and factors of the whole grid, or of a sample from which batches are then drawn.
+        A factor that takes one value is excluded.
     votes, test_votes
-        Number of votes to make the table with, and to score it on.
+        Number of votes for the majority table and for scoring it.
     batch
-        Rows a vote, at least 2.
+        Number of rows per vote, at least 2.
     variance_samples
-        Rows that general variances are taken over, drawn with replacement; all where there
-        are no more.
+        Number of rows, drawn with replacement, for the variances over all rows; if there are
+        no more rows, all are used.
     threshold
-        Codes with a smaller standard deviation in general take no part. No code left: score 0.
+        Codes with a smaller standard deviation over all rows are excluded; without any code the
+        score is 0.
     names
         Names of the k factors.
     seed
-        Of all draws.
+        Seed of all draws.
 
     Raises
     ------
     InputError
-        See `vaebias.metrics.mig`; also for numbers out of range.
+        See `vaebias.metrics.mig`; also a number is out of range.
 
     References
     ----------
@@ -106,9 +109,9 @@ def factor_vae_score(
     if active.any():
         places = np.flatnonzero(active)
         relative = np.ascontiguousarray(values[:, active] / np.sqrt(variance[active]))
-        sharing = Sharing(sample.factors)
-        train[places] = _votes(relative, sharing, votes, batch, rng)
-        test[places] = _votes(relative, sharing, test_votes, batch, rng)
+        sampler = SameFactorSampler(sample.factors)
+        train[places] = _votes(relative, sampler, votes, batch, rng)
+        test[places] = _votes(relative, sampler, test_votes, batch, rng)
     table = train.argmax(1)
     right = np.zeros(k)
     np.add.at(right, table, test[np.arange(d), table])
@@ -136,17 +139,17 @@ def factor_vae_score(
 
 def _votes(
     codes: NDArray[np.float64],  # [N, d], variance 1
-    sharing: Sharing,
+    sampler: SameFactorSampler,
     count: int,
     batch: int,
     rng: np.random.Generator,
 ) -> NDArray[np.int64]:  # [d, k]
-    """Votes by stillest code and factor."""
-    table = np.zeros((codes.shape[1], sharing.count), np.int64)
-    for factor, n in chunks(rng.integers(sharing.count, size=count)):
-        first = rng.integers(sharing.rows, size=(n, 1))
+    """Count votes by code of least variance and fixed factor."""
+    table = np.zeros((codes.shape[1], sampler.count), np.int64)
+    for factor, n in chunks(rng.integers(sampler.count, size=count)):
+        first = rng.integers(sampler.rows, size=(n, 1))
         others = np.broadcast_to(first, (n, batch - 1))
-        rows = np.hstack([first, sharing.draw(factor, others, rng)])
-        stillest = codes[rows].var(1, ddof=1).argmin(1)
-        table[:, factor] += np.bincount(stillest, minlength=len(table))
+        rows = np.hstack([first, sampler.draw(factor, others, rng)])
+        least = codes[rows].var(1, ddof=1).argmin(1)
+        table[:, factor] += np.bincount(least, minlength=len(table))
     return table

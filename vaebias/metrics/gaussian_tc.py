@@ -1,4 +1,4 @@
-"""How dependent codes are on each other; no factors are needed (Locatello et al. 2019)."""
+"""Dependence of the codes on each other, without factors (Locatello et al. 2019)."""
 
 from __future__ import annotations
 
@@ -12,24 +12,25 @@ from torch import Tensor
 
 from vaebias.errors import InputError
 from vaebias.metrics.information import discretise, mutual_information
-from vaebias.metrics.metric import METRICS, Result, as_codes
+from vaebias.metrics.inputs import as_codes
+from vaebias.metrics.metric import METRICS, Result
 
 __all__ = ["GaussianTc", "gaussian_tc"]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class GaussianTc(Result):
-    """Total correlation and its company; 0 is independence, larger is worse.
+    """Total correlation and related scores; 0 is independence, larger is worse.
 
     Attributes
     ----------
     score
-        Total correlation of a Gaussian with the codes' covariance, nats; infinite where
+        Total correlation of a Gaussian with the codes' covariance, nats; infinite if
         one code is a linear function of others.
     wasserstein
         Squared 2-Wasserstein distance between that Gaussian and the product of its marginals.
     wasserstein_normalised
-        The same over the total variance; 0 where that is 0.
+        The same over the total variance; 0 if that is 0.
     mean_information
         Mean mutual information of pairs of binned codes, nats; 0 for a single code.
     covariance
@@ -52,22 +53,22 @@ def gaussian_tc(
 ) -> GaussianTc:
     """Gaussian total correlation, Wasserstein correlation and mean pairwise information.
 
-    With C the covariance of the codes: TC = ½ (sum_i log C_ii - log det C), constant codes left
-    out; W = 2 tr C - 2 tr (C^½ diag(C) C^½)^½.
+    With C the covariance of the codes: TC = ½ (sum_i log C_ii - log det C), constant codes
+    excluded; W = 2 tr C - 2 tr (C^½ diag(C) C^½)^½.
 
     Parameters
     ----------
     codes
         Encoder means, at least two rows.
     factors
-        Taken so that all metrics are called alike, and not looked at.
+        Ignored; present for API consistency.
     bins
-        Of the mutual information, as in `vaebias.metrics.mig`.
+        Number of bins for the mutual information, as in `vaebias.metrics.mig`.
 
     Raises
     ------
     InputError
-        For codes that are not finite, or a single row.
+        The codes are not finite, or a single row.
 
     References
     ----------
@@ -99,7 +100,7 @@ def gaussian_tc(
 
 
 def _total_correlation(covariance: NDArray[np.float64]) -> float:
-    """-½ log det of the correlation matrix."""
+    """Return -½ log det of the correlation matrix."""
     if len(covariance) < 2:
         return 0.0
     scale = np.sqrt(np.diag(covariance))

@@ -17,7 +17,8 @@ from sklearn.metrics import log_loss
 from torch import Tensor
 
 from vaebias.metrics.information import entropy, mutual_information
-from vaebias.metrics.metric import METRICS, Result, as_sample, positive, standardise
+from vaebias.metrics.inputs import as_sample, positive, standardise
+from vaebias.metrics.metric import METRICS, Result
 
 __all__ = ["Infomec", "infomec"]
 
@@ -29,9 +30,9 @@ class Infomec(Result):
     Attributes
     ----------
     compactness
-        InfoC: whether each factor is told by one active code.
+        InfoC: whether one active code is informative about each factor.
     explicitness
-        InfoE: how much of the factors logistic regression predicts.
+        InfoE: how well logistic regression predicts the factors.
     per_factor
         InfoE of each factor.
     normalised_information
@@ -48,7 +49,7 @@ class Infomec(Result):
     active: NDArray[np.bool_]
 
 
-@METRICS.register("infomec")
+@METRICS.register("infomec", takes=("names", "seed"))
 def infomec(
     codes: ArrayLike | Tensor,  # [N, d]
     factors: ArrayLike | Tensor,  # [N, k] integers
@@ -69,27 +70,27 @@ def infomec(
     Parameters
     ----------
     codes, factors
-        Encoder means and integer classes; a factor of one value is left out.
+        Encoder means and integer classes; a factor that takes one value is excluded.
     discrete
         Codes are classes themselves (a quantised latent space): plug-in information, one-hot
         inputs, and every code that varies is active.
     neighbours
-        Of the nearest-neighbour estimate of information (Ross 2014) for continuous codes.
+        Number of neighbours in the estimate of information (Ross 2014) for continuous codes.
     names
         Names of the k factors.
     seed
-        Of the tiny noise by which that estimate breaks ties.
+        Seed of the tiny noise by which that estimate breaks ties.
 
     Raises
     ------
     InputError
-        See `vaebias.metrics.mig`; also for as many neighbours as samples.
+        See `vaebias.metrics.mig`; also as many neighbours as samples.
 
     Notes
     -----
-    Where the definition divides 0 by 0: a code (factor) without any information counts as
-    spread over all, 1/k; over a single factor (active code) nothing can spread, and InfoM
-    (InfoC) is 1; without an active code InfoM and InfoC are 0.
+    If the definition divides 0 by 0: a code (factor) without any information counts as spread
+    evenly, 1/k; with a single factor (active code) InfoM (InfoC) is 1; without an active code
+    InfoM and InfoC are 0.
 
     References
     ----------
@@ -132,11 +133,11 @@ def _neighbour_information(
     neighbours: int,
     seed: int,
 ) -> NDArray[np.float64]:  # [d, k]
-    """Nearest-neighbour information, 0 for constant codes (whose noise would count as a code)."""
+    """Return nearest-neighbour information; 0 for constant codes, whose noise would be measured."""
     result = np.zeros((codes.shape[1], factors.shape[1]))
     live = (codes != codes[0]).any(0)
     for j, factor in enumerate(factors.T):
-        for i in np.flatnonzero(live):  # one by one: a code's noise must not hang on its place
+        for i in np.flatnonzero(live):  # one by one: a code's noise must not depend on its position
             result[i, j] = mutual_info_classif(
                 codes[:, [i]],
                 factor,

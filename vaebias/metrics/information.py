@@ -2,48 +2,54 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
 
-from vaebias.errors import InputError
+from vaebias.metrics.inputs import as_codes, positive
 
 __all__ = ["discretise", "entropy", "mutual_information"]
 
 
 def discretise(
-    codes: NDArray[np.floating[Any]],  # [N, d]
+    values: ArrayLike | Tensor,  # [N, d] codes, or continuous factors
     bins: int = 20,
 ) -> NDArray[np.int64]:  # [N, d]
-    """Bin each code into equal widths over the sample's own range.
+    """Bin each column into equal widths over the sample's own range.
 
     The convention of disentanglement_lib: ``edges = np.histogram(code, bins)[1][:-1]``,
-    ``np.digitize(code, edges)``, so that the maximum falls in the last bin. Labels count
-    from 0 here; a constant code falls in one bin.
+    ``np.digitize(code, edges)``, so that the maximum falls in the last bin. Labels start at 0
+    here; a constant column falls in one bin. The edges are computed in float32 for float32
+    values and in float64 otherwise, also for integers.
 
     Raises
     ------
     InputError
-        Where ``bins`` is not a positive integer.
+        ``bins`` is not a positive integer, or the values are not a finite real [N, d] array.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> discretise(np.arange(6)[:, None], 3).ravel().tolist()
+    [0, 0, 1, 1, 2, 2]
     """
-    if isinstance(bins, bool) or not isinstance(bins, int | np.integer) or bins < 1:
-        raise InputError("bins", "a positive integer", bins)
-    labels = np.zeros(codes.shape, np.int64)
-    for i, code in enumerate(codes.T):
-        low, high = code.min(), code.max()
+    positive(bins=bins)
+    table = as_codes(values, "values")
+    labels = np.zeros(table.shape, np.int64)
+    for i, column in enumerate(table.T):
+        low, high = column.min(), column.max()
         if low < high:
-            # np.linspace in the code's dtype is what np.histogram does, without its refusal
+            # np.linspace in the column's dtype is what np.histogram does, without its refusal
             # of ranges that are narrower than `bins` floating-point steps.
-            edges = np.linspace(low, high, bins + 1, dtype=codes.dtype)[:-1]
-            labels[:, i] = np.digitize(code, edges) - 1
+            edges = np.linspace(low, high, bins + 1, dtype=table.dtype)[:-1]
+            labels[:, i] = np.digitize(column, edges) - 1
     return labels
 
 
 def entropy(
     labels: NDArray[np.int64],  # [N, k]
 ) -> NDArray[np.float64]:  # [k]
-    """Plug-in entropy of each column, nats."""
+    """Return the plug-in entropy of each column, nats."""
     return np.array(
         [_entropy(np.unique(column, return_counts=True)[1]) for column in labels.T], np.float64
     )
@@ -53,9 +59,9 @@ def mutual_information(
     codes: NDArray[np.int64],  # [N, d] labels >= 0
     factors: NDArray[np.int64],  # [N, k]
 ) -> NDArray[np.float64]:  # [d, k]
-    """Plug-in mutual information of each code with each factor, nats.
+    """Return the plug-in mutual information of each code with each factor, nats.
 
-    One joint histogram a code holds its tables with all factors side by side.
+    One joint histogram for each code holds its tables with all factors side by side.
     """
     classes = [np.unique(column, return_inverse=True) for column in factors.T]
     sizes = [len(values) for values, _ in classes]
@@ -75,7 +81,7 @@ def mutual_information(
 
 
 def _entropy(counts: NDArray[np.int64]) -> float:
-    """Entropy of the distribution that integer counts are proportional to."""
+    """Return the entropy of the distribution that integer counts are proportional to."""
     n = counts[counts > 0].astype(np.float64)
     total = n.sum()
     return float(np.log(total) - (n * np.log(n)).sum() / total)

@@ -12,19 +12,20 @@ from torch import Tensor
 
 from vaebias.errors import InputError
 from vaebias.metrics.information import discretise
-from vaebias.metrics.metric import METRICS, Result, as_sample
+from vaebias.metrics.inputs import as_sample
+from vaebias.metrics.metric import METRICS, Result
 
 __all__ = ["Irs", "irs"]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Irs(Result):
-    """How little codes move when everything but one factor is redrawn.
+    """How little codes change while one factor is fixed and the others vary.
 
     Attributes
     ----------
     robustness
-        [d, k] of each code while each factor is held; 0 for a constant code.
+        [d, k] of each code while each factor is fixed; 0 for a constant code.
     deviation
         [d] largest deviation of each code from its mean: the weights of the score.
     """
@@ -34,7 +35,7 @@ class Irs(Result):
     deviation: NDArray[np.float64]
 
 
-@METRICS.register("irs")
+@METRICS.register("irs", takes=("names",))
 def irs(
     codes: ArrayLike | Tensor,  # [N, d]
     factors: ArrayLike | Tensor,  # [N, k] integers
@@ -43,29 +44,29 @@ def irs(
     factor_bins: int = 20,
     names: Sequence[str] | None = None,
 ) -> Irs:
-    """Interventional robustness: 1 - (how far a code strays while its factor is held).
+    """Interventional robustness: 1 - (deviation of a code while its factor is fixed).
 
     For each value of a factor, the quantile of abs(code - its mean given the value), averaged
-    over the values alike, over the code's largest deviation from its mean: robustness is 1
-    minus that. The score takes the largest over factors, and weighs codes by their largest
-    deviation. Constant codes count for nothing; where all are, the score is 0.
+    over the values with equal weights and divided by the code's largest deviation from its mean:
+    robustness is 1 minus that. The score takes the largest over factors, and weights codes by
+    their largest deviation. Constant codes have no weight; if all are constant, the score is 0.
 
     Parameters
     ----------
     codes, factors
-        Encoder means and integer classes; a factor of one value is left out.
+        Encoder means and integer classes; a factor that takes one value is excluded.
     quantile
-        Of the deviations; 1 is the maximum.
+        Quantile of the deviations; 1 is the maximum.
     factor_bins
-        Factors are cut into so many equal widths as the reference does; at their number of
-        classes or more, nothing is merged.
+        Number of equal-width bins for the factors, as in the reference; with at least as many
+        bins as classes, none are merged.
     names
         Names of the k factors.
 
     Raises
     ------
     InputError
-        See `vaebias.metrics.mig`; also for a quantile outside (0, 1].
+        See `vaebias.metrics.mig`; also a quantile outside (0, 1].
 
     References
     ----------
@@ -79,12 +80,12 @@ def irs(
     deviation = np.where(live, np.abs(values - values.mean(0)).max(0), 0)
     robustness = np.zeros((values.shape[1], len(sample.names)))
     for j, labels in enumerate(discretise(sample.factors.astype(np.float64), factor_bins).T):
-        strays = np.zeros(values.shape[1])
-        held = np.unique(labels)
-        for value in held:
+        spread = np.zeros(values.shape[1])
+        fixed = np.unique(labels)
+        for value in fixed:
             rows = values[labels == value]
-            strays += np.quantile(np.abs(rows - rows.mean(0)), quantile, axis=0)
-        robustness[live, j] = 1 - strays[live] / len(held) / deviation[live]
+            spread += np.quantile(np.abs(rows - rows.mean(0)), quantile, axis=0)
+        robustness[live, j] = 1 - spread[live] / len(fixed) / deviation[live]
     weights = deviation.sum()
     return Irs(
         score=float(robustness.max(1) @ deviation / weights) if weights > 0 else 0.0,

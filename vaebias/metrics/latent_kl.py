@@ -10,14 +10,15 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from vaebias.errors import InputError
-from vaebias.metrics.metric import METRICS, Result, as_codes
+from vaebias.metrics.inputs import as_codes
+from vaebias.metrics.metric import METRICS, Result
 
 __all__ = ["LatentKl", "as_logvar", "latent_kl"]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class LatentKl(Result):
-    """KL of the latents, nats; ``score`` is their sum.
+    """KL of each latent, nats; ``score`` is the sum.
 
     Attributes
     ----------
@@ -29,7 +30,7 @@ class LatentKl(Result):
     per_latent: NDArray[np.float64]
 
 
-@METRICS.register("latent_kl")
+@METRICS.register("latent_kl", needs=("logvar",))
 def latent_kl(
     codes: ArrayLike | Tensor,  # [N, d]
     factors: ArrayLike | Tensor | None = None,
@@ -43,14 +44,14 @@ def latent_kl(
     codes
         Posterior means.
     factors
-        Taken so that all metrics are called alike, and not looked at.
+        Ignored; present for API consistency.
     logvar
         Logarithms of the posterior variances.
 
     Raises
     ------
     InputError
-        For codes or variances that are not finite, or not of one shape.
+        Codes or variances are not finite, or have different shapes.
 
     References
     ----------
@@ -68,7 +69,7 @@ def as_logvar(
     logvar: ArrayLike | Tensor,  # [N, d]
     shape: tuple[int, ...],
 ) -> NDArray[np.float64]:
-    """Log-variances as finite float64 of the codes' shape; raises InputError where they are not."""
+    """Return log-variances as finite float64 of the codes' shape; InputError otherwise."""
     log = as_codes(logvar)
     if log.shape != shape:
         raise InputError("logvar", f"the codes' shape {list(shape)}", list(log.shape))

@@ -13,7 +13,8 @@ from scipy.stats import rankdata
 from torch import Tensor
 
 from vaebias.errors import InputError
-from vaebias.metrics.metric import METRICS, Result, as_sample, standardise
+from vaebias.metrics.inputs import as_sample, standardise
+from vaebias.metrics.metric import METRICS, Result
 
 __all__ = ["Correlation", "Mcc", "mcc"]
 
@@ -22,12 +23,12 @@ Correlation = Literal["pearson", "spearman"]
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Mcc(Result):
-    """How well codes go with factors, one to one.
+    """Correlation of factors with codes that are assigned to them one to one.
 
     Attributes
     ----------
     per_factor
-        abs(correlation) of each factor with its code; 0 for one that got none (d < k).
+        abs(correlation) of each factor with its code; 0 for a factor without one (d < k).
     assignment
         [k] the code of each factor, -1 for none.
     correlation
@@ -40,7 +41,7 @@ class Mcc(Result):
     correlation: NDArray[np.float64]
 
 
-@METRICS.register("mcc")
+@METRICS.register("mcc", takes=("names", "seed"))
 def mcc(
     codes: ArrayLike | Tensor,  # [N, d]
     factors: ArrayLike | Tensor,  # [N, k] integers
@@ -50,28 +51,28 @@ def mcc(
     names: Sequence[str] | None = None,
     seed: int = 0,
 ) -> Mcc:
-    """Mean over factors of abs(correlation) with the code that assignment gives each.
+    """Mean over factors of abs(correlation) with the code assigned to each.
 
     Parameters
     ----------
     codes, factors
-        Encoder means and integer classes, taken as numbers: of categories in no order the
-        correlation means little. A factor of one value is left out.
+        Encoder means and integer classes, used as numbers: for unordered categories the
+        correlation means little. A factor that takes one value is excluded.
     correlation
-        ``"spearman"`` (SlowVAE's setting; of ranks, ties sharing theirs) or ``"pearson"``.
+        ``"spearman"`` (SlowVAE's setting; ties share their mean rank) or ``"pearson"``.
     padding
-        Where d > k, the reference gives codes without a factor Gaussian noise to go with,
-        which takes part in the assignment. Off, such codes go with nothing: what padding comes
-        to as the sample grows, without its draw.
+        If d > k, add columns of Gaussian noise to the factors before the assignment, as the
+        reference does. Without it, surplus codes stay unassigned, which is the limit of padding
+        for large samples.
     names
         Names of the k factors.
     seed
-        Of the padding.
+        Seed of the padding.
 
     Raises
     ------
     InputError
-        See `vaebias.metrics.mig`; also for an unknown correlation.
+        See `vaebias.metrics.mig`; also an unknown correlation.
 
     References
     ----------

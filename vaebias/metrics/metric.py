@@ -1,40 +1,31 @@
-"""What all scores share: the registry, the result's shape and the check of their input."""
+"""What all metrics share: their registry and the shape of their results."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar, NamedTuple, Protocol, TypeAlias
+from typing import Any, ClassVar, Literal, Protocol, TypeAlias, TypeVar
 
 import numpy as np
-import torch
-from numpy.typing import ArrayLike, NDArray
-from torch import Tensor
 
-from vaebias.errors import InputError
 from vaebias.registry import Registry
 
 __all__ = [
     "METRICS",
-    "Held",
+    "Argument",
+    "Column",
+    "MetricRegistry",
     "Result",
-    "Sample",
     "Score",
-    "Split",
-    "as_codes",
-    "as_factors",
-    "as_sample",
-    "as_split",
-    "factor_names",
-    "gaps",
-    "positive",
-    "standardise",
+    "Signature",
     "to_json",
 ]
 
-Held: TypeAlias = "tuple[ArrayLike | Tensor, ArrayLike | Tensor]"
-"""Codes and factors held out for testing."""
+Column: TypeAlias = Literal["logvar", "squared_error", "nats"]
+"""A value of each image beside its codes and factors; `evaluate` measures it on the model."""
+Argument: TypeAlias = Literal["names", "test", "seed", "jobs"]
+"""An argument that `evaluate` supplies."""
 
 
 class Score(Protocol):
@@ -46,16 +37,77 @@ class Score(Protocol):
         ...
 
     def to_json(self) -> dict[str, Any]:
-        """The result as JSON types."""
+        """Return the result as JSON types."""
         ...
 
 
-METRICS: Registry[Callable[..., Score]] = Registry("metric", "vaebias.metrics")
+Function = TypeVar("Function", bound=Callable[..., Score])
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What a metric is called with, beside codes and factors.
+
+    Attributes
+    ----------
+    needs
+        Columns without which it cannot be computed.
+    takes
+        Further columns and arguments, each passed by keyword where it is known.
+    all_rows
+        Whether it draws batches of its own, and so takes every row instead of a sample.
+    """
+
+    needs: tuple[Column, ...] = ()
+    takes: frozenset[Column | Argument] = frozenset()
+    all_rows: bool = False
+
+
+class MetricRegistry(Registry[Callable[..., Score]]):
+    """The metrics by name, and what each is called with."""
+
+    def __init__(self) -> None:
+        super().__init__("metric", "vaebias.metrics")
+        self._signatures: dict[str, Signature] = {}
+
+    def register(  # type: ignore[override]  # narrower: an object that returns no score is refused
+        self,
+        name: str,
+        *,
+        needs: Sequence[Column] = (),
+        takes: Sequence[Column | Argument] = (),
+        all_rows: bool = False,
+    ) -> Callable[[Function], Function]:
+        """Return a decorator that stores a function of ``(codes, factors, ...)`` under ``name``.
+
+        Parameters
+        ----------
+        name
+            Name of the metric.
+        needs, takes, all_rows
+            See `Signature`. `evaluate` calls the function with what is declared here, and with
+            nothing else.
+        """
+        store = super().register(name)
+
+        def add(function: Function) -> Function:
+            self._signatures[name] = Signature(tuple(needs), frozenset(takes), all_rows)
+            return store(function)
+
+        return add
+
+    def signature(self, name: str) -> Signature:
+        """Return what a metric is called with; UnknownNameError lists the known names."""
+        self[name]
+        return self._signatures[name]
+
+
+METRICS = MetricRegistry()
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Result:
-    """What the results of the metrics have in common.
+    """What the results of all metrics have in common.
 
     Attributes
     ----------
@@ -64,9 +116,9 @@ class Result:
     names
         The factors that vary: columns of matrices with a factor axis.
     constant
-        Factors that take one value in the sample; no score can be had of them.
+        Factors that take one value in the sample; no score is defined for them.
     settings
-        Whatever else the score depends on: scores compare only where these are alike.
+        What else the score depends on: scores are comparable only if these are equal.
     """
 
     metric: ClassVar[str]
@@ -76,189 +128,13 @@ class Result:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """The result as JSON types, matrices as lists of rows; None for what is not finite."""
+        """Return the result as JSON types: matrices as lists of rows, None if not finite."""
         values = {one.name: to_json(getattr(self, one.name)) for one in fields(self)}
         return {"metric": self.metric, **values}
 
 
-class Sample(NamedTuple):
-    """Checked codes, and the factors that vary among them."""
-
-    codes: NDArray[np.floating[Any]]  # [N, d]
-    factors: NDArray[np.int64]  # [N, k]
-    names: tuple[str, ...]
-    constant: tuple[str, ...]
-
-
-class Split(NamedTuple):
-    """A sample to fit on, and one to test on."""
-
-    train: Sample
-    test: Sample
-
-    @property
-    def settings(self) -> dict[str, int]:
-        """How many rows are in each."""
-        return {"train": len(self.train.codes), "test": len(self.test.codes)}
-
-
-def as_codes(
-    codes: ArrayLike | Tensor,  # [N, d]
-) -> NDArray[np.floating[Any]]:
-    """Codes as a finite float array; float32 stays float32, so that bin edges round as there.
-
-    Raises
-    ------
-    InputError
-        Where the codes are not a finite real [N, d] array with N, d >= 1.
-    """
-    array = _as_array(codes)
-    if array.ndim != 2 or 0 in array.shape:
-        raise InputError("codes", "shape [N, d] with N, d >= 1", list(array.shape))
-    if array.dtype.kind not in "biuf":
-        raise InputError("codes", "real numbers", array.dtype)
-    if array.dtype not in (np.float32, np.float64):
-        array = array.astype(np.float32 if array.dtype == np.float16 else np.float64)
-    bad = ~np.isfinite(array).all(0)
-    if bad.any():
-        raise InputError("codes", "finite numbers", f"NaN or infinity in columns {_list(bad)}")
-    return array
-
-
-def as_factors(
-    factors: ArrayLike | Tensor,  # [N, k]
-    samples: int,
-) -> NDArray[np.int64]:
-    """Factors as int64 classes, one row a code.
-
-    Raises
-    ------
-    InputError
-        Where the factors are not [N, k] with N = ``samples`` and k >= 1, or not integers.
-    """
-    array = _as_array(factors)
-    if array.ndim != 2 or array.shape[0] != samples or array.shape[1] == 0:
-        raise InputError("factors", f"shape [{samples}, k], a row for each code", list(array.shape))
-    if array.dtype.kind == "f":  # whole numbers in a float array are classes all the same
-        whole = (np.isfinite(array) & (array == np.round(array))).all(0)
-        if not whole.all():
-            expected = "integer classes (bin continuous ones: discretise(factors, 20))"
-            raise InputError("factors", expected, f"fractions in columns {_list(~whole)}")
-    elif array.dtype.kind not in "biu":
-        raise InputError("factors", "integer classes", array.dtype)
-    return array.astype(np.int64)
-
-
-def factor_names(names: Sequence[str] | None, count: int) -> tuple[str, ...]:
-    """The factors' names, or "0", "1", ... where none are given."""
-    if names is None:
-        return tuple(str(j) for j in range(count))
-    if len(names) != count or len(set(names)) != count:
-        raise InputError("names", f"{count} different names, one for each factor", list(names))
-    return tuple(names)
-
-
-def as_sample(
-    codes: ArrayLike | Tensor,  # [N, d]
-    factors: ArrayLike | Tensor,  # [N, k]
-    names: Sequence[str] | None = None,
-) -> Sample:
-    """Check codes and factors, and set factors aside that take one value.
-
-    Raises
-    ------
-    InputError
-        As `as_codes` and `as_factors`; where no factor varies; where a factor has a class of
-        its own for every sample, which no score can learn anything from.
-    """
-    values = as_codes(codes)
-    classes = as_factors(factors, len(values))
-    labels = factor_names(names, classes.shape[1])
-    varying = (classes != classes[0]).any(0)
-    if not varying.any():
-        raise InputError("factors", "at least one factor that varies", "one value in each column")
-    for name, column in zip(labels, classes.T, strict=True):
-        if len(column) > 2 and len(np.unique(column)) == len(column):
-            expected = "fewer classes than samples (bin it: discretise(factors, 20))"
-            raise InputError(f"factor {name}", expected, f"{len(column)} classes of one sample")
-    return Sample(
-        values,
-        classes[:, varying],
-        tuple(name for name, varies in zip(labels, varying, strict=True) if varies),
-        tuple(name for name, varies in zip(labels, varying, strict=True) if not varies),
-    )
-
-
-def as_split(
-    codes: ArrayLike | Tensor,  # [N, d]
-    factors: ArrayLike | Tensor,  # [N, k]
-    names: Sequence[str] | None,
-    test: Held | None,
-    seed: int,
-) -> Split:
-    """Check a sample to fit on and one to test on; without the latter, hold a third out.
-
-    Factors count as varying by the training sample. Classes that only the test sample has
-    stay there: no classifier gets them right.
-
-    Raises
-    ------
-    InputError
-        As `as_sample`; where the test sample has other columns, or there are too few rows.
-    """
-    if test is None:
-        everything = as_codes(codes)
-        classes = as_factors(factors, len(everything))
-        if len(everything) < 3:
-            raise InputError("codes", "at least 3 samples, or test=(codes, factors)", len(classes))
-        order = np.random.default_rng(seed).permutation(len(everything))
-        fit, held = np.split(order, [-(len(order) // 3)])
-        codes, factors = everything[fit], classes[fit]
-        test = everything[held], classes[held]
-    train = as_sample(codes, factors, names)
-    test_codes = as_codes(test[0])
-    test_factors = as_factors(test[1], len(test_codes))
-    total = len(train.names) + len(train.constant)
-    expected, found = (train.codes.shape[1], total), (test_codes.shape[1], test_factors.shape[1])
-    if expected != found:
-        shape = "{} codes and {} factors as in the training sample"
-        raise InputError("test", shape.format(*expected), f"{found[0]} and {found[1]}")
-    labels = factor_names(names, total)
-    kept = [labels.index(name) for name in train.names]
-    return Split(train, Sample(test_codes, test_factors[:, kept], train.names, train.constant))
-
-
-def gaps(
-    table: NDArray[np.float64],  # [d, k]
-) -> NDArray[np.float64]:  # [k]
-    """Largest minus second largest of each column; of a single row, the second is 0."""
-    ranked = np.sort(np.vstack([np.zeros_like(table[:1]), table]) if len(table) < 2 else table, 0)
-    gap: NDArray[np.float64] = ranked[-1] - ranked[-2]
-    return gap
-
-
-def standardise(
-    codes: NDArray[np.floating[Any]],  # [N, d]
-    by: NDArray[np.floating[Any]],  # [M, d]
-) -> NDArray[np.float64]:  # [N, d]
-    """Codes with the mean and the population deviation of ``by`` taken out; constants give 0."""
-    reference = by.astype(np.float64)
-    spread = reference.std(0)
-    # of equal floats the mean may be off by an ulp, so that the deviation is not quite 0
-    live = (by != by[0]).any(0) & (spread > 0)
-    scaled: NDArray[np.float64] = (codes - reference.mean(0)) / np.where(live, spread, np.inf)
-    return scaled
-
-
-def positive(**values: int) -> None:
-    """Raise InputError unless every value is a whole number above 0."""
-    for name, value in values.items():
-        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-            raise InputError(name, "a positive integer", value)
-
-
 def to_json(value: Any) -> Any:
-    """Arrays, tuples and mappings as JSON types; None for a number that is not finite."""
+    """Return arrays, tuples and mappings as JSON types; None for a number that is not finite."""
     if isinstance(value, np.ndarray | np.generic):
         value = value.tolist()
     if isinstance(value, Mapping):
@@ -268,15 +144,3 @@ def to_json(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
-
-
-def _as_array(values: ArrayLike | Tensor) -> NDArray[Any]:
-    if isinstance(values, Tensor):
-        values = values.detach().cpu()
-        # NumPy has no bfloat16
-        return (values.float() if values.dtype == torch.bfloat16 else values).numpy()
-    return np.asarray(values)
-
-
-def _list(columns: NDArray[np.bool_]) -> list[int]:
-    return [int(i) for i in np.flatnonzero(columns)]

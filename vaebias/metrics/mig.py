@@ -5,80 +5,52 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from vaebias.errors import InputError
 from vaebias.metrics.information import discretise, entropy, mutual_information
-from vaebias.metrics.metric import METRICS, as_codes, as_factors, factor_names, gaps
+from vaebias.metrics.inputs import gaps, varying_factors
+from vaebias.metrics.metric import METRICS, Result
 
 __all__ = ["Mig", "mig"]
 
 
-@dataclass(frozen=True, eq=False)
-class Mig:
-    """Mutual information gap and what it is made of.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Mig(Result):
+    """Mutual information gap and its parts; ``score`` is the mean gap, in [0, 1].
 
     Attributes
     ----------
-    score
-        Mean gap over the factors that vary, in [0, 1].
     per_factor
         Gap of each factor that varies: (largest - second largest information) / entropy.
     mutual_information
-        [d, k] between each binned code and each factor, nats.
+        [d, k] between each binned code and each factor that varies, nats.
     entropy
-        [k] of each factor, nats; 0 for a factor that does not vary.
-    bins, samples
-        Bins a code and number of samples: scores compare only where these are alike.
-    names
-        The k factors.
+        [k] of each factor that varies, nats.
     """
 
-    score: float
+    metric: ClassVar[str] = "mig"
     per_factor: dict[str, float]
     mutual_information: NDArray[np.float64]
     entropy: NDArray[np.float64]
-    bins: int
-    samples: int
-    names: tuple[str, ...]
-
-    @property
-    def constant(self) -> tuple[str, ...]:
-        """Factors that take one value in the sample; they have no gap and are left out."""
-        return tuple(name for name in self.names if name not in self.per_factor)
-
-    def to_json(self) -> dict[str, Any]:
-        """The result as JSON types, matrices as lists of rows (one a code)."""
-        return {
-            "metric": "mig",
-            "score": self.score,
-            "per_factor": self.per_factor,
-            "constant": list(self.constant),
-            "factors": list(self.names),
-            "mutual_information": self.mutual_information.tolist(),
-            "entropy": self.entropy.tolist(),
-            "bins": self.bins,
-            "samples": self.samples,
-        }
 
 
-@METRICS.register("mig")
+@METRICS.register("mig", takes=("names",))
 def mig(
     codes: ArrayLike | Tensor,  # [N, d]
     factors: ArrayLike | Tensor,  # [N, k] integers
     bins: int = 20,
     names: Sequence[str] | None = None,
 ) -> Mig:
-    """Mutual information gap: how much more the best code knows of a factor than the next.
+    """Mutual information gap between the two codes that are most informative about a factor.
 
     With I_ij the plug-in mutual information of binned code i and factor j, and H_j the
     factor's entropy, the score is the mean over factors of
     (largest - second largest I_.j) / H_j. With a single code the second largest is 0.
-    A factor that takes one value in the sample (H = 0) has no gap: it is left out of the
+    A factor that takes one value in the sample (H = 0) has no gap: it is excluded from the
     mean and listed in ``Mig.constant``.
 
     Parameters
@@ -88,15 +60,15 @@ def mig(
     factors
         Integer classes of the ground-truth factors, [N, k].
     bins
-        Equal-width bins over each code's own range.
+        Number of equal-width bins over each code's own range.
     names
         Names of the k factors; "0", "1", ... by default.
 
     Raises
     ------
     InputError
-        For NaN or infinite codes, factors of another length or that are not integers,
-        and where no factor varies.
+        Codes are NaN or infinite, factors have another length or are not integers, or no
+        factor varies.
 
     References
     ----------
@@ -110,24 +82,16 @@ def mig(
     >>> mig(factors.astype(float), factors).score
     1.0
     """
-    values = as_codes(codes)
-    classes = as_factors(factors, len(values))
-    labels = factor_names(names, classes.shape[1])
-    information = mutual_information(discretise(values, bins), classes)
-    entropies = entropy(classes)
-    varying = (classes != classes[0]).any(0)
-    if not varying.any():
-        raise InputError("factors", "at least one factor that varies", "one value in each column")
-    between = gaps(information)
-    per_factor = {
-        name: float(between[j] / entropies[j]) for j, name in enumerate(labels) if varying[j]
-    }
+    sample = varying_factors(codes, factors, names)
+    information = mutual_information(discretise(sample.codes, bins), sample.factors)
+    entropies = entropy(sample.factors)
+    per_factor = dict(zip(sample.names, (gaps(information) / entropies).tolist(), strict=True))
     return Mig(
         score=math.fsum(per_factor.values()) / len(per_factor),
+        names=sample.names,
+        constant=sample.constant,
+        settings={"bins": int(bins), "samples": len(sample.codes)},
         per_factor=per_factor,
         mutual_information=information,
         entropy=entropies,
-        bins=int(bins),
-        samples=len(values),
-        names=labels,
     )

@@ -11,14 +11,15 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from vaebias.metrics.information import discretise, mutual_information
-from vaebias.metrics.metric import METRICS, Result, as_sample
+from vaebias.metrics.inputs import as_sample
+from vaebias.metrics.metric import METRICS, Result
 
 __all__ = ["Modularity", "modularity"]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Modularity(Result):
-    """Whether each code tells of one factor only.
+    """Whether each code is informative about one factor only.
 
     Attributes
     ----------
@@ -33,7 +34,7 @@ class Modularity(Result):
     mutual_information: NDArray[np.float64]
 
 
-@METRICS.register("modularity")
+@METRICS.register("modularity", takes=("names",))
 def modularity(
     codes: ArrayLike | Tensor,  # [N, d]
     factors: ArrayLike | Tensor,  # [N, k] integers
@@ -41,12 +42,11 @@ def modularity(
     bins: int = 20,
     names: Sequence[str] | None = None,
 ) -> Modularity:
-    """How far from the template "one factor a code" the information of each code is.
+    """How close the information of each code is to the template of one factor per code.
 
     With I_ij as in `vaebias.metrics.mig` and m_i = max_j I_ij², a code scores
     1 - (sum_j I_ij² - m_i) / (m_i (k - 1)), or 0 where it has no information; the score is the
-    mean over all codes. With a single factor there is no other to tell of: codes with
-    information score 1.
+    mean over all codes. With a single factor, codes with information score 1.
 
     Raises
     ------
@@ -60,8 +60,8 @@ def modularity(
 
     Notes
     -----
-    Information of independent columns is not 0 in a finite sample: of noise codes, too, the
-    score is well above 0.
+    Information of independent columns is not 0 in a finite sample: the score of noise codes is
+    well above 0.
     """
     sample = as_sample(codes, factors, names)
     information = mutual_information(discretise(sample.codes, bins), sample.factors)

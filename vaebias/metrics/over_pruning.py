@@ -1,4 +1,4 @@
-"""Whether fewer latents are in use than there are factors (Zietlow et al. 2021)."""
+"""Whether fewer latents are active than factors vary (Zietlow et al. 2021)."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from vaebias.inference import ACTIVE_BELOW
+from vaebias.metrics.inputs import as_sample
 from vaebias.metrics.latent_kl import as_logvar
-from vaebias.metrics.metric import METRICS, Result, as_sample
+from vaebias.metrics.metric import METRICS, Result
 
-__all__ = ["ACTIVE_BELOW", "OverPruning", "over_pruning"]
-
-ACTIVE_BELOW = 0.8
+__all__ = ["OverPruning", "over_pruning"]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -25,7 +25,7 @@ class OverPruning(Result):
     Attributes
     ----------
     active
-        Number of latents in use.
+        Number of active latents.
     per_latent
         [d] mean posterior variance.
     """
@@ -35,7 +35,7 @@ class OverPruning(Result):
     per_latent: NDArray[np.float64]
 
 
-@METRICS.register("over_pruning")
+@METRICS.register("over_pruning", needs=("logvar",), takes=("names",))
 def over_pruning(
     codes: ArrayLike | Tensor,  # [N, d]
     factors: ArrayLike | Tensor,  # [N, k]
@@ -45,13 +45,13 @@ def over_pruning(
 ) -> OverPruning:
     """Flag a model with fewer active latents than factors that vary; active: E sigma^2 < .8.
 
-    Such a run cannot represent all factors: its score is set apart in comparisons, and its
-    reconstruction shows the price.
+    Such a model cannot represent all factors: comparisons list it separately, and its
+    reconstruction error shows the loss.
 
     Parameters
     ----------
     codes, factors
-        Posterior means and integer classes; factors of one value do not count.
+        Posterior means and integer classes; factors that take one value do not count.
     logvar
         Logarithms of the posterior variances.
     names
@@ -60,12 +60,12 @@ def over_pruning(
     Raises
     ------
     InputError
-        See `vaebias.metrics.mig`; also for variances that are not finite or of another shape.
+        See `vaebias.metrics.mig`; also variances that are not finite or have another shape.
 
     References
     ----------
-    Zietlow, Rolinek, Martius, ICML 2021. Two more rules for active latents are in
-    `vaebias.analysis.active_units`.
+    Zietlow, Rolinek, Martius, ICML 2021. `vaebias.analysis.active_units` has two more rules for
+    active latents.
     """
     sample = as_sample(codes, factors, names)
     variance = np.exp(as_logvar(logvar, sample.codes.shape)).mean(0)

@@ -1,4 +1,4 @@
-"""How well images are reconstructed from their codes."""
+"""Error of images reconstructed from their codes."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ __all__ = ["Reconstruction", "reconstruction", "reconstruction_errors"]
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Reconstruction(Result):
-    """Error of the images decoded from the posterior means; ``score`` is the mean square a pixel.
+    """Error of the images decoded from the posterior means; ``score`` is the mean square.
 
     Attributes
     ----------
     nats
         Mean over images of the Bernoulli negative log-likelihood, summed over pixels, for
-        decoders of logits; None for others, whose likelihood hangs on a scale of their own.
+        decoders of logits; None for others, whose likelihood depends on a scale.
     """
 
     metric: ClassVar[str] = "reconstruction"
     nats: float | None
 
 
-@METRICS.register("reconstruction")
+@METRICS.register("reconstruction", needs=("squared_error",), takes=("nats",))
 def reconstruction(
     codes: ArrayLike | Tensor | None = None,
     factors: ArrayLike | Tensor | None = None,
@@ -39,12 +39,12 @@ def reconstruction(
     squared_error: ArrayLike,  # [N]
     nats: ArrayLike | None = None,  # [N]
 ) -> Reconstruction:
-    """Mean over images of what `reconstruction_errors` found of each.
+    """Mean over images of their `reconstruction_errors`.
 
     Parameters
     ----------
     codes, factors
-        Taken so that all metrics are called alike, and not looked at.
+        Ignored; present for API consistency.
     squared_error
         Mean square over the pixels of each image, pixels in [0, 1].
     nats
@@ -53,7 +53,7 @@ def reconstruction(
     Raises
     ------
     InputError
-        Without an image.
+        There are no images.
     """
     errors = np.asarray(squared_error, np.float64)
     if errors.ndim != 1 or not len(errors):
@@ -70,12 +70,12 @@ def reconstruction_errors(
     images: Tensor,  # [B, C, H, W]
     output: Literal["logits", "image"],
 ) -> dict[str, NDArray[np.float64]]:  # each [B]
-    """Errors of each image: ``squared_error`` and, of logits, ``nats``.
+    """Return the errors of each image: ``squared_error`` and, for logits, ``nats``.
 
     Raises
     ------
     InputError
-        Where shapes differ.
+        Shapes differ.
     """
     if decoded.shape != images.shape:
         raise InputError("decoder", f"images {list(images.shape)}", list(decoded.shape))

@@ -13,12 +13,13 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.svm import LinearSVC
 from torch import Tensor
 
-from vaebias.metrics.metric import METRICS, Held, Result, as_sample, as_split, gaps
+from vaebias.metrics.inputs import HeldOut, as_sample, as_split, gaps
+from vaebias.metrics.metric import METRICS, Result
 
 __all__ = ["Sap", "sap"]
 
 DEAD = 1e-12
-"""Variance up to which a code counts as constant in the continuous variant."""
+"""Largest variance of a code that the continuous variant treats as constant."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -38,13 +39,13 @@ class Sap(Result):
     predictability: NDArray[np.float64]
 
 
-@METRICS.register("sap")
+@METRICS.register("sap", takes=("test", "names", "seed"))
 def sap(
     codes: ArrayLike | Tensor,  # [N, d]
     factors: ArrayLike | Tensor,  # [N, k] integers
     *,
     continuous: bool = False,
-    test: Held | None = None,
+    test: HeldOut | None = None,
     names: Sequence[str] | None = None,
     seed: int = 0,
 ) -> Sap:
@@ -52,33 +53,33 @@ def sap(
 
     Mean over factors of (largest - second largest) of S_ij: the test accuracy of a linear
     support vector machine (squared hinge, C = .01, balanced classes, one against the rest)
-    that sees code i alone. With a single code the second largest is 0. A dead code predicts
-    at chance, not at 0, so that SAP falls with the number of classes.
+    given code i alone. With a single code the second largest is 0. A constant code predicts at
+    chance, not at 0, so SAP falls with the number of classes.
 
     Parameters
     ----------
     codes, factors
-        Encoder means and integer classes; a factor of one value is left out.
+        Encoder means and integer classes; a factor that takes one value is excluded.
     continuous
         S_ij is the squared correlation instead, 0 where the code's variance is at most 1e-12.
-        It needs no test sample, and is for factors whose classes are in order.
+        It needs no test sample, and suits factors whose classes are ordered.
     test
         Codes and factors to test on; by default a third of the rows is held out.
     names
         Names of the k factors.
     seed
-        Of that split.
+        Seed of that split.
 
     Raises
     ------
     InputError
-        See `vaebias.metrics.mig`; also for a test sample with other columns.
+        See `vaebias.metrics.mig`; also a test sample with other columns.
 
     References
     ----------
     Kumar, Sattigeri & Balakrishnan, Variational inference of disentangled latent concepts from
-    unlabeled observations, ICLR 2018; constants of Locatello et al., ICML 2019. The machine is
-    solved in the primal: the same optimum as theirs, and no randomness.
+    unlabeled observations, ICLR 2018; constants of Locatello et al., ICML 2019. The SVM is solved
+    in the primal: the same optimum as theirs, without randomness.
     """
     if continuous:
         sample = as_sample(codes, factors, names)
@@ -118,7 +119,7 @@ def _accuracy(
 ) -> float:
     machine = LinearSVC(C=0.01, class_weight="balanced", dual=False)
     with warnings.catch_warnings():
-        # on codes of a huge scale the solver stops early, there as here
+        # for codes of a huge scale the solver stops early, as in the reference
         warnings.simplefilter("ignore", ConvergenceWarning)
         machine.fit(code[:, None], factor)
     return float(machine.score(test_code[:, None], test_factor))

@@ -1,4 +1,4 @@
-"""Unsupervised disentanglement ranking (Duan et al. 2020): agreement of models, no factors."""
+"""Unsupervised disentanglement ranking: agreement of models, without factors (Duan 2020)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from sklearn.linear_model import Lasso
 from torch import Tensor
 
 from vaebias.errors import InputError
-from vaebias.metrics.metric import Result, as_codes, standardise
+from vaebias.metrics.inputs import as_codes, standardise
+from vaebias.metrics.metric import Result
 
 __all__ = ["Similarity", "Udr", "agreement", "udr"]
 
@@ -27,11 +28,11 @@ class Udr(Result):
     Attributes
     ----------
     per_model
-        [M] median agreement of each model with the others: what models are ranked by.
+        [M] median agreement of each model with the others, for ranking.
     agreement
-        [M, M] of model i's codes, from which model j's are predicted; 0 on the diagonal.
+        [M, M] agreement when model i's codes predict model j's; 0 on the diagonal.
     informative
-        Number of latents of each model that took part.
+        Number of latents of each model that were used.
     """
 
     metric: ClassVar[str] = "udr"
@@ -47,15 +48,15 @@ def udr(
     similarity: Similarity = "lasso",
     threshold: float = 0.01,
 ) -> Udr:
-    """Rank models that differ in their seed by how alike their latents are, one to one.
+    """Rank models that differ in their seed by how well their latents match one to one.
 
     Parameters
     ----------
     codes
         Encoder means of M >= 2 models on the same N images, in the same order.
     kl
-        Mean KL of each latent to its prior, nats; latents at or below ``threshold`` are left
-        out. Without it, those that are constant are.
+        Mean KL of each latent to its prior, nats; latents at or below ``threshold`` are
+        excluded. Without it, constant latents are.
     similarity
         ``"lasso"``: absolute coefficients (penalty .1) of one model's standardised codes
         predicting another's; ``"spearman"``: absolute rank correlations.
@@ -65,7 +66,7 @@ def udr(
     Raises
     ------
     InputError
-        For fewer than two models, codes of other lengths, or KL of other shapes.
+        Fewer than two models, codes of different lengths, or KL of another shape.
 
     References
     ----------
@@ -75,7 +76,7 @@ def udr(
     if similarity not in get_args(Similarity):
         raise InputError("similarity", " or ".join(get_args(Similarity)), repr(similarity))
     if len(codes) < 2:
-        raise InputError("codes", "those of at least two models", len(codes))
+        raise InputError("codes", "codes of at least two models", len(codes))
     models = [as_codes(one) for one in codes]
     lengths = [len(one) for one in models]
     if len(set(lengths)) > 1:
@@ -108,7 +109,7 @@ def udr(
 def agreement(
     table: NDArray[np.float64],  # [d, d'] similarities >= 0
 ) -> float:
-    """Mean of max² / sum over columns and over rows, half and half; empty lines count as 0."""
+    """Return max² / sum, averaged over columns and over rows; empty ones count as 0."""
     return float(np.mean([_strength(table), _strength(table.T)]))
 
 

@@ -1,4 +1,4 @@
-"""Batches of rows that share a factor's value, drawn by index arithmetic."""
+"""Draw batches of rows that share a factor's value."""
 
 from __future__ import annotations
 
@@ -7,24 +7,24 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Sharing", "chunks"]
+__all__ = ["SameFactorSampler", "chunks"]
 
 CHUNK = 1024
-"""Votes that are drawn at once."""
+"""Number of votes drawn at once."""
 
 
 def chunks(factors: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
-    """Yield factor and number of votes, at most ``CHUNK`` at once, of votes for ``factors``."""
+    """Yield (factor, number of votes) for each vote's factor, at most ``CHUNK`` votes at once."""
     for factor, count in enumerate(np.bincount(factors).tolist()):
         for start in range(0, count, CHUNK):
             yield factor, min(CHUNK, count - start)
 
 
-class Sharing:
-    """Draws rows by the value of a factor, from all rows that codes exist for.
+class SameFactorSampler:
+    """Draws rows with a given value of a factor, from all rows that have codes.
 
-    Images that share a value are never encoded anew: the rows of each value lie side by side
-    in one sorted index a factor, so that a draw is one random number and one look-up.
+    One sorted index for each factor keeps rows of equal value together, so a draw is one random
+    number and one look-up, and no image is encoded twice.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ class Sharing:
         like: NDArray[np.int64],  # [...]
         rng: np.random.Generator,
     ) -> NDArray[np.int64]:  # [...]
-        """Draw, for each given row, a row with the same value of ``factor``, uniformly."""
+        """Return, for each row in ``like``, a row with the same value of ``factor``, uniformly."""
         label = self._labels[factor][like]
         place = rng.integers(self._sizes[factor][label])
         rows: NDArray[np.int64] = self._order[factor][self._starts[factor][label] + place]

@@ -44,7 +44,7 @@ def evaluate_page(found: Evaluation, facts: Sequence[tuple[str, str]], *, comman
         shown=len(found.codes),
         facts=[
             *facts,
-            ("protocol", f"{settings['protocol']}, seed {settings['seed']}"),
+            ("panel", f"{settings['panel']}, seed {settings['seed']}"),
             ("repeats", str(settings["repeats"])),
             ("samples", f"{settings['train']:,} for training, {settings['test']:,} for tests"),
             ("images", f"{settings['rows']:,} of {settings['of']:,}"),
@@ -117,10 +117,9 @@ def _matrices(details: Mapping[str, dict[str, Any]], latents: int) -> list[tuple
     found: list[tuple[str, NDArray[np.float64], list[str]]] = []
     if "mig" in details:
         one = details["mig"]
-        kept = [j for j, name in enumerate(one["factors"]) if name not in one["constant"]]
-        share = np.array(one["mutual_information"])[:, kept] / np.array(one["entropy"])[kept]
-        names = [one["factors"][j] for j in kept]
-        found.append(("Mutual information over the factor's entropy (MIG)", share, names))
+        share = np.array(one["mutual_information"]) / np.array(one["entropy"])
+        title = "Mutual information over the factor's entropy (MIG)"
+        found.append((title, share, one["names"]))
     if "dci" in details:
         one = details["dci"]
         title = "Importance to a classifier of the factor (DCI)"

@@ -16,7 +16,7 @@ from vaebias.checkpoints import Model
 from vaebias.data import FactorGrid
 from vaebias.experiments import Result
 from vaebias.experiments.running.measure import factor_correlations
-from vaebias.experiments.running.run import MODEL_FILE
+from vaebias.files import MODEL_FILE
 from vaebias.numbers import number
 from vaebias.report import figures
 from vaebias.report.theme import Picture
@@ -80,12 +80,12 @@ def information(trained: Mapping[str, Trained]) -> list[tuple[str, Picture]]:
     for name, found in trained.items():
         mig = found.result.details["details"]["mig"]
         share = np.array(mig["mutual_information"]) / np.maximum(mig["entropy"], 1e-12)
+        # runs of vaebias 0.1.0 list all factors, with zeros for those that do not vary
+        factors = mig["names"] if "names" in mig else mig["factors"]
         latents = [f"latent {i + 1}" for i in found.active]
         if latents:
             title = f"Mutual information of {name}'s latents and factors, over the factor's entropy"
-            picture = figures.matrices(
-                {"": share[found.active]}, latents, found.grid.names, title=title
-            )
+            picture = figures.matrices({"": share[found.active]}, latents, factors, title=title)
             pictures.append((name, picture))
     return pictures
 

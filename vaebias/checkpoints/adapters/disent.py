@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from vaebias.checkpoints.model import FORMATS, Model
+from vaebias.checkpoints.model import CHECKPOINT_FORMATS, Model
 from vaebias.checkpoints.weights import fill, model_of, read_json, read_weights
 from vaebias.errors import InputError
 from vaebias.models import Networks
@@ -58,7 +58,7 @@ class Disent:
         return model_of(networks, path.stem, shape, latents, output, details, NAME)
 
 
-FORMATS.register(NAME)(Disent())
+CHECKPOINT_FORMATS.register(NAME)(Disent())
 
 
 class _FromSymmetric(nn.Module):

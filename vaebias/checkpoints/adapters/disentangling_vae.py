@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vaebias.checkpoints.model import FORMATS, Model
+from vaebias.checkpoints.model import CHECKPOINT_FORMATS, Model
 from vaebias.checkpoints.weights import read_json, read_weights
 from vaebias.errors import InputError, reading
 from vaebias.models.networks import ImageShape, build_networks
@@ -25,11 +25,11 @@ class DisentanglingVAE:
     """The format of disentangling-vae: the state dict of a Burgess network, and its settings."""
 
     def recognises(self, path: Path) -> bool:
-        """Say whether ``path`` is a folder with the two files."""
+        """Return whether ``path`` is a folder with the two files."""
         return (path / "model.pt").is_file() and (path / "specs.json").is_file()
 
     def load(self, path: Path) -> Model:
-        """Read the model; whatever else than a state dict of tensors is refused unread."""
+        """Read the model; anything but a state dict of tensors is refused."""
         specs = read_json(path / "specs.json")
         image_shape, latents = _shapes(path / "specs.json", specs)
         state, _ = read_weights(path / "model.pt")
@@ -44,7 +44,7 @@ class DisentanglingVAE:
         decoder.requires_grad_(False).eval()
 
         def encode(x: Tensor) -> tuple[Tensor, Tensor]:
-            # mean and log-variance of a latent stand side by side in the last layer
+            # mean and log-variance of a latent are adjacent in the last layer
             mu, logvar = encoder(pixels(x)).unflatten(1, (latents, 2)).unbind(2)
             return mu, logvar
 
@@ -60,7 +60,7 @@ class DisentanglingVAE:
         )
 
 
-FORMATS.register(NAME)(DisentanglingVAE())
+CHECKPOINT_FORMATS.register(NAME)(DisentanglingVAE())
 
 
 def _shapes(path: Path, specs: dict[str, Any]) -> tuple[ImageShape, int]:
@@ -83,7 +83,7 @@ def _fill(
 ) -> None:
     """Move the tensors of ``part`` from ``state`` into ``network``, layer by layer.
 
-    The network is one of sizes alone until then: no memory is taken for what settings claim.
+    Until then the network has sizes only: no memory is allocated for what the settings claim.
     """
     own = {}
     theirs = [f"{part}.{layer}.{kind}" for layer in layers for kind in ("weight", "bias")]

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vaebias.checkpoints.model import FORMATS, Model
+from vaebias.checkpoints.model import CHECKPOINT_FORMATS, Model
 from vaebias.checkpoints.weights import fill, model_of, read_json, read_weights
 from vaebias.errors import InputError, reading
 from vaebias.models import Networks
@@ -18,18 +18,18 @@ from vaebias.models.objective import Output
 
 NAME = "pythae"
 WIDTH = 512
-"""Units of the one hidden layer of pythae's default networks."""
+"""Units of the single hidden layer of pythae's default networks."""
 
 
 class Pythae:
-    """The format of pythae, for its default networks: others it pickles as code."""
+    """The format of pythae, for its default networks: it pickles all others as code."""
 
     def recognises(self, path: Path) -> bool:
-        """Say whether ``path`` is a folder with the two files."""
+        """Return whether ``path`` is a folder with the two files."""
         return (path / "model.pt").is_file() and (path / "model_config.json").is_file()
 
     def load(self, path: Path) -> Model:
-        """Read the model; whatever else than a state dict of tensors is refused unread."""
+        """Read the model; anything but a state dict of tensors is refused."""
         config = read_json(path / "model_config.json")
         image_shape, latents = _shapes(path / "model_config.json", config)
         file = path / "model.pt"
@@ -47,11 +47,11 @@ class Pythae:
         return model_of(networks, name, image_shape, latents, output, {"config": config}, NAME)
 
 
-FORMATS.register(NAME)(Pythae())
+CHECKPOINT_FORMATS.register(NAME)(Pythae())
 
 
 class _Encoder(nn.Module):
-    """Submodules are called as pythae calls them."""
+    """Submodules have the names that pythae gives them."""
 
     def __init__(self, pixels: int, latents: int, variational: bool) -> None:
         super().__init__()
@@ -66,7 +66,7 @@ class _Encoder(nn.Module):
 
 
 class _Decoder(nn.Module):
-    """The same, up to the sigmoid at the end where images are scored by their logits."""
+    """Ends in ``last``: a sigmoid, or nothing if the likelihood takes logits."""
 
     def __init__(self, image_shape: ImageShape, latents: int, last: nn.Module) -> None:
         super().__init__()

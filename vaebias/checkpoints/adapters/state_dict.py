@@ -1,11 +1,11 @@
-"""Plain state dicts of networks that have a name here: weights, and a JSON file that says whose."""
+"""State dicts of networks in ``models.NETWORKS``, each beside a JSON file that names it."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from vaebias.checkpoints.model import FORMATS, Model
+from vaebias.checkpoints.model import CHECKPOINT_FORMATS, Model
 from vaebias.checkpoints.weights import load_weights, read_json
 from vaebias.errors import InputError, reading
 
@@ -23,15 +23,15 @@ class StateDict:
     """The format: ``x.pt`` or ``x.safetensors``, and beside it ``x.json``.
 
     The JSON file has the arguments of ``checkpoints.load_weights``: ``{"network": "burgess",
-    "image_shape": [1, 64, 64], "latents": 10, "output": "logits"}``, perhaps ``"heads"``.
+    "image_shape": [1, 64, 64], "latents": 10, "output": "logits"}``, and optionally ``"heads"``.
     """
 
     def recognises(self, path: Path) -> bool:
-        """Say whether ``path`` is a file of weights with a JSON file of that name beside it."""
+        """Return whether ``path`` is a file of weights with a JSON file of that name beside it."""
         return path.is_file() and path.suffix in SUFFIXES and path.with_suffix(".json").is_file()
 
     def load(self, path: Path) -> Model:
-        """Read the model; whatever else than tensors is refused unread."""
+        """Read the model; anything but tensors is refused."""
         described = path.with_suffix(".json")
         arguments = read_json(described)
         for field, kind in FIELDS.items():
@@ -43,4 +43,4 @@ class StateDict:
             return load_weights(path, **arguments)
 
 
-FORMATS.register(NAME)(StateDict())
+CHECKPOINT_FORMATS.register(NAME)(StateDict())

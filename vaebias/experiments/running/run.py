@@ -23,7 +23,7 @@ from vaebias.experiments.protocol import ModelSpec, PerturbationSpec, Protocol, 
 from vaebias.experiments.results.records import record_failure
 from vaebias.experiments.running.events import Event, Listener, State
 from vaebias.experiments.running.measure import measure
-from vaebias.files import write_json
+from vaebias.files import MODEL_FILE, write_json
 from vaebias.interfaces import Progress
 from vaebias.models import Objective
 from vaebias.perturb import Perturbation, PerturbedGrid
@@ -31,7 +31,6 @@ from vaebias.training import History
 
 __all__ = ["build", "check", "execute", "perturbations", "stackable", "train", "variant_grid"]
 
-MODEL_FILE = "model.safetensors"
 ORIGINAL = "none"
 _SHARED = ("grid", "epsilon", "pairs", "progress")  # arguments that are no options of a variant
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from vaebias.errors import InputError, UnknownNameError
-from vaebias.metrics.metric import METRICS
+from vaebias.metrics.metric import METRICS, Signature
 
-__all__ = ["PROTOCOLS", "Entry", "Protocol", "entries"]
+__all__ = ["PANELS", "Entry", "Panel", "choose"]
 
 
 @dataclass(frozen=True)
@@ -19,17 +19,22 @@ class Entry:
     metric: str
     options: Mapping[str, Any]
 
+    @property
+    def signature(self) -> Signature:
+        """What else the metric is called with."""
+        return METRICS.signature(self.metric)
+
 
 @dataclass(frozen=True)
-class Protocol:
-    """A panel of metrics by label, and the samples they are computed on."""
+class Panel:
+    """Metrics by label, and the numbers of training and test samples they are computed on."""
 
     train: int
     test: int
-    panel: Mapping[str, Entry]
+    entries: Mapping[str, Entry]
 
 
-def _panel(estimator: str) -> dict[str, Entry]:
+def _entries(estimator: str) -> dict[str, Entry]:
     return {
         "beta_vae_score": Entry("beta_vae_score", {}),
         "factor_vae_score": Entry("factor_vae_score", {}),
@@ -53,33 +58,33 @@ def _panel(estimator: str) -> dict[str, Entry]:
     }
 
 
-PROTOCOLS: Mapping[str, Protocol] = {
-    "locatello2019": Protocol(10_000, 5_000, _panel("gbt")),
-    "fast": Protocol(10_000, 5_000, _panel("histgbt")),
+PANELS: Mapping[str, Panel] = {
+    "locatello2019": Panel(10_000, 5_000, _entries("gbt")),
+    "fast": Panel(10_000, 5_000, _entries("histgbt")),
 }
-"""``locatello2019``: the settings of the study of that name, and newer metrics on the same
-samples. ``fast``: the same, but for DCI by histogram trees, whose scores do not compare."""
+"""``locatello2019``: the settings of Locatello et al. 2019, and newer metrics on the same samples.
+``fast``: the same, but DCI by histogram trees, whose scores do not compare."""
 
 
-def entries(protocol: Protocol, metrics: Sequence[str] | None) -> dict[str, Entry]:
-    """Choose from a panel by label or metric; a metric it lacks comes with its defaults.
+def choose(panel: Panel, metrics: Sequence[str] | None) -> dict[str, Entry]:
+    """Choose entries of a panel by label or metric; other metrics come with their defaults.
 
     Raises
     ------
     UnknownNameError
-        Neither a label nor a metric; the message lists what there is.
+        A name is neither a label nor a metric; the message lists both.
     InputError
-        For an empty choice.
+        The choice is empty.
     """
     if metrics is None:
-        return dict(protocol.panel)
+        return dict(panel.entries)
     chosen: dict[str, Entry] = {}
     for name in metrics:
         found = {
-            label: entry for label, entry in protocol.panel.items() if name in (label, entry.metric)
+            label: entry for label, entry in panel.entries.items() if name in (label, entry.metric)
         }
         if not found and name not in METRICS:
-            raise UnknownNameError("metric", name, {*METRICS.names(), *protocol.panel})
+            raise UnknownNameError("metric", name, {*METRICS.names(), *panel.entries})
         chosen |= found or {name: Entry(name, {})}
     if not chosen:
         raise InputError("metrics", "at least one name", "none")

@@ -1,0 +1,95 @@
+"""The result of a panel of metrics: a mean and a confidence interval for each score."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import t as student
+
+from vaebias.metrics.metric import Score, to_json
+
+__all__ = ["Evaluation", "Summary", "summaries"]
+
+LEVEL = 0.95
+
+
+class Summary(NamedTuple):
+    """A score over repeats.
+
+    Attributes
+    ----------
+    mean
+        Mean over repeats.
+    std
+        Standard deviation of a single repeat; None if there was only one.
+    interval
+        95 % confidence interval of the mean (Student's t); None if there was only one repeat.
+    values
+        The score of each repeat.
+    """
+
+    mean: float
+    std: float | None
+    interval: tuple[float, float] | None
+    values: tuple[float, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """Scores of a panel of metrics.
+
+    Attributes
+    ----------
+    scores
+        By label, as ``mig``, ``mig.bins10``; further scores of a metric are
+        ``dci.completeness`` and the like.
+    details
+        By label, the complete result of the first repeat as JSON types: matrices, scores of
+        each factor, settings.
+    settings
+        Panel, repeats, seed, numbers of samples, and how many images of how many were encoded.
+    codes, factors
+        [n, d] and [n, k], the first samples (at most 500) of the first repeat, for plots.
+    """
+
+    scores: Mapping[str, Summary]
+    details: Mapping[str, dict[str, Any]]
+    settings: Mapping[str, Any]
+    codes: NDArray[np.floating[Any]]
+    factors: NDArray[np.int64]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return everything as JSON types; None for numbers that are not finite."""
+        scores = {label: to_json(one._asdict()) for label, one in self.scores.items()}
+        return {"settings": to_json(self.settings), "scores": scores, "details": dict(self.details)}
+
+
+def summaries(results: Mapping[str, Sequence[Score]]) -> dict[str, Summary]:
+    """Summarise the score, and each further single number, of every metric over its repeats."""
+    return {
+        label if name == "score" else f"{label}.{name}": _summary(
+            [getattr(result, name) for result in found]
+        )
+        for label, found in results.items()
+        for name in _numbers(found[0])
+    }
+
+
+def _numbers(result: Score) -> list[str]:
+    others = [name for name, value in vars(result).items() if isinstance(value, float)]
+    return ["score", *(name for name in others if name != "score")]
+
+
+def _summary(values: Sequence[float]) -> Summary:
+    n = len(values)
+    mean = math.fsum(values) / n if all(map(math.isfinite, values)) else math.inf
+    if n == 1 or not math.isfinite(mean):
+        return Summary(mean, None, None, tuple(values))
+    std = float(np.std(values, ddof=1))
+    half = float(student.ppf((1 + LEVEL) / 2, n - 1)) * std / math.sqrt(n)
+    return Summary(mean, std, (mean - half, mean + half), tuple(values))

@@ -1,0 +1,239 @@
+"""Check the codes and factors that metrics are called with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from vaebias.errors import InputError
+
+__all__ = [
+    "HeldOut",
+    "Sample",
+    "Split",
+    "as_codes",
+    "as_factors",
+    "as_sample",
+    "as_split",
+    "factor_names",
+    "gaps",
+    "positive",
+    "standardise",
+    "varying_factors",
+]
+
+HeldOut: TypeAlias = "tuple[ArrayLike | Tensor, ArrayLike | Tensor]"
+"""Codes and factors held out for testing."""
+
+
+class Sample(NamedTuple):
+    """Checked codes, and the factors that vary among them."""
+
+    codes: NDArray[np.floating[Any]]  # [N, d]
+    factors: NDArray[np.int64]  # [N, k]
+    names: tuple[str, ...]
+    constant: tuple[str, ...]
+
+
+class Split(NamedTuple):
+    """A sample to fit on, and one to test on."""
+
+    train: Sample
+    test: Sample
+
+    @property
+    def settings(self) -> dict[str, int]:
+        """Number of rows in each."""
+        return {"train": len(self.train.codes), "test": len(self.test.codes)}
+
+
+def as_codes(
+    codes: ArrayLike | Tensor,  # [N, d]
+    name: str = "codes",
+) -> NDArray[np.floating[Any]]:
+    """Return codes as a finite float array.
+
+    float32 stays float32, so that bin edges are rounded as in the reference; integers become
+    float64.
+
+    Raises
+    ------
+    InputError
+        The codes are not a finite real [N, d] array with N, d >= 1.
+    """
+    array = _as_array(codes)
+    if array.ndim != 2 or 0 in array.shape:
+        raise InputError(name, "shape [N, d] with N, d >= 1", list(array.shape))
+    if array.dtype.kind not in "biuf":
+        raise InputError(name, "real numbers", array.dtype)
+    if array.dtype not in (np.float32, np.float64):
+        array = array.astype(np.float32 if array.dtype == np.float16 else np.float64)
+    bad = ~np.isfinite(array).all(0)
+    if bad.any():
+        raise InputError(name, "finite numbers", f"NaN or infinity in columns {_list(bad)}")
+    return array
+
+
+def as_factors(
+    factors: ArrayLike | Tensor,  # [N, k]
+    samples: int,
+) -> NDArray[np.int64]:
+    """Return factors as int64 classes, one row for each code.
+
+    Raises
+    ------
+    InputError
+        The factors are not [N, k] with N = ``samples`` and k >= 1, or not integers.
+    """
+    array = _as_array(factors)
+    if array.ndim != 2 or array.shape[0] != samples or array.shape[1] == 0:
+        raise InputError("factors", f"shape [{samples}, k], a row for each code", list(array.shape))
+    if array.dtype.kind == "f":  # whole numbers in a float array are classes all the same
+        whole = (np.isfinite(array) & (array == np.round(array))).all(0)
+        if not whole.all():
+            expected = "integer classes (bin continuous ones: discretise(factors, 20))"
+            raise InputError("factors", expected, f"fractions in columns {_list(~whole)}")
+    elif array.dtype.kind not in "biu":
+        raise InputError("factors", "integer classes", array.dtype)
+    return array.astype(np.int64)
+
+
+def factor_names(names: Sequence[str] | None, count: int) -> tuple[str, ...]:
+    """Return the factors' names: "0", "1", ... if none are given."""
+    if names is None:
+        return tuple(str(j) for j in range(count))
+    if len(names) != count or len(set(names)) != count:
+        raise InputError("names", f"{count} different names, one for each factor", list(names))
+    return tuple(names)
+
+
+def varying_factors(
+    codes: ArrayLike | Tensor,  # [N, d]
+    factors: ArrayLike | Tensor,  # [N, k]
+    names: Sequence[str] | None = None,
+) -> Sample:
+    """Check codes and factors, and separate the factors that take one value.
+
+    Raises
+    ------
+    InputError
+        As `as_codes` and `as_factors`; also if no factor varies.
+    """
+    values = as_codes(codes)
+    classes = as_factors(factors, len(values))
+    labels = factor_names(names, classes.shape[1])
+    varying = (classes != classes[0]).any(0)
+    if not varying.any():
+        raise InputError("factors", "at least one factor that varies", "one value in each column")
+    return Sample(
+        values,
+        classes[:, varying],
+        tuple(name for name, varies in zip(labels, varying, strict=True) if varies),
+        tuple(name for name, varies in zip(labels, varying, strict=True) if not varies),
+    )
+
+
+def as_sample(
+    codes: ArrayLike | Tensor,  # [N, d]
+    factors: ArrayLike | Tensor,  # [N, k]
+    names: Sequence[str] | None = None,
+) -> Sample:
+    """Check codes and factors as `varying_factors` does, and that samples share classes.
+
+    Raises
+    ------
+    InputError
+        As `varying_factors`; also if a factor has a class of its own for every sample, from
+        which no score can learn anything.
+    """
+    sample = varying_factors(codes, factors, names)
+    for name, column in zip(sample.names, sample.factors.T, strict=True):
+        if len(column) > 2 and len(np.unique(column)) == len(column):
+            expected = "fewer classes than samples (bin it: discretise(factors, 20))"
+            raise InputError(f"factor {name}", expected, f"{len(column)} classes of one sample")
+    return sample
+
+
+def as_split(
+    codes: ArrayLike | Tensor,  # [N, d]
+    factors: ArrayLike | Tensor,  # [N, k]
+    names: Sequence[str] | None,
+    test: HeldOut | None,
+    seed: int,
+) -> Split:
+    """Check a sample to fit on and one to test on; without the latter, a third is held out.
+
+    Which factors vary is decided on the training sample. Classes that only the test sample
+    has are kept: no classifier predicts them.
+
+    Raises
+    ------
+    InputError
+        As `as_sample`; also if the test sample has other columns, or there are too few rows.
+    """
+    if test is None:
+        everything = as_codes(codes)
+        classes = as_factors(factors, len(everything))
+        if len(everything) < 3:
+            raise InputError("codes", "at least 3 samples, or test=(codes, factors)", len(classes))
+        order = np.random.default_rng(seed).permutation(len(everything))
+        fit, held = np.split(order, [-(len(order) // 3)])
+        codes, factors = everything[fit], classes[fit]
+        test = everything[held], classes[held]
+    train = as_sample(codes, factors, names)
+    test_codes = as_codes(test[0])
+    test_factors = as_factors(test[1], len(test_codes))
+    total = len(train.names) + len(train.constant)
+    expected, found = (train.codes.shape[1], total), (test_codes.shape[1], test_factors.shape[1])
+    if expected != found:
+        shape = "{} codes and {} factors as in the training sample"
+        raise InputError("test", shape.format(*expected), f"{found[0]} and {found[1]}")
+    labels = factor_names(names, total)
+    kept = [labels.index(name) for name in train.names]
+    return Split(train, Sample(test_codes, test_factors[:, kept], train.names, train.constant))
+
+
+def gaps(
+    table: NDArray[np.float64],  # [d, k]
+) -> NDArray[np.float64]:  # [k]
+    """Return the largest minus the second largest of each column; 0 is second to a single row."""
+    ranked = np.sort(np.vstack([np.zeros_like(table[:1]), table]) if len(table) < 2 else table, 0)
+    gap: NDArray[np.float64] = ranked[-1] - ranked[-2]
+    return gap
+
+
+def standardise(
+    codes: NDArray[np.floating[Any]],  # [N, d]
+    by: NDArray[np.floating[Any]],  # [M, d]
+) -> NDArray[np.float64]:  # [N, d]
+    """Standardise codes by the mean and population deviation of ``by``; constants give 0."""
+    reference = by.astype(np.float64)
+    spread = reference.std(0)
+    # of equal floats the mean may be off by an ulp, so that the deviation is not quite 0
+    live = (by != by[0]).any(0) & (spread > 0)
+    scaled: NDArray[np.float64] = (codes - reference.mean(0)) / np.where(live, spread, np.inf)
+    return scaled
+
+
+def positive(**values: int) -> None:
+    """Raise InputError unless every value is a whole number above 0."""
+    for name, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+            raise InputError(name, "a positive integer", value)
+
+
+def _as_array(values: ArrayLike | Tensor) -> NDArray[Any]:
+    if isinstance(values, Tensor):
+        values = values.detach().cpu()
+        # NumPy has no bfloat16
+        return (values.float() if values.dtype == torch.bfloat16 else values).numpy()
+    return np.asarray(values)
+
+
+def _list(columns: NDArray[np.bool_]) -> list[int]:
+    return [int(i) for i in np.flatnonzero(columns)]

@@ -1,0 +1,81 @@
+"""Encode every image that a panel needs once, and decode its code if there is a decoder."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from vaebias.errors import InputError
+from vaebias.inference import batches_of, encode_batch, evaluating
+from vaebias.interfaces import Decoder, Encoder, Index, LabelledImages, Output, Progress
+from vaebias.metrics.calls import Table
+from vaebias.metrics.inputs import as_codes, as_factors
+from vaebias.metrics.reconstruction import reconstruction_errors
+
+__all__ = ["measure_images", "table_of_codes"]
+
+
+def table_of_codes(
+    codes: ArrayLike | Tensor,  # [N, d]
+    factors: LabelledImages | ArrayLike | Tensor,  # a grid of N images, or [N, k]
+    rows: Index | None,
+) -> Table:
+    """Return codes beside their factors, checked; ``rows`` chooses some of a grid's."""
+    values = as_codes(codes)
+    if not isinstance(factors, LabelledImages):
+        return {"codes": values, "factors": as_factors(factors, len(values))}
+    if len(values) != len(factors):
+        raise InputError("codes", f"a row for each of {len(factors)} images", len(values))
+    index = np.arange(len(factors)) if rows is None else rows
+    return {"codes": values[index], "factors": factors.factors(index)}
+
+
+@torch.no_grad()
+def measure_images(
+    encoder: Encoder,
+    grid: LabelledImages,
+    index: Index,
+    *,
+    decoder: Decoder | None,
+    output: Output,
+    device: torch.device | str,
+    progress: Progress | None,
+) -> Table:
+    """Encode images in batches, in evaluation mode, and measure what metrics need of them.
+
+    Parameters
+    ----------
+    encoder, decoder, output, device
+        See `vaebias.metrics.evaluate`.
+    grid, index
+        The images, and which of them.
+    progress
+        Called as ``progress(batches done, batches in all)``.
+
+    Returns
+    -------
+    Table
+        Codes and factors; ``logvar`` if the encoder returns it; errors of the reconstruction
+        if there is a decoder.
+    """
+    parts: list[dict[str, Any]] = []
+    batches = batches_of(index)
+    with evaluating(encoder, decoder):
+        for done, some in enumerate(batches, 1):
+            images, codes, logvar = encode_batch(encoder, grid, some, device)
+            part = {"codes": codes.float().cpu().numpy()}
+            if logvar is not None:
+                part["logvar"] = logvar.float().cpu().numpy()
+            if decoder is not None:
+                part |= reconstruction_errors(decoder(codes), images, output)
+            parts.append(part)
+            if progress is not None:
+                progress(done, len(batches))
+    table: Table = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    table["codes"] = as_codes(table["codes"])
+    table["factors"] = grid.factors(index)
+    return table
