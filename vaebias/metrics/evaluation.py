@@ -9,13 +9,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import t as student
 
 from vaebias.metrics.metric import Score, to_json
+from vaebias.statistics import mean_interval
 
 __all__ = ["Evaluation", "Summary", "summaries"]
-
-LEVEL = 0.95
 
 
 class Summary(NamedTuple):
@@ -28,7 +26,8 @@ class Summary(NamedTuple):
     std
         Standard deviation of a single repeat; None if there was only one.
     interval
-        95 % confidence interval of the mean (Student's t); None if there was only one repeat.
+        95 % confidence interval of the mean (Student's t); None if there was only one repeat, or
+        if all repeats have the same score.
     values
         The score of each repeat.
     """
@@ -90,6 +89,4 @@ def _summary(values: Sequence[float]) -> Summary:
     mean = math.fsum(values) / n if all(map(math.isfinite, values)) else math.inf
     if n == 1 or not math.isfinite(mean):
         return Summary(mean, None, None, tuple(values))
-    std = float(np.std(values, ddof=1))
-    half = float(student.ppf((1 + LEVEL) / 2, n - 1)) * std / math.sqrt(n)
-    return Summary(mean, std, (mean - half, mean + half), tuple(values))
+    return Summary(mean, float(np.std(values, ddof=1)), mean_interval(values), tuple(values))
