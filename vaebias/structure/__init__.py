@@ -2,6 +2,7 @@
 
 from vaebias.structure.boxes import boxes
 from vaebias.structure.criterion import is_mixed, mixed_with_one_sign
+from vaebias.structure.distribution import UNITS, Distribution, Units, check_units
 from vaebias.structure.label_free import (
     PrincipalComponents,
     global_components,
@@ -10,22 +11,35 @@ from vaebias.structure.label_free import (
 )
 from vaebias.structure.local_pca import LocalPca, factor_tangents, local_pca
 from vaebias.structure.neighbourhoods import Neighbourhoods, neighbourhoods
+from vaebias.structure.price import UNDECIDED, PairPrice, Price, RotationPrice, price
+from vaebias.structure.rotation import latent_cost, posterior_variance
 from vaebias.structure.structure import Components, Structure, structure
 
 __all__ = [
+    "UNDECIDED",
+    "UNITS",
     "Components",
+    "Distribution",
     "LocalPca",
     "Neighbourhoods",
+    "PairPrice",
+    "Price",
     "PrincipalComponents",
+    "RotationPrice",
     "Structure",
+    "Units",
     "boxes",
+    "check_units",
     "factor_tangents",
     "global_components",
     "is_mixed",
+    "latent_cost",
     "local_pca",
     "mixed_with_one_sign",
     "neighbour_components",
     "neighbourhoods",
     "posterior_components",
+    "posterior_variance",
+    "price",
     "structure",
 ]

@@ -1,0 +1,165 @@
+"""The price of axes: exact for a linear VAE, and in the units in which a VAE decides."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.optimize import minimize
+
+from vaebias import data, perturb
+from vaebias.analysis import linear_vae
+from vaebias.data import ArrayGrid, Factor, FactorGrid
+from vaebias.errors import InputError
+from vaebias.structure import latent_cost, price
+
+SCALE = 0.113
+
+
+def linear(directions: np.ndarray, sizes: tuple[int, ...]) -> FactorGrid:
+    """Images that are linear in the levels: [k, P] directions."""
+    axes = [Factor(f"f{a}", np.arange(size)) for a, size in enumerate(sizes)]
+    levels = np.stack(np.unravel_index(np.arange(np.prod(sizes)), sizes), 1)
+    images = (0.5 + (levels - levels.mean(0)) @ directions)[:, None, None].astype(np.float32)
+    return ArrayGrid("linear", axes, images, "rendered")
+
+
+def linear_loss(covariance: np.ndarray, axes: np.ndarray, beta: float) -> float:
+    """Least loss of a linear VAE with codes along these axes, by search over its parameters.
+
+    covariance: [k, k] of the images' linear coordinates, in units of the likelihood's scale.
+    """
+    k = len(axes)
+
+    def loss(parameters: np.ndarray) -> float:
+        amplitude, variance = np.exp(parameters[:k]), np.exp(parameters[k:])
+        encoder = amplitude[:, None] * axes.T  # of whitened factors
+        codes = encoder @ encoder.T + np.diag(variance)
+        mixed = covariance @ encoder.T  # factors scaled by the root stand in `covariance`
+        error = np.trace(covariance @ covariance.T) - np.trace(
+            mixed @ np.linalg.solve(codes, mixed.T)
+        )
+        kl = (amplitude**2 + variance - np.log(variance) - 1).sum() / 2
+        return float(error / 2 + beta * kl)
+
+    starts = (
+        np.zeros(2 * k),
+        np.r_[np.full(k, -3.0), np.zeros(k)],
+        np.r_[np.zeros(k), np.full(k, -3.0)],
+    )
+    return float(min(minimize(loss, start, method="BFGS", tol=1e-12).fun for start in starts))
+
+
+class TestLinear:
+    """Images linear in two factors of 9 and 5 levels."""
+
+    directions = np.array([[0.02, 0.03, 0.0], [0.0, 0.05, 0.02]])
+    sizes = (9, 5)
+
+    @pytest.mark.parametrize("beta", [0.3, 2.0, 12.0, 60.0])
+    def test_the_cost_is_the_loss_of_the_linear_vae(self, beta: float) -> None:
+        found = price(linear(self.directions, self.sizes), beta, "gaussian", scale=SCALE)
+        sd = np.sqrt((np.array(self.sizes) ** 2 - 1) / 12)
+        root = (self.directions * sd[:, None]).T / SCALE  # [P, k] of whitened factors
+        pair = found.pairs["f0", "f1"]
+        half = np.sqrt(0.5)
+        assert pair.axes == pytest.approx(linear_loss(root, np.eye(2), beta), rel=1e-5)
+        evens = [linear_loss(root, np.array([[half, -s * half], [s * half, half]]), beta)
+                 for s in (1, -1)]  # fmt: skip
+        assert pair.even == pytest.approx(min(evens), rel=1e-5)
+        best = linear_loss(root, found.all.mixture.T, beta)
+        assert found.all.best == pytest.approx(best, rel=1e-5)
+
+    @pytest.mark.parametrize("beta", [0.3, 2.0, 12.0, 60.0])
+    def test_the_axes_are_those_of_the_linear_vae(self, beta: float) -> None:
+        found = price(linear(self.directions, self.sizes), beta, "gaussian", scale=SCALE)
+        sd = np.sqrt((np.array(self.sizes) ** 2 - 1) / 12)
+        scaled = self.directions * sd[:, None]
+        values, vectors = np.linalg.eigh(scaled @ scaled.T)
+        expected = linear_vae(values, beta, SCALE)
+        overlap = np.abs(found.all.mixture @ vectors)  # [latents, components]
+        if expected.active.any():  # otherwise all axes cost the same
+            np.testing.assert_allclose(overlap.max(1), 1, atol=1e-3)
+        order = overlap.argmax(1) if expected.active.any() else np.arange(2)
+        np.testing.assert_allclose(
+            found.all.variance, expected.posterior_variance[order], atol=1e-3
+        )
+        assert list(found.all.passive) == list(expected.posterior_variance[order] >= 0.8)
+
+
+@pytest.mark.parametrize("amplitude", ["free", "unit"])
+def test_the_cost_of_a_latent_rises_and_bends_down(amplitude: Any) -> None:
+    curvature = np.linspace(0, 50, 501)
+    cost = latent_cost(curvature, 4.0, amplitude)
+    assert cost[0] == 0
+    assert (np.diff(cost) > 0).all()
+    assert (np.diff(cost, 2) < 1e-12).all()
+
+
+class TestLevels:
+    """Blobs of 16 x 8 levels in x and y: a VAE turns whitened factors, not level steps."""
+
+    @pytest.fixture(scope="class")
+    def base(self) -> FactorGrid:
+        return data.load("blobs", x_half_range=0.17, y_half_range=0.19).restrict(
+            y=list(range(4, 12))
+        )
+
+    def predicted(self, grid: FactorGrid) -> Any:
+        return price(grid, 8, "gaussian", scale=0.11293848786315641).pairs["x", "y"]
+
+    def test_the_original_keeps_its_axes(self, base: FactorGrid) -> None:
+        found = self.predicted(perturb.PerturbedGrid(base, None, 0.2))
+        assert abs(found.angle) < 1
+        assert found.mixing_gain < -1
+
+    def test_a_mixture_per_level_step_turns_latents_by_a_fifth_of_a_quarter(
+        self, base: FactorGrid
+    ) -> None:
+        mixing = perturb.gram(base, [("x", "y")], epsilon=0.2)
+        found = self.predicted(perturb.PerturbedGrid(base, mixing))
+        assert abs(found.angle) == pytest.approx(19, abs=3)
+        assert found.gain > 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"beta": 0}, "beta: expected a finite number above 0, found 0"),
+        ({"beta": float("nan")}, "beta: expected a finite number above 0"),
+        ({"likelihood": "poisson"}, "likelihood: expected 'bernoulli' or 'gaussian'"),
+        ({"likelihood": "gaussian"}, "scale: expected the standard deviation"),
+        ({"scale": 0.1}, "scale: expected none for a Bernoulli likelihood, found 0.1"),
+        ({"likelihood": "gaussian", "scale": -1}, "scale: expected a finite number above 0"),
+        ({"sample": 0}, "sample: expected an integer >= 1"),
+        ({"probabilities": {"z": [1]}}, "probabilities: expected factors among shape, x, y"),
+        ({"probabilities": {"x": [1, 2]}}, r"probabilities of 'x': expected shape \[5\]"),
+        ({"probabilities": {"x": [-1, 1, 1, 1, 1]}}, "expected finite numbers >= 0"),
+        ({"probabilities": np.zeros(40)}, "a sum above 0"),
+        ({"probabilities": np.ones(3)}, r"expected shape \[40\] or \[2, 5, 4\]"),
+    ],
+)
+def test_bad_input_is_named(plane: Any, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        price(plane([0.1, 0], [0, 0.1]), **({"beta": 1.0} | options))
+
+
+def test_data_without_a_direction_to_look_at_is_refused(plane: Any) -> None:
+    with pytest.raises(InputError, match="a factor that changes the images"):
+        price(plane([0, 0], [0, 0]), 1.0)
+    shapes = ArrayGrid(
+        "shapes", [Factor("shape", np.arange(3), ordinal=False), Factor("one", np.arange(1))],
+        np.zeros((3, 1, 2, 2), np.float32), "rendered",
+    )  # fmt: skip
+    with pytest.raises(InputError, match="at least one factor with an order and two levels"):
+        price(shapes, 1.0)
+
+
+def test_it_says_what_a_vae_will_do_and_is_json(plane: Any) -> None:
+    found = price(plane([0.1, 0], [0, 0.02]), 1.0, "gaussian", scale=0.1)
+    assert "keep the factors as its axes" in found.verdict
+    record = json.loads(json.dumps(found.to_json(), allow_nan=False))
+    assert record["units"] == "sd"
+    assert record["pairs"]["x+y"]["gain"] == pytest.approx(0, abs=1e-6)

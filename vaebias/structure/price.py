@@ -1,0 +1,395 @@
+"""What a VAE will do with a data set: the price, in nats, of the axes of its latents."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vaebias.checks import check_integer, check_positive
+from vaebias.data.grid import FactorGrid
+from vaebias.errors import InputError
+from vaebias.interfaces import Progress
+from vaebias.structure.distribution import Distribution, Probabilities
+from vaebias.structure.rotation import (
+    Amplitude,
+    best_angle,
+    best_rotation,
+    cost_at,
+    latent_cost,
+    posterior_variance,
+)
+from vaebias.structure.tangents import Likelihood, Metric, likelihood_grams
+
+__all__ = ["UNDECIDED", "PairPrice", "Price", "RotationPrice", "price"]
+
+UNDECIDED = 0.1
+"""Nats: where axes differ by less, other things than the local variances decide."""
+PASSIVE = 0.8
+"""Mean posterior variance from which a latent counts as passive, as in Zietlow et al. 2021."""
+SAMPLE = 2048
+_WIDTH_POINTS = 256
+_ROUNDS = 12
+_SETTLED = 0.02  # relative change of the widths
+
+
+@dataclass(frozen=True)
+class PairPrice:
+    """The price of two latents that code one pair of factors, in nats an image.
+
+    Attributes
+    ----------
+    axes
+        Cost if each latent is one of the factors.
+    even
+        Cost of the better even mixture, a turn by +45 or -45 degrees.
+    best, worst
+        Least and highest cost over all turns.
+    angle
+        Turn of least cost, in degrees from -45 to 45: how far the latent of the first factor turns
+        towards the second. Signs differ by which mixture is the cheaper one.
+    """
+
+    axes: float
+    even: float
+    best: float
+    worst: float
+    angle: float
+
+    @property
+    def gain(self) -> float:
+        """What the best turn saves over the factors' axes, >= 0."""
+        return self.axes - self.best
+
+    @property
+    def mixing_gain(self) -> float:
+        """What the better even mixture saves over the factors' axes; negative if it costs."""
+        return self.axes - self.even
+
+    @property
+    def decided(self) -> bool:
+        """Whether the best and the worst turn differ by more than `UNDECIDED`."""
+        return self.worst - self.best > UNDECIDED
+
+    @property
+    def turns(self) -> bool:
+        """Whether the best turn saves more than `UNDECIDED` over the factors' axes."""
+        return self.gain > UNDECIDED
+
+
+@dataclass(frozen=True, eq=False)
+class RotationPrice:
+    """The price of as many latents as factors, over all rotations.
+
+    Attributes
+    ----------
+    mixture
+        [k, k]; row i holds the weights of latent i over the whitened factors. Each latent stands in
+        the row of the factor of which it has most.
+    axes, best
+        Cost of the factors' axes and of these.
+    variance
+        [k] mean posterior variance of each latent, as a share of the prior's.
+    """
+
+    mixture: NDArray[np.float64]
+    axes: float
+    best: float
+    variance: NDArray[np.float64]
+
+    @property
+    def gain(self) -> float:
+        """What the rotation saves over the factors' axes, >= 0."""
+        return self.axes - self.best
+
+    @property
+    def passive(self) -> NDArray[np.bool_]:
+        """[k] whether a latent stays passive: its posterior is nearly the prior."""
+        return np.asarray(self.variance >= PASSIVE)
+
+
+@dataclass(frozen=True, eq=False)
+class Price:
+    """What a beta-VAE's axes cost on a data set, and so which it will take.
+
+    Attributes
+    ----------
+    pairs
+        For each pair of factors, under their names.
+    all
+        For all factors together.
+    names
+        The k factors that have an order and more than one level.
+    grams
+        [n, k, k] M = Σ^½ T H Tᵀ Σ^½ at the points, from which all else is computed.
+    weights
+        [n] of the points, which sum to 1.
+    index
+        [n] the points.
+    widths
+        [k] posterior width of each factor, in levels, over which tangents were taken.
+    sd
+        [k] standard deviation of each factor, in levels.
+    beta, likelihood, scale
+        As given; the scale is None for Bernoulli pixels.
+    cyclic
+        Factors that are circles.
+    correlated
+        Whether the factors are correlated.
+    data
+        Name of the data set.
+    """
+
+    pairs: Mapping[tuple[str, str], PairPrice]
+    all: RotationPrice
+    names: tuple[str, ...]
+    grams: NDArray[np.float64]
+    weights: NDArray[np.float64]
+    index: NDArray[np.int64]
+    widths: NDArray[np.float64]
+    sd: NDArray[np.float64]
+    beta: float
+    likelihood: Likelihood
+    scale: float | None
+    cyclic: tuple[str, ...]
+    correlated: bool
+    data: str
+
+    @property
+    def passive(self) -> tuple[str, ...]:
+        """Factors, named by the latent that is most of each, which no latent will code."""
+        return tuple(n for n, off in zip(self.names, self.all.passive, strict=True) if off)
+
+    @property
+    def verdict(self) -> str:
+        """One or two sentences: what a beta-VAE will do."""
+        return _verdict(self)
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything but the points, as JSON types; pairs under "a+b"."""
+        named = [dict(zip(self.names, row, strict=True)) for row in self.all.mixture.tolist()]
+        return {
+            "data": self.data,
+            "beta": self.beta,
+            "likelihood": self.likelihood,
+            "scale": self.scale,
+            "units": "sd",
+            "points": len(self.index),
+            "factors": list(self.names),
+            "cyclic": list(self.cyclic),
+            "correlated": self.correlated,
+            "sd": dict(zip(self.names, self.sd.tolist(), strict=True)),
+            "posterior_width": dict(zip(self.names, self.widths.tolist(), strict=True)),
+            "pairs": {
+                f"{a}+{b}": asdict(one) | {"gain": one.gain, "mixing_gain": one.mixing_gain}
+                for (a, b), one in self.pairs.items()
+            },
+            "all": {
+                "axes": self.all.axes,
+                "best": self.all.best,
+                "gain": self.all.gain,
+                "mixture": dict(zip(self.names, named, strict=True)),
+                "posterior_variance": dict(
+                    zip(self.names, self.all.variance.tolist(), strict=True)
+                ),
+            },
+            "passive": list(self.passive),
+            "undecided_below": UNDECIDED,
+            "verdict": self.verdict,
+        }
+
+
+def price(
+    grid: FactorGrid,
+    beta: float,
+    likelihood: Likelihood = "bernoulli",
+    *,
+    scale: float | None = None,
+    sample: int | None = SAMPLE,
+    seed: int = 0,
+    probabilities: Probabilities | None = None,
+    amplitude: Amplitude = "free",
+    memory: int = 2**28,
+    progress: Progress | None = None,
+) -> Price:
+    """Predict the axes of a beta-VAE's latents from the data alone, and what they cost.
+
+    A VAE whose latents are a rotation R of the whitened factors pays, to second order,
+
+        cost(R) = E sum_i c((RᵀMR)_ii),  M = Σ^½ T H Tᵀ Σ^½,
+
+    in nats an image: c is `latent_cost`, T the changes of the image for one level of each factor,
+    Σ the covariance of the factors, and H the curvature of the likelihood. The sum of the
+    diagonal does not depend on R, and c is concave: cheapest are axes along which variances
+    differ most, the local principal components. Their cost at all points together decides.
+
+    Parameters
+    ----------
+    grid
+        The data set.
+    beta
+        Weight of the KL divergence, for reconstruction losses summed over pixels.
+    likelihood
+        Of the decoder: ``"bernoulli"`` or ``"gaussian"``.
+    scale
+        Standard deviation of a Gaussian likelihood, in units of pixel value 0..1.
+    sample
+        Number of points; None for all.
+    seed
+        Of the points, and of the images that are averaged.
+    probabilities
+        Distribution of the factors; see `Distribution`. Uniform by default.
+    amplitude
+        See `latent_cost`.
+    memory
+        Rough bound in bytes on the images held at once.
+    progress
+        Called as ``progress(points done, points in all)``.
+
+    Raises
+    ------
+    InputError
+        A beta or scale that is not positive, an unknown likelihood, a scale missing or given to
+        Bernoulli pixels, pixels outside [0, 1], no factor with an order and two levels, or
+        factors none of which changes the images.
+
+    Notes
+    -----
+    Tangents are taken at the width of the posterior that they predict, to self-consistency: from
+    one level up, widths grow until sigma is that of min(1, beta / M_aa). For Bernoulli pixels p
+    is the mean of the images within that posterior.
+
+    References
+    ----------
+    Rolinek, Zietlow, Martius, CVPR 2019; Zietlow, Rolinek, Martius, ICML 2021.
+    """
+    beta = check_positive("beta", beta)
+    metric = _metric(likelihood, scale)
+    if sample is not None:
+        sample = check_integer("sample", sample, 1)
+    seed = check_integer("seed", seed, 0)
+    distribution = Distribution(grid, probabilities)
+    columns = np.flatnonzero(distribution.sd > 0)
+    if not len(columns):
+        expected = "at least one factor with an order and two levels that occur"
+        raise InputError("data", expected, ", ".join(grid.names))
+    names = tuple(grid.names[column] for column in columns)
+    inner = np.ix_(columns, columns)
+    root, sd = distribution.root[inner], distribution.sd[columns]
+    index, weights = distribution.draw(grid, sample, seed)
+    widths = _widths(grid, distribution, columns, beta, metric, seed, memory)
+    steps = likelihood_grams(
+        grid, index, columns, widths, metric, seed=seed, memory=memory, progress=progress
+    )
+    if not np.isfinite(steps).all():
+        raise InputError("data", "finite pixels", "NaN or infinity")
+    grams = root @ steps @ root
+    still = [name for name, on in zip(names, np.diagonal(steps, 0, 1, 2).any(0), strict=True)
+             if not on]  # fmt: skip
+    if len(still) == len(names):
+        raise InputError("data", "a factor that changes the images", f"none among {names}")
+    pairs = {
+        (names[a], names[b]): _pair(grams[:, [[a, a], [b, b]], [[a, b], [a, b]]], weights, beta,
+                                    amplitude)
+        for a, b in combinations(range(len(names)), 2)
+    }  # fmt: skip
+    rotation, best = best_rotation(grams, weights, beta, amplitude)
+    along = np.einsum("ai,nab,bi->ni", rotation, grams, rotation)
+    diagonal = np.diagonal(grams, axis1=1, axis2=2)
+    axes = float(weights @ latent_cost(diagonal, beta, amplitude).sum(1))
+    return Price(
+        pairs=pairs,
+        all=RotationPrice(rotation.T, axes, best, weights @ posterior_variance(along, beta)),
+        names=names,
+        grams=grams,
+        weights=weights,
+        index=index,
+        widths=widths,
+        sd=sd,
+        beta=beta,
+        likelihood=metric.likelihood,
+        scale=scale,
+        cyclic=tuple(name for name, on in zip(grid.names, grid.cyclic, strict=True) if on),
+        correlated=distribution.correlated,
+        data=grid.name,
+    )
+
+
+def _metric(likelihood: str, scale: float | None) -> Metric:
+    if likelihood == "bernoulli":
+        if scale is not None:
+            raise InputError("scale", "none for a Bernoulli likelihood", scale)
+        return Metric("bernoulli")
+    if likelihood == "gaussian":
+        if scale is None:
+            expected = "the standard deviation of the Gaussian likelihood"
+            raise InputError("scale", expected, "none")
+        return Metric("gaussian", check_positive("scale", scale))
+    raise InputError("likelihood", "'bernoulli' or 'gaussian'", repr(likelihood))
+
+
+def _widths(
+    grid: FactorGrid,
+    distribution: Distribution,
+    columns: NDArray[np.int64],
+    beta: float,
+    metric: Metric,
+    seed: int,
+    memory: int,
+) -> NDArray[np.float64]:  # [k]
+    """Return posterior widths, in levels, at which tangents predict these very widths."""
+    index, weights = distribution.draw(grid, min(_WIDTH_POINTS, len(grid)), seed + 1)
+    sd = distribution.sd[columns]
+    widths = np.zeros(len(columns))
+    for _ in range(_ROUNDS):
+        grams = likelihood_grams(grid, index, columns, widths, metric, seed=seed, memory=memory)
+        curvature = np.diagonal(grams, axis1=1, axis2=2) * sd**2
+        # the geometric mean: no few points at which an image stands still should count for all
+        logs = np.log(posterior_variance(curvature, beta)) / 2
+        found = sd * np.exp(weights @ logs)
+        settled = np.abs(found - widths) <= _SETTLED * found
+        widths = found
+        if settled.all():
+            break
+    return widths
+
+
+def _pair(
+    grams: NDArray[np.float64], weights: NDArray[np.float64], beta: float, amplitude: Amplitude
+) -> PairPrice:
+    angle, best = best_angle(grams, weights, beta, amplitude)
+    _, worst = best_angle(grams, weights, beta, amplitude, sign=-1)
+    axes, *evens = (
+        cost_at(grams, weights, turn, beta, amplitude) for turn in (0, np.pi / 4, -np.pi / 4)
+    )
+    return PairPrice(axes, min(evens), min(best, axes), worst, float(np.degrees(angle)))
+
+
+def _verdict(price: Price) -> str:
+    turning = {pair: one for pair, one in price.pairs.items() if one.turns}
+    kept = [one for one in price.pairs.values() if one.decided and not one.turns]
+    undecided = [pair for pair, one in price.pairs.items() if not one.decided]
+    said = []
+    if turning:
+        turns = [
+            f"turn {a} and {b} by {abs(one.angle):.0f}° (saves {one.gain:.2f} nats)"
+            for (a, b), one in sorted(turning.items(), key=lambda item: -item[1].gain)
+        ]
+        said.append("will " + ", ".join(turns))
+    elif kept:
+        margin = min(one.worst - one.axes for one in kept)
+        said.append(f"will keep the factors as its axes (other axes cost up to {margin:.2f} nats"
+                    " more, or above)")  # fmt: skip
+    if undecided:
+        names = ", ".join(f"{a} and {b}" for a, b in undecided)
+        said.append(f"is undecided about {names} (below {UNDECIDED:g} nats)")
+    text = f"A beta-VAE at beta {price.beta:g} " + "; it ".join(said or ["has one axis only"]) + "."
+    if price.passive:
+        text += f" It will not code {', '.join(price.passive)}."
+    if price.cyclic:
+        text += f" {', '.join(price.cyclic)}: a circle, which has no axis of its own."
+    return text
