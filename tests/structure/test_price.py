@@ -44,11 +44,8 @@ def linear_loss(covariance: np.ndarray, axes: np.ndarray, beta: float) -> float:
         kl = (amplitude**2 + variance - np.log(variance) - 1).sum() / 2
         return float(error / 2 + beta * kl)
 
-    starts = (
-        np.zeros(2 * k),
-        np.r_[np.full(k, -3.0), np.zeros(k)],
-        np.r_[np.zeros(k), np.full(k, -3.0)],
-    )
+    starts = np.zeros((3, 2 * k))
+    starts[1, :k] = starts[2, k:] = -3
     return float(min(minimize(loss, start, method="BFGS", tol=1e-12).fun for start in starts))
 
 
@@ -101,7 +98,7 @@ def test_the_cost_of_a_latent_rises_and_bends_down(amplitude: Any) -> None:
 class TestLevels:
     """Blobs of 16 x 8 levels in x and y: a VAE turns whitened factors, not level steps."""
 
-    @pytest.fixture(scope="class")
+    @pytest.fixture
     def base(self) -> FactorGrid:
         return data.load("blobs", x_half_range=0.17, y_half_range=0.19).restrict(
             y=list(range(4, 12))

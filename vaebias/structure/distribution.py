@@ -29,9 +29,9 @@ Floats: TypeAlias = NDArray[np.float64]
 
 def check_units(units: str) -> Units:
     """Return ``units``; raises InputError unless it is "sd" or "step"."""
-    if units == "sd" or units == "step":
-        return units
-    raise InputError("units", " or ".join(map(repr, UNITS)), repr(units))
+    if units not in UNITS:
+        raise InputError("units", " or ".join(map(repr, UNITS)), repr(units))
+    return "sd" if units == "sd" else "step"
 
 
 class Distribution:
@@ -80,7 +80,7 @@ class Distribution:
     @property
     def sd(self) -> Floats:  # [k]
         """Standard deviation of each factor, in levels; 0 for a factor without order."""
-        return np.sqrt(np.diagonal(self.covariance))
+        return np.asarray(np.sqrt(np.diagonal(self.covariance)))
 
     @cached_property
     def root(self) -> Floats:  # [k, k]

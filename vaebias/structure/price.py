@@ -288,10 +288,8 @@ def price(
     if not np.isfinite(steps).all():
         raise InputError("data", "finite pixels", "NaN or infinity")
     grams = root @ steps @ root
-    still = [name for name, on in zip(names, np.diagonal(steps, 0, 1, 2).any(0), strict=True)
-             if not on]  # fmt: skip
-    if len(still) == len(names):
-        raise InputError("data", "a factor that changes the images", f"none among {names}")
+    if not steps.any():
+        raise InputError("data", "a factor that changes the images", f"none of {names} does")
     pairs = {
         (names[a], names[b]): _pair(grams[:, [[a, a], [b, b]], [[a, b], [a, b]]], weights, beta,
                                     amplitude)
