@@ -21,10 +21,11 @@ from vaebias.ops.laplace_kl import laplace_kl_reference
 from vaebias.ops.nll import bernoulli_nll_reference
 from vaebias.ops.sample_and_kl import sample_and_kl_reference
 from vaebias.ops.total_correlation import total_correlation_reference
-from vaebias.training.batches import Images, drawing
+from vaebias.training import TrainingConfig
+from vaebias.training.batches import Images, batch_sampler
 from vaebias.training.optimisers import Optimisers
-from vaebias.training.processes import single
-from vaebias.training.step import Descent, Trainee
+from vaebias.training.processes import single_process
+from vaebias.training.step import LossModule, TrainStep
 
 REFERENCES = {
     "bernoulli_nll": bernoulli_nll_reference,
@@ -58,20 +59,19 @@ class Ours:
     def __init__(self, name, network, side, batch_size):
         self.objective = build(name, (1, side, side), 10, network, seed=0)
         self.grid, self.batch_size = grid_of(side), batch_size
-        fabric = single(torch.device("cpu"))
+        fabric = single_process(torch.device("cpu"))
         self.images = Images(self.grid, fabric.device)
-        self.images.keep()
+        self.images.load()
         self.objective.prepare(self.images.batches(np.arange(2048)), 2048)
-        self.draw = drawing(self.objective, self.grid, None, 1.0)
-        module = fabric.setup_module(Trainee(self.objective))
-        self.optimisers = Optimisers(self.objective, 1e-4, "constant", STEPS, None, fabric)
-        self.descent = Descent(
-            fabric, module, self.optimisers, self.images, self.draw, batch_size, 1
-        )
+        config = TrainingConfig(STEPS, batch_size)
+        self.draw = batch_sampler(self.objective, self.grid, config)
+        module = fabric.setup_module(LossModule(self.objective))
+        self.optimisers = Optimisers(self.objective, config, None, fabric)
+        self.train_step = TrainStep(fabric, module, self.optimisers, self.images, self.draw, config)
         self.numbers = itertools.count()
 
     def step(self):
-        return self.descent.step(next(self.numbers), STEPS, 0)["loss"]
+        return self.train_step(next(self.numbers), 0)["loss"]
 
     def data(self):
         points = self.draw(self.batch_size, np.random.default_rng([0, next(self.numbers)]))

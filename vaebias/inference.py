@@ -127,7 +127,7 @@ def encode(
     logvars: list[NDArray[np.float32]] = []
     done = 0
     with evaluating(encoder):
-        for some in batches_of(index, batch):
+        for some in batches_of(index, batch) or [index]:
             _, mu, logvar = encode_batch(encoder, grid, some, device)
             means.append(mu.float().cpu().numpy())
             if logvar is not None:

@@ -23,10 +23,15 @@ def unit(
 
 def as_tensor(
     images: Tensor | NDArray[Any],  # [...] uint8 or float
-    dtype: torch.dtype = torch.float32,
+    dtype: torch.dtype | None = torch.float32,
 ) -> Tensor:  # [...]
-    """Return images as a float tensor in units 0..1: bytes are divided by 255."""
+    """Return images as a float tensor in units 0..1: bytes are divided by 255.
+
+    If ``dtype`` is None, floats keep their type and bytes become torch's default float type.
+    """
     tensor = images if isinstance(images, Tensor) else torch.from_numpy(np.asarray(images))
+    if dtype is None:
+        return tensor / WHITE if tensor.dtype == torch.uint8 else tensor
     return tensor.to(dtype) / WHITE if tensor.dtype == torch.uint8 else tensor.to(dtype)
 
 

@@ -17,7 +17,7 @@ TINY = {"name": "mlp", "hidden": [16]}
 def _batch(objective: Objective, dtype: torch.dtype = torch.float32) -> Any:
     images = torch.randint(0, 256, (8, *SHAPE), generator=torch.Generator().manual_seed(0))
     images = images.to(torch.uint8) if dtype == torch.uint8 else images.to(dtype) / 255
-    return (images[:4], images[4:]) if objective.pairs else images
+    return (images[:4], images[4:]) if objective.takes_pairs else images
 
 
 @pytest.mark.parametrize("name", MODELS.names())
@@ -127,7 +127,7 @@ def test_unknown_model_lists_the_known() -> None:
     ("field", "value", "expected"),
     [
         ("beta", "8", "a number, found '8'"),
-        ("beta", True, "no truth value"),
+        ("beta", True, "not true or false"),
         ("beta", -1, "not below 0"),
         ("beta", float("nan"), "not below 0"),
         ("warmup", 0.5, "a whole number"),
@@ -157,3 +157,8 @@ def test_image_shape_has_three_sides(shape: tuple[int, ...]) -> None:
 def test_there_is_at_least_one_latent() -> None:
     with pytest.raises(InputError, match="latents: expected at least 1, found 0"):
         build("vae", SHAPE, 0)
+
+
+def test_checkpoints_of_earlier_versions_keep_the_names_of_their_settings() -> None:
+    objective = build("slow_vae", SHAPE, 3, TINY, rate=5.0)
+    assert objective.to_json()["config"]["prior_rate"] == 5.0

@@ -172,7 +172,7 @@ def _apart(mu: Tensor, logvar: Tensor, other: Tensor, rate: float) -> Tensor:
 @pytest.mark.parametrize("official", [False, True])
 def test_slow_vae_ties_the_frames_of_a_pair(official: bool) -> None:
     beta, gamma, rate = 2.0, 5.0, 3.0
-    config = {"beta": beta, "gamma": gamma, "rate": rate, "official": official}
+    config = {"beta": beta, "gamma": gamma, "prior_rate": rate, "official": official}
     objective = _build("slow_vae", **config)
     images = torch.cat([_images(0), _images(1)])
     mu, logvar, z = _posterior(objective, images)
@@ -333,7 +333,7 @@ def test_pairs_are_expected(name: str) -> None:
         ("dip_vae_ii", "lambda_d", -1),
         ("slow_vae", "beta", -1),
         ("slow_vae", "gamma", -1),
-        ("slow_vae", "rate", 0),
+        ("slow_vae", "prior_rate", 0),
         ("ada_gvae", "beta", -1),
         ("ada_gvae", "average", "median"),
         ("full_covariance_vae", "beta", -1),

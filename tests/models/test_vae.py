@@ -77,7 +77,7 @@ def test_regulariser_is_all_that_a_new_objective_writes(images: Tensor) -> None:
         def regulariser(self, posterior: Posterior, step: Step) -> Tensor:
             return posterior.mu.square().sum(1).mean()
 
-    arguments = ("shrunk", SHAPE, 3, TINY, VAE.settings())
+    arguments = ("shrunk", SHAPE, 3, TINY, VAE.config_type())
     shrunk = Shrunk(*arguments)
     total, parts, _ = shrunk.loss(images, Step(0, 1, 0))
     mu, _ = shrunk.encode(images)

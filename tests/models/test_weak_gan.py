@@ -109,7 +109,7 @@ def test_images_that_are_told_by_their_ranks_are_found() -> None:
     ("config", "message"),
     [
         ({"ranked": -1}, "ranked: expected a number not below 0, found -1"),
-        ({"ranked": 4}, "ranked: expected 3 at most, the number of latents, found 4"),
+        ({"ranked": 4}, "ranked: expected at most 3, the number of latents, found 4"),
         ({"width": 0}, "width: expected at least 1, found 0"),
         ({"adversary_rate": 0}, "adversary_rate: expected a positive number, found 0"),
     ],
@@ -122,14 +122,14 @@ def test_settings_out_of_range_are_named(config: dict[str, float], message: str)
 def test_own_modules_are_refused_for_the_discriminator_needs_some_like_them() -> None:
     encoder = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 6))
     decoder = torch.nn.Sequential(torch.nn.Linear(3, 16), torch.nn.Unflatten(1, SHAPE))
-    with pytest.raises(InputError, match="network: expected a name: the discriminator has one"):
+    with pytest.raises(InputError, match="network: expected a name, since the discriminator"):
         build("weak_gan", SHAPE, 3, (encoder, decoder))
 
 
 def test_latents_that_pairs_rank_are_those_of_the_ordered_factors() -> None:
     grid = load("blobs", levels=(4, 4, 2), width=8)
     gan = build("weak_gan", grid.image_shape, 5, TINY)
-    with pytest.raises(InputError, match="expected 3 latents that pairs rank, one for each order"):
+    with pytest.raises(InputError, match="expected 3 ranked latents, one for each order"):
         training.fit(gan, grid, 1, 4)
     training.fit(build("weak_gan", grid.image_shape, 5, TINY, ranked=3), grid, 1, 4)
 

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import inspect
 import json
 import math
 from collections.abc import Iterable
+from dataclasses import fields
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -17,8 +19,10 @@ from vaebias.analysis import active_units
 from vaebias.data import ArrayGrid, Factor, FactorGrid, load
 from vaebias.errors import InputError, RunFailedError
 from vaebias.models import MODELS, Objective, Step, build
-from vaebias.models.objective import Batch, Loss
-from vaebias.training import TrainingState, encode_grid, fit
+from vaebias.models.batch import Batch
+from vaebias.models.objective import Loss
+from vaebias.training import Callbacks, TrainingConfig, TrainingState, encode_grid, fit
+from vaebias.training.config import FitOptions, TrainingOptions
 from vaebias.training.optimisers import Optimisers
 
 TINY = {"name": "mlp", "hidden": [16]}
@@ -76,13 +80,41 @@ def test_history_holds_means_over_the_steps_since_the_last_entry(grid: FactorGri
     assert json.loads(json.dumps(fourth.to_json()))["steps"] == [4, 8, 10]
 
 
-def test_progress_is_told_what_the_history_is(grid: FactorGrid) -> None:
-    told: list[tuple[int, int, float]] = []
+def test_progress_is_called_at_each_entry_of_the_history(grid: FactorGrid) -> None:
+    calls: list[tuple[int, int]] = []
     objective = build("vae", grid.image_shape, 3, TINY, seed=0)
-    history = fit(objective, grid, 10, 8, log_every=4, progress=lambda *report: told.append(report))
-    assert told == [
-        (step, 10, loss) for step, loss in zip(history.steps, history.values["loss"], strict=True)
-    ]
+    history = fit(objective, grid, 10, 8, log_every=4, progress=lambda *call: calls.append(call))
+    assert calls == [(step, 10) for step in history.steps]
+
+
+def test_settings_may_come_as_a_configuration(grid: FactorGrid) -> None:
+    spelled, configured = (build("vae", grid.image_shape, 3, TINY, seed=0) for _ in range(2))
+    fit(spelled, grid, 6, 8, 1e-2, 3, "cosine", warmup=2, log_every=3)
+    config = TrainingConfig(6, 8, 1e-2, "cosine", warmup=2, log_every=3)
+    steps: list[int] = []
+    fit(
+        configured, grid, config, seed=3, callbacks=Callbacks(progress=lambda n, _: steps.append(n))
+    )
+    assert torch.equal(_weights(spelled), _weights(configured))
+    assert steps == [3, 6]
+
+
+def test_settings_are_not_given_twice(grid: FactorGrid) -> None:
+    objective = build("vae", grid.image_shape, 3, TINY)
+    with pytest.raises(InputError, match=r"found a TrainingConfig and learning_rate, warmup"):
+        fit(objective, grid, TrainingConfig(6), learning_rate=1e-2, warmup=2)
+    with pytest.raises(InputError, match="found Callbacks and log"):
+        fit(objective, grid, 6, callbacks=Callbacks(), log=lambda *_: None)
+
+
+def test_keywords_of_fit_are_the_fields_of_its_settings() -> None:
+    config, callbacks = (
+        {field.name for field in fields(cls)} for cls in (TrainingConfig, Callbacks)
+    )
+    positional = {"steps", "batch_size", "learning_rate", "schedule"}
+    assert TrainingOptions.__annotations__.keys() == config - positional
+    assert FitOptions.__annotations__.keys() == (config | callbacks) - positional
+    assert set(inspect.signature(fit).parameters) >= positional
 
 
 class Recorder(Objective):
@@ -91,12 +123,12 @@ class Recorder(Objective):
     heads = 1
 
     def __init__(self, shape: tuple[int, int, int], pairs: bool = False, bad: int = -1) -> None:
-        super().__init__("recorder", shape, 1, LINEAR, self.settings())
+        super().__init__("recorder", shape, 1, LINEAR, self.config_type())
         self.batches: list[Batch] = []
         self.steps: list[Step] = []
         self.prepared = 0
         self.bad = bad
-        self.pairs = pairs  # type: ignore[misc]
+        self.takes_pairs = pairs  # type: ignore[misc]
 
     def prepare(self, images: Iterable[Tensor], dataset_size: int) -> None:
         self.dataset_size = dataset_size
@@ -206,9 +238,8 @@ def test_one_cycle_ends_where_it_learns_nothing(grid: FactorGrid) -> None:
 def test_rates_rise_over_the_warm_up_and_go_as_their_schedule(
     grid: FactorGrid, schedule: str, rates: list[float]
 ) -> None:
-    optimisers = Optimisers(
-        build("vae", grid.image_shape, 2, TINY), 0.1, schedule, 8, None, warmup=4
-    )
+    config = TrainingConfig(8, learning_rate=0.1, schedule=schedule, warmup=4)
+    optimisers = Optimisers(build("vae", grid.image_shape, 2, TINY), config, None)
     (adam,), found = optimisers._optimisers, []
     for _ in rates:
         found.append(adam.param_groups[0]["lr"] / 0.1)
@@ -313,7 +344,7 @@ def test_encoding_a_grid_is_encoding_its_images(
 
 @pytest.mark.parametrize("schedule", training.SCHEDULES)
 @pytest.mark.parametrize("name", ["vae", "factor_vae", "pcl", "ada_gvae", "beta_tcvae"])
-def test_a_run_that_goes_on_ends_as_if_it_had_never_stopped(
+def test_a_resumed_run_ends_as_if_it_had_never_stopped(
     grid: FactorGrid, tmp_path: Path, name: str, schedule: str
 ) -> None:
     path = tmp_path / "run.safetensors"
@@ -335,7 +366,7 @@ def test_a_run_that_goes_on_ends_as_if_it_had_never_stopped(
     def keep(state: TrainingState) -> None:
         checkpoints.save(path, stopped, {}, state=state)
 
-    def kill(done: int, total: int, loss: float) -> None:
+    def kill(done: int, total: int) -> None:
         if done == 25:
             raise Killed
 
@@ -361,7 +392,7 @@ def test_a_run_at_its_end_has_nothing_to_do(grid: FactorGrid) -> None:
     assert [state.step for state in states] == [7]
     assert fit(objective, grid, 7, 4, state=states[0]).values == history.values
     assert torch.equal(_weights(objective), before)
-    with pytest.raises(InputError, match="steps: expected at least the 7 that were taken, found 6"):
+    with pytest.raises(InputError, match="steps: expected at least the 7 already taken, found 6"):
         fit(objective, grid, 6, 4, state=states[0])
 
 

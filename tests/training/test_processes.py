@@ -20,7 +20,7 @@ from vaebias import data, training
 from vaebias.cli import app
 from vaebias.errors import InputError
 from vaebias.models import MODELS, Loss, Objective, Step, build
-from vaebias.models.objective import Batch
+from vaebias.models.batch import Batch
 
 TRAIN = (
     "train", "--model", "beta_tcvae", "--data", "blobs", "--steps", "10", "--batch-size", "8",
@@ -113,8 +113,8 @@ def test_accumulated_parts_are_the_whole_batch(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(set(MODELS.names()) - set(SEPARABLE)))
-def test_batches_whose_images_meet_in_the_loss_are_not_accumulated(name: str) -> None:
-    message = f"accumulate: expected 1, for the images of a batch meet in the loss of {name}"
+def test_losses_that_relate_the_images_of_a_batch_are_not_accumulated(name: str) -> None:
+    message = f"accumulate: expected 1, since the loss of {name} relates the images of a batch"
     with pytest.raises(InputError, match=message):
         _fit(name, accumulate=2)
 
@@ -135,7 +135,7 @@ def test_a_batch_has_equal_parts(options: dict[str, Any], message: str) -> None:
 def test_parts_have_the_noise_of_the_whole(name: str) -> None:
     objective = build(name, BLOBS.image_shape, 3, seed=0)
     whole = torch.randn(2, 12, 3, generator=torch.Generator().manual_seed(0))
-    whole = whole.unflatten(1, (2 if objective.pairs else 1, -1))  # mu and logvar, by frame
+    whole = whole.unflatten(1, (2 if objective.takes_pairs else 1, -1))  # mu and logvar, by frame
     z, _ = objective.sample(*whole.flatten(1, 2), Step(7, 9, 1))
     parts = [
         objective.sample(*part.flatten(1, 2), Step(7, 9, 1, i, 3))[0]
@@ -161,7 +161,7 @@ class Dtypes(Objective):
     ("precision", "inside"), [("32-true", torch.float32), ("bf16-mixed", torch.bfloat16)]
 )
 def test_networks_compute_in_the_precision_asked_for(precision: str, inside: torch.dtype) -> None:
-    objective = Dtypes("dtypes", BLOBS.image_shape, 2, "mlp", Objective.settings())
+    objective = Dtypes("dtypes", BLOBS.image_shape, 2, "mlp", Objective.config_type())
     training.fit(objective, BLOBS, 1, 4, fabric=training.launch("cpu", precision))
     assert objective.seen == (torch.float32, inside)
     assert {weight.dtype for weight in objective.parameters()} == {torch.float32}

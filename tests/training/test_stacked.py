@@ -11,7 +11,7 @@ import torch
 from vaebias.data import ArrayGrid, Factor, FactorGrid, load
 from vaebias.errors import InputError, RunFailedError
 from vaebias.models import MODELS, Objective, build
-from vaebias.training import TrainingState, fit, fit_seeds
+from vaebias.training import Callbacks, TrainingState, fit, fit_seeds
 
 TINY = {"name": "mlp", "hidden": [12]}
 SEEDS = (3, 0, 7)
@@ -74,8 +74,8 @@ def test_progress_counts_the_steps_of_all(grid: FactorGrid, stack: bool) -> None
     logged: list[tuple[int, int]] = []
     fit_seeds(
         _builds("beta_vae", grid), grid, 4, 8, seeds=SEEDS, log_every=2, stack=stack,
-        progress=lambda done, total, loss: told.append((done, total)),
-        log=lambda seed, done, means: logged.append((seed, done)),
+        progress=lambda done, total: told.append((done, total)),
+        callbacks=lambda seed: Callbacks(log=lambda done, means: logged.append((seed, done))),
     )  # fmt: skip
     assert told[-1] == (12, 12)
     assert set(logged) == {(seed, done) for seed in SEEDS for done in (2, 4)}
@@ -102,7 +102,7 @@ def test_seed_whose_loss_is_not_finite_is_named(grid: FactorGrid, stack: bool) -
 
 def test_objectives_differ_in_their_weights_alone(grid: FactorGrid) -> None:
     mixed = [build("beta_vae", grid.image_shape, 3, TINY, beta=beta) for beta in (1, 2)]
-    with pytest.raises(InputError, match=r"objectives: expected alike but for their weights"):
+    with pytest.raises(InputError, match="objectives: expected equal but for their weights"):
         fit_seeds(mixed, grid, 1, seeds=(0, 1))
     with pytest.raises(InputError, match="one for each of 1 seeds, found 2"):
         fit_seeds(mixed, grid, 1)
@@ -116,32 +116,32 @@ def test_number_out_of_range_is_named(grid: FactorGrid, name: str, value: int) -
 
 
 @pytest.mark.parametrize(("name", "schedule"), [("slow_vae", "cosine"), ("factor_vae", "constant")])
-def test_seeds_that_go_on_from_their_checkpoints_end_as_if_never_stopped(
-    grid: FactorGrid, name: str, schedule: str
-) -> None:
+def test_resumed_seeds_end_as_if_never_stopped(grid: FactorGrid, name: str, schedule: str) -> None:
     config = SMALL.get(name, {})
     states: dict[int, TrainingState] = {}
     weights: dict[int, Any] = {}
 
-    def checkpoint(seed: int, state: TrainingState) -> None:
-        if state.step == 4:
-            states[seed] = state
-            objective = whole[SEEDS.index(seed)]
-            weights[seed] = {key: value.clone() for key, value in objective.state_dict().items()}
+    def callbacks(seed: int) -> Callbacks:
+        def checkpoint(state: TrainingState) -> None:
+            if state.step == 4:
+                states[seed] = state
+                own = whole[SEEDS.index(seed)].state_dict()
+                weights[seed] = {key: value.clone() for key, value in own.items()}
 
-    whole, gone_on, alone = (_builds(name, grid, **config) for _ in range(3))
+        return Callbacks(checkpoint=checkpoint, checkpoint_every=4)
+
+    whole, resumed, alone = (_builds(name, grid, **config) for _ in range(3))
     expected = fit_seeds(
-        whole, grid, 8, 8, 1e-2, SEEDS, schedule, warmup=3, log_every=2,
-        checkpoint=checkpoint, checkpoint_every=4,
-    )  # fmt: skip
-    for objective, other, seed in zip(gone_on, alone, SEEDS, strict=True):
+        whole, grid, 8, 8, 1e-2, SEEDS, schedule, warmup=3, log_every=2, callbacks=callbacks
+    )
+    for objective, other, seed in zip(resumed, alone, SEEDS, strict=True):
         objective.load_state_dict(weights[seed])
         other.load_state_dict(weights[seed])
     found = fit_seeds(
-        gone_on, grid, 8, 8, 1e-2, SEEDS, schedule, warmup=3, log_every=2,
+        resumed, grid, 8, 8, 1e-2, SEEDS, schedule, warmup=3, log_every=2,
         states=[states[seed] for seed in SEEDS],
     )  # fmt: skip
-    for one, other, before, after in zip(whole, gone_on, expected, found, strict=True):
+    for one, other, before, after in zip(whole, resumed, expected, found, strict=True):
         torch.testing.assert_close(other.state_dict(), one.state_dict(), rtol=0, atol=0)
         assert (after.steps, after.values, after.latents) == (
             (before.steps, before.values, before.latents)
@@ -153,11 +153,11 @@ def test_seeds_that_go_on_from_their_checkpoints_end_as_if_never_stopped(
     torch.testing.assert_close(alone[0].state_dict(), whole[0].state_dict(), rtol=1e-3, atol=1e-4)
 
 
-def test_seeds_at_different_steps_do_not_go_on_stacked(grid: FactorGrid) -> None:
+def test_seeds_at_different_steps_are_not_resumed_stacked(grid: FactorGrid) -> None:
     states: list[TrainingState] = []
     (history,) = fit_seeds(
         _builds("vae", grid)[:1], grid, 2, 8, seeds=SEEDS[:1], log_every=1,
-        checkpoint=lambda seed, state: states.append(state), checkpoint_every=1,
+        callbacks=lambda seed: Callbacks(checkpoint=states.append, checkpoint_every=1),
     )  # fmt: skip
     assert history.steps == [1, 2]
     with pytest.raises(InputError, match="all of the same step"):
@@ -168,8 +168,11 @@ def test_each_seed_logs_and_evaluates_as_if_alone(grid: FactorGrid) -> None:
     rows: dict[int, list[dict[str, float]]] = {seed: [] for seed in SEEDS}
     together = fit_seeds(
         _builds("vae", grid), grid, 4, 8, seeds=SEEDS, log_every=2,
-        log=lambda seed, done, row: rows[seed].append({"step": done, **row}),
-        evaluate=lambda seed, done, objective: {"seed": float(seed)}, evaluate_every=4,
+        callbacks=lambda seed: Callbacks(
+            log=lambda done, row: rows[seed].append({"step": done, **row}),
+            evaluate=lambda done, objective: {"seed": float(seed)},
+            evaluate_every=4,
+        ),
     )  # fmt: skip
     for seed, history in zip(SEEDS, together, strict=True):
         assert [row["step"] for row in rows[seed]] == [2, 4]

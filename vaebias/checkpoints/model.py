@@ -10,8 +10,8 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from vaebias.errors import InputError
+from vaebias.interfaces import Output
 from vaebias.models.networks import ImageShape
-from vaebias.models.objective import Output
 from vaebias.registry import Registry
 
 __all__ = ["CHECKPOINT_FORMATS", "CheckpointFormat", "Model", "load"]

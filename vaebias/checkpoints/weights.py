@@ -13,9 +13,10 @@ from torch import Tensor, nn
 
 from vaebias.checkpoints.model import Model
 from vaebias.errors import InputError, reading
+from vaebias.interfaces import Output
 from vaebias.models import Networks, build_networks
 from vaebias.models.networks import ImageShape, NetworkSpec
-from vaebias.models.objective import Output, pixels
+from vaebias.pixels import as_tensor
 
 __all__ = ["fill", "load_weights", "model_of", "read_json", "read_weights"]
 
@@ -121,7 +122,7 @@ def model_of(
         module.requires_grad_(False).eval()
 
     def encode(x: Tensor) -> tuple[Tensor, Tensor | None]:
-        mu, *logvar = encoder(pixels(x)).unflatten(1, (-1, latents)).unbind(1)
+        mu, *logvar = encoder(as_tensor(x, None)).unflatten(1, (-1, latents)).unbind(1)
         return mu, logvar[0] if logvar else None
 
     return Model(

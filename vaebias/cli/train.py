@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,8 +18,10 @@ from vaebias.errors import InputError
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
+    from rich.progress import Progress
 
     from vaebias.data import FactorGrid
+    from vaebias.training import Callbacks, TrainingConfig
 
 
 def train(
@@ -170,20 +173,15 @@ def _one_by_one(
 
     found = []
     for run in runs:
-        with _watch(f"{config['model']}, seed {run.seed}", fabric) as progress, run:
+        with _watch(f"{config['model']}, seed {run.seed}", fabric) as display, run:
             history = training.fit(
                 run.objective,
                 grid,
+                _training_config(config),
                 seed=run.seed,
-                accumulate=config["accumulate"],
+                callbacks=_callbacks(run, config, evaluate_every, display),
                 fabric=fabric,
-                progress=progress,
-                log=run.log,
-                evaluate=run.evaluate,
-                evaluate_every=evaluate_every,
-                checkpoint=run.checkpoint,
                 state=run.state,
-                **_shared(config),
             )
             found.append(run.finish(history, save=fabric.is_global_zero))
     return found
@@ -201,40 +199,46 @@ def _together(
 
     of = {run.seed: run for run in runs}
     label = f"{config['model']}, {len(runs)} seeds at once"
-    with _watch(label, fabric) as progress, ExitStack() as held:
+    with _watch(label, fabric) as display, ExitStack() as folders:
         for run in runs:
-            held.enter_context(run)
+            folders.enter_context(run)
             run.objective.to(fabric.device)
         histories = training.fit_seeds(
             [run.objective for run in runs],
             grid,
+            _training_config(config),
             seeds=list(of),
-            progress=progress,
-            log=lambda seed, *rest: of[seed].log(*rest),
-            evaluate=lambda seed, *rest: of[seed].evaluate(*rest),
-            evaluate_every=evaluate_every,
-            checkpoint=lambda seed, state: of[seed].checkpoint(state),
+            callbacks=lambda seed: _callbacks(of[seed], config, evaluate_every, display),
+            progress=display.progress,
             states=[run.state for run in runs],
             stack=True,
-            **_shared(config),
         )
         return [run.finish(history) for run, history in zip(runs, histories, strict=True)]
 
 
-def _shared(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments of ``fit`` and ``fit_seeds`` alike."""
-    names = (
-        "steps",
-        "batch_size",
-        "learning_rate",
-        "schedule",
-        "warmup",
-        "pair_rate",
-        "pairing",
-        "log_every",
-        "checkpoint_every",
+def _training_config(config: Mapping[str, Any]) -> TrainingConfig:
+    from vaebias.training import TrainingConfig
+
+    return TrainingConfig(**{each.name: config[each.name] for each in fields(TrainingConfig)})
+
+
+def _callbacks(
+    run: RunFolder, config: Mapping[str, Any], evaluate_every: int | None, display: _Display
+) -> Callbacks:
+    from vaebias.training import Callbacks
+
+    def log(done: int, values: Mapping[str, float]) -> None:
+        run.log(done, values)
+        display.log(done, values)
+
+    return Callbacks(
+        log=log,
+        progress=display.progress,
+        evaluate=run.evaluate,
+        evaluate_every=evaluate_every,
+        checkpoint=run.checkpoint,
+        checkpoint_every=config["checkpoint_every"],
     )
-    return {name: config[name] for name in names}
 
 
 def _check_folder(
@@ -297,9 +301,29 @@ def _settings(given: list[str]) -> dict[str, Any]:
     return settings
 
 
+class _Display:
+    """A progress bar with the rate, the remaining time and the latest loss."""
+
+    def __init__(self, bar: Progress | None, label: str) -> None:
+        self._bar = bar
+        self._task = None if bar is None else bar.add_task(label, total=None, rate="", loss="")
+
+    def log(self, done: int, values: Mapping[str, float]) -> None:
+        """Show the loss."""
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, loss=f"loss {values['loss']:.4g}")
+
+    def progress(self, done: int, total: int) -> None:
+        """Advance the bar."""
+        if self._bar is not None and self._task is not None:
+            speed = self._bar.tasks[0].speed
+            rate = "" if speed is None else f"{speed:.0f} steps/s"
+            self._bar.update(self._task, completed=done, total=total, rate=rate)
+
+
 @contextmanager
-def _watch(label: str, fabric: Fabric) -> Iterator[Callable[[int, int, float], None]]:
-    """Yield a callback ``(done, total, loss)`` that shows rate, remaining time and loss."""
+def _watch(label: str, fabric: Fabric) -> Iterator[_Display]:
+    """Yield a display on stderr; it shows nothing unless a terminal is there."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -311,7 +335,7 @@ def _watch(label: str, fabric: Fabric) -> Iterator[Callable[[int, int, float], N
 
     console = Console(stderr=True)
     if not console.is_terminal or not fabric.is_global_zero:
-        yield lambda done, total, loss: None
+        yield _Display(None, label)
         return
     columns = (
         TextColumn("{task.description}", markup=False),
@@ -321,12 +345,5 @@ def _watch(label: str, fabric: Fabric) -> Iterator[Callable[[int, int, float], N
         TimeRemainingColumn(),
         TextColumn("{task.fields[loss]}"),
     )
-    with Progress(*columns, console=console, transient=True) as progress:
-        task = progress.add_task(label, total=None, rate="", loss="")
-
-        def show(done: int, total: int, loss: float) -> None:
-            speed = progress.tasks[0].speed
-            rate = "" if speed is None else f"{speed:.0f} steps/s"
-            progress.update(task, completed=done, total=total, rate=rate, loss=f"loss {loss:.4g}")
-
-        yield show
+    with Progress(*columns, console=console, transient=True) as bar:
+        yield _Display(bar, label)

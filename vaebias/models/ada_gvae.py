@@ -1,4 +1,4 @@
-"""Ada-GVAE: pairs that share all latents but those that changed."""
+"""Ada-GVAE: pairs share all latents except those that changed."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class AdaGVAEConfig(ReconstructionConfig):
     beta
         Weight of the KL.
     average
-        Of shared latents: ``"gvae"`` averages means and variances, ``"mlvae"`` multiplies the
-        densities (the adaptive ML-VAE).
+        How shared latents are averaged: ``"gvae"`` averages means and variances, ``"mlvae"``
+        multiplies the densities (the adaptive ML-VAE).
     """
 
     beta: float = 1.0
@@ -42,15 +42,15 @@ class AdaGVAEConfig(ReconstructionConfig):
 
 @MODELS.register("ada_gvae")
 class AdaGVAE(VAE):
-    """Ada-GVAE (Locatello et al. 2020): the beta-VAE of pairs, shared latents averaged.
+    """Ada-GVAE (Locatello et al. 2020): a beta-VAE of pairs whose shared latents are averaged.
 
-    Latents whose KL between the two posteriors of a pair lies below the middle of the pair's
-    range are shared. Encoding an image alone averages nothing.
+    A latent is shared if the KL between its two posteriors is below the middle of the range of
+    these KLs over the pair's latents. ``encode`` sees one image at a time and averages nothing.
     """
 
-    settings: ClassVar[type[AdaGVAEConfig]] = AdaGVAEConfig
+    config_type: ClassVar[type[AdaGVAEConfig]] = AdaGVAEConfig
     config: AdaGVAEConfig
-    pairs = True
+    takes_pairs = True
     pairing: ClassVar[Pairing] = "uniform"
 
     def kl_weight(self, step: Step) -> float:
@@ -58,7 +58,7 @@ class AdaGVAE(VAE):
         return self.config.beta
 
     def moments(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the moments of both frames after the averaging."""
+        """Return mean and log variance of both frames, averaged where latents are shared."""
         mu, logvar = super().moments(images)
         pairs, of_pairs = mu.unflatten(0, (2, -1)), logvar.unflatten(0, (2, -1))  # [2, B, d]
         with torch.no_grad():  # KL(q_1 || q_2) per latent, up to a factor 1/2

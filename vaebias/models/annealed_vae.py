@@ -1,4 +1,4 @@
-"""AnnealedVAE: the KL held at a capacity that grows."""
+"""AnnealedVAE: the KL follows a growing capacity."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class AnnealedVAEConfig(ReconstructionConfig):
     gamma
         Weight of the distance between KL and capacity.
     capacity
-        Capacity at which the growth ends, in nats.
+        Final capacity, in nats.
     threshold
-        Steps over which it grows linearly from 0.
+        Number of steps over which the capacity grows linearly from 0.
     """
 
     gamma: float = 1000.0
@@ -45,12 +45,12 @@ class AnnealedVAEConfig(ReconstructionConfig):
 class AnnealedVAE(VAE):
     """AnnealedVAE (Burgess et al. 2018): reconstruction + gamma abs(KL - C)."""
 
-    settings: ClassVar[type[AnnealedVAEConfig]] = AnnealedVAEConfig
+    config_type: ClassVar[type[AnnealedVAEConfig]] = AnnealedVAEConfig
     config: AnnealedVAEConfig
     separable = False
 
     def kl_weight(self, step: Step) -> float:
-        """Return 0: the KL enters only by its distance from the capacity."""
+        """Return 0: the KL enters only through its distance from the capacity."""
         return 0.0
 
     def regulariser(self, posterior: Posterior, step: Step) -> Tensor:

@@ -1,11 +1,12 @@
-"""The plain autoencoder: reconstruction alone."""
+"""The autoencoder: reconstruction only."""
 
 from __future__ import annotations
 
 from typing import Any, ClassVar
 
 from vaebias import ops
-from vaebias.models.objective import MODELS, Batch, Loss, Objective, Step, single
+from vaebias.models.batch import Batch, single
+from vaebias.models.objective import MODELS, Loss, Objective, Step
 from vaebias.models.vae import ReconstructionConfig
 
 __all__ = ["Autoencoder"]
@@ -13,9 +14,9 @@ __all__ = ["Autoencoder"]
 
 @MODELS.register("autoencoder")
 class Autoencoder(Objective):
-    """Deterministic autoencoder: no prior, hence no preferred axes in latent space."""
+    """Deterministic autoencoder: without a prior, latent space has no preferred axes."""
 
-    settings: ClassVar[type[ReconstructionConfig]] = ReconstructionConfig
+    config_type: ClassVar[type[ReconstructionConfig]] = ReconstructionConfig
     config: ReconstructionConfig
     heads = 1
     separable = True

@@ -1,4 +1,4 @@
-"""beta-TCVAE: the total correlation weighted, not the whole KL."""
+"""beta-TCVAE: a weight on the total correlation instead of the whole KL."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ class BetaTCVAEConfig(ReconstructionConfig):
 class BetaTCVAE(VAE):
     """beta-TCVAE (Chen et al. 2018): reconstruction + KL + (beta - 1) TC.
 
-    TC is the mean of log q(z) - sum_j log q(z_j), both estimated from the batch. Weighted, its
-    value depends on the number of images, its gradient does not.
+    TC is the mean of log q(z) - sum_j log q(z_j), both estimated from the batch. With
+    ``sampling="weighted"`` its value depends on the number of images, its gradient does not.
     """
 
-    settings: ClassVar[type[BetaTCVAEConfig]] = BetaTCVAEConfig
+    config_type: ClassVar[type[BetaTCVAEConfig]] = BetaTCVAEConfig
     config: BetaTCVAEConfig
     separable = False
 
@@ -57,7 +57,7 @@ class BetaTCVAE(VAE):
         self.dataset_size: int | None = None
 
     def prepare(self, images: Iterable[Tensor], dataset_size: int) -> None:
-        """Note how many images there are; until then a batch counts as all of them."""
+        """Store the number of images; before, the size of the batch takes its place."""
         self.dataset_size = dataset_size
 
     def regulariser(self, posterior: Posterior, step: Step) -> Tensor:

@@ -1,4 +1,4 @@
-"""beta-VAE: the KL weighted."""
+"""beta-VAE: a weight on the KL."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class BetaVAEConfig(ReconstructionConfig):
     beta
         Weight of the KL.
     warmup
-        Steps over which the weight rises linearly from 0 to ``beta``.
+        Number of steps over which the weight rises linearly from 0 to ``beta``.
     """
 
     beta: float = 4.0
@@ -39,11 +39,11 @@ class BetaVAEConfig(ReconstructionConfig):
 class BetaVAE(VAE):
     """beta-VAE (Higgins et al. 2017): reconstruction + beta KL."""
 
-    settings: ClassVar[type[BetaVAEConfig]] = BetaVAEConfig
+    config_type: ClassVar[type[BetaVAEConfig]] = BetaVAEConfig
     config: BetaVAEConfig
 
     def kl_weight(self, step: Step) -> float:
-        """Return beta, or the part of it that the warm-up has reached."""
+        """Return beta, less during the warm-up."""
         if step.number >= self.config.warmup:
             return self.config.beta
         return self.config.beta * step.number / self.config.warmup

@@ -1,4 +1,4 @@
-"""DIP-VAE I and II: the moments of the aggregate posterior matched to those of the prior."""
+"""DIP-VAE I and II: the covariance of the aggregate posterior matched to the prior's."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class DIPVAEIIConfig(ReconstructionConfig):
     lambda_od
         Weight of the squared covariances.
     lambda_d
-        Weight of the squared distances of variances from 1.
+        Weight of the squared differences between variances and 1.
     """
 
     lambda_od: float = 10.0
@@ -39,22 +39,22 @@ class DIPVAEIIConfig(ReconstructionConfig):
 
 @dataclass(frozen=True)
 class DIPVAEIConfig(DIPVAEIIConfig):
-    """Settings of DIP-VAE I: Locatello et al. 2019 weigh its variances ten times as much."""
+    """Settings of DIP-VAE I; ``lambda_d`` is ten times ``lambda_od`` (Locatello et al. 2019)."""
 
     lambda_d: float = 100.0
 
 
 class _DIPVAE(VAE):
-    settings: ClassVar[type[DIPVAEIIConfig]] = DIPVAEIIConfig
+    config_type: ClassVar[type[DIPVAEIIConfig]] = DIPVAEIIConfig
     config: DIPVAEIIConfig
     separable = False
 
     @abstractmethod
     def covariance(self, posterior: Posterior) -> Tensor:
-        """Return the covariance ``[d, d]`` that is to be the identity."""
+        """Return the covariance ``[d, d]`` that is compared with the identity."""
 
     def regulariser(self, posterior: Posterior, step: Step) -> Tensor:
-        """Return the weighted squared distance of the covariance from the identity."""
+        """Return the weighted squared distance between the covariance and the identity."""
         covariance = self.covariance(posterior)
         variances = covariance.diagonal()
         off_diagonal = covariance - variances.diag()
@@ -68,7 +68,7 @@ class _DIPVAE(VAE):
 class DIPVAEI(_DIPVAE):
     """DIP-VAE I (Kumar et al. 2018): the covariance of the posterior means."""
 
-    settings: ClassVar[type[DIPVAEIConfig]] = DIPVAEIConfig
+    config_type: ClassVar[type[DIPVAEIConfig]] = DIPVAEIConfig
     config: DIPVAEIConfig
 
     def covariance(self, posterior: Posterior) -> Tensor:
@@ -81,7 +81,7 @@ class DIPVAEII(_DIPVAE):
     """DIP-VAE II (Kumar et al. 2018): the covariance of samples of the posteriors."""
 
     def covariance(self, posterior: Posterior) -> Tensor:
-        """Return cov(mu) + E[diag(e^logvar)]: the law of total covariance."""
+        """Return cov(mu) + E[diag(e^logvar)], by the law of total covariance."""
         return _covariance(posterior.mu) + posterior.logvar.exp().mean(0).diag()
 
 

@@ -1,4 +1,4 @@
-"""FactorVAE: the total correlation as a discriminator sees it."""
+"""FactorVAE: the total correlation, estimated by a discriminator."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["FactorVAE", "FactorVAEConfig"]
 
 SLOPE = 0.2
 PERMUTATION = 2**62
-"""First draw of a seed's noise that orders permutations: samples of latents take those below."""
+"""First step number of the noise for permutations; samples of latents use the numbers below."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class FactorVAEConfig(ReconstructionConfig):
     gamma
         Weight of the total correlation.
     layers, width
-        Hidden layers of the discriminator and units of each.
+        Number of hidden layers of the discriminator, and of their units.
     adversary_rate
         Learning rate of the discriminator.
     """
@@ -57,11 +57,11 @@ class FactorVAE(VAE):
     """FactorVAE (Kim & Mnih 2018): reconstruction + KL + gamma mean(D_0(z) - D_1(z)).
 
     The discriminator's logits D tell samples of the posteriors (0) from the same samples with
-    each latent permuted over the batch (1); it is trained beside, on the same batch, as in
-    disentanglement_lib (the paper permutes a second one).
+    each latent permuted over the batch (1). It is trained on the same batch as the model, as in
+    disentanglement_lib; the paper permutes a second batch.
     """
 
-    settings: ClassVar[type[FactorVAEConfig]] = FactorVAEConfig
+    config_type: ClassVar[type[FactorVAEConfig]] = FactorVAEConfig
     config: FactorVAEConfig
     separable = False
 
@@ -73,7 +73,7 @@ class FactorVAE(VAE):
         self.discriminator = nn.Sequential(*layers, nn.Linear(self.config.width, 2))
 
     def adversary(self) -> Adversary:
-        """Return the discriminator, and the Adam of the paper."""
+        """Return the discriminator, with the paper's Adam."""
         return Adversary(self.discriminator, self.config.adversary_rate, (0.5, 0.9))
 
     def regulariser(self, posterior: Posterior, step: Step) -> Tensor:
@@ -83,11 +83,11 @@ class FactorVAE(VAE):
         return self.config.gamma * estimate
 
     def adversary_loss(self, posterior: Posterior, step: Step) -> Tensor:
-        """Return the discriminator's cross entropy, in nats, the mean of both halves."""
+        """Return the discriminator's cross entropy in nats, averaged over both halves."""
         z = posterior.z.detach()
         zero = torch.zeros_like(z)
         noise, _ = ops.sample_and_kl(zero, zero, step.seed, PERMUTATION + step.number)
-        order = noise.argsort(0)  # a random order for each latent
+        order = noise.argsort(0)  # one random order for each latent
         real, permuted = self.discriminator(torch.cat([z, z.gather(0, order)])).chunk(2)
         log_joint, log_product = real.log_softmax(1)[:, 0], permuted.log_softmax(1)[:, 1]
         likelihood: Tensor = log_joint.mean() + log_product.mean()

@@ -1,4 +1,4 @@
-"""The VAE whose posteriors may be correlated: the control without a preferred basis."""
+"""A VAE with correlated posteriors: the control without a preferred basis."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from torch import Tensor
 
 from vaebias import ops
 from vaebias.errors import InputError
-from vaebias.models.objective import MODELS, Batch, Loss, Step, pixels, single
+from vaebias.models.batch import Batch, single
+from vaebias.models.objective import MODELS, Loss, Step
 from vaebias.models.vae import VAE, ReconstructionConfig
+from vaebias.pixels import as_tensor
 
 __all__ = ["FullCovarianceVAE", "FullCovarianceVAEConfig"]
 
@@ -38,13 +40,14 @@ class FullCovarianceVAEConfig(ReconstructionConfig):
 class FullCovarianceVAE(VAE):
     """VAE with q(z|x) = N(mu, L L^T), L lower triangular: reconstruction + beta KL.
 
-    The KL, ``(|L|^2 + |mu|^2 - d)/2 - sum_i log L_ii``, does not change where latent space is
-    rotated; what makes VAEs disentangle, that posteriors lie along the axes (Rolinek et al.
-    2019), is gone. The encoder puts out mu, then d x d numbers: L below the diagonal, log L_ii^2
-    on it, nothing above. ``encode`` returns the logarithms of the marginal variances.
+    The KL, ``(|L|^2 + |mu|^2 - d)/2 - sum_i log L_ii``, is invariant under rotations of latent
+    space. So the cause of disentanglement in VAEs, posteriors along the axes (Rolinek et al.
+    2019), is absent. The encoder returns mu, then d x d numbers: L below the diagonal,
+    log L_ii^2 on it; those above are ignored. ``encode`` returns the logarithms of the marginal
+    variances.
     """
 
-    settings: ClassVar[type[FullCovarianceVAEConfig]] = FullCovarianceVAEConfig
+    config_type: ClassVar[type[FullCovarianceVAEConfig]] = FullCovarianceVAEConfig
     config: FullCovarianceVAEConfig
 
     def outputs(self) -> int:
@@ -55,15 +58,15 @@ class FullCovarianceVAE(VAE):
         self,
         x: Tensor,  # [B, C, H, W] float in [0, 1] or uint8
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return ``mu [B, d]``, ``log L_ii^2 [B, d]``, and L less its diagonal ``[B, d, d]``."""
-        heads = self.encoder(pixels(x)).unflatten(1, (1 + self.latents, self.latents))
+        """Return ``mu [B, d]``, ``log L_ii^2 [B, d]``, and L without its diagonal ``[B, d, d]``."""
+        heads = self.encoder(as_tensor(x, None)).unflatten(1, (1 + self.latents, self.latents))
         return heads[:, 0], heads[:, 1:].diagonal(dim1=1, dim2=2), heads[:, 1:].tril(-1)
 
     def encode(
         self,
         x: Tensor,  # [B, C, H, W] float in [0, 1] or uint8
     ) -> tuple[Tensor, Tensor]:
-        """Return means and logarithms of marginal variances, each ``[B, d]``."""
+        """Return means and log marginal variances, ``[B, d]`` each."""
         mu, diagonal, below = self.cholesky(x)
         return mu, (diagonal.exp() + below.square().sum(2)).log()
 
@@ -78,7 +81,7 @@ class FullCovarianceVAE(VAE):
         zero = torch.zeros_like(mu)
         noise, _ = self.sample(zero, zero, step)
         z = mu + (diagonal / 2).exp() * noise + (below @ noise[..., None]).squeeze(2)
-        # the KL of independent latents of variances L_ii^2, and what the rest of L adds to it
+        # the KL of independent latents of variances L_ii^2; the rest of L adds to it below
         total, reconstruction, kl = ops.elbo(
             self.decode(z),
             images,

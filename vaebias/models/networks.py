@@ -1,4 +1,4 @@
-"""Encoders and decoders, by name."""
+"""Encoders and decoders by name."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ ImageShape: TypeAlias = tuple[int, int, int]
 NetworkSpec: TypeAlias = "str | Mapping[str, Any] | tuple[nn.Module, nn.Module]"
 
 OWN = "own"
-"""What a checkpoint calls networks that came as modules: it holds their weights, not their code."""
+"""Name in checkpoints for networks given as modules, whose weights they hold but not the code."""
 
 
 class Networks(NamedTuple):
@@ -46,33 +46,33 @@ NETWORKS: Registry[Callable[..., Networks]] = Registry("network", "vaebias.model
 def build_networks(
     network: NetworkSpec, image_shape: ImageShape, latents: int, heads: int = 2
 ) -> Networks:
-    """Make the networks called ``network``, freshly initialised.
+    """Make new networks, with random weights.
 
     Parameters
     ----------
     network
-        A name in ``NETWORKS``, or a mapping with that ``name`` and the options of its function:
-        ``{"name": "mlp", "hidden": [64, 64]}``. Or the two networks themselves, as modules, which
-        are used as they are.
+        A name in ``NETWORKS``, or a mapping with that ``name`` and options of the network:
+        ``{"name": "mlp", "hidden": [64, 64]}``. Or the encoder and the decoder themselves, as
+        modules, which are used unchanged.
     image_shape
-        ``(C, H, W)``.
+        Shape ``(C, H, W)`` of the images.
     latents
         Number of latents d.
     heads
-        Vectors of d numbers that the encoder puts out, one after the other.
+        Number of vectors of length d that the encoder returns, one after the other.
 
     Raises
     ------
     UnknownNameError
-        No such network.
+        The network is not known.
     InputError
-        An option that the network does not have, an image shape it cannot take, or modules
-        that put out other shapes.
+        The network has no such option or cannot take the image shape, or modules return other
+        shapes.
     """
     if isinstance(network, tuple):
         return _own(Networks(*network), image_shape, latents, heads)
     if network == OWN:
-        expected = "the modules (encoder, decoder), for the networks are the user's own"
+        expected = "the modules (encoder, decoder), since the networks are the user's own"
         raise InputError("network", expected, repr(OWN))
     options = {"name": network} if isinstance(network, str) else dict(network)
     name = options.pop("name", None)
@@ -82,7 +82,7 @@ def build_networks(
     known = list(inspect.signature(make).parameters)[3:]
     for option in options:
         if option not in known:
-            expected = f"an option ({', '.join(known) or 'there is none'})"
+            expected = f"an option ({', '.join(known) or 'it has none'})"
             raise InputError(f"network {name}", expected, repr(option))
     return make(image_shape, latents, heads, **options)
 
@@ -109,7 +109,7 @@ def mlp(
     heads: int,
     hidden: Sequence[int] = (256, 256),
 ) -> Networks:
-    """Fully connected ReLU layers of ``hidden`` sizes; the decoder has them in reverse."""
+    """Fully connected ReLU layers of sizes ``hidden``; the decoder has them in reverse."""
     widths = [prod(image_shape), *hidden]
     return Networks(
         nn.Sequential(nn.Flatten(), *_dense([*widths, heads * latents])),
@@ -121,8 +121,8 @@ def mlp(
 def burgess(image_shape: ImageShape, latents: int, heads: int) -> Networks:
     """Convolutions for images of 32 or 64 pixels a side (Burgess et al. 2018, appendix A).
 
-    4x4 kernels, stride 2, 32 channels down to 4x4 pixels, then two dense layers of 256;
-    the decoder mirrors it.
+    4x4 kernels, stride 2, 32 channels, down to 4x4 pixels, then two dense layers of 256; the
+    decoder mirrors the encoder.
     """
     channels, height, width = image_shape
     if (height, width) not in {(32, 32), (64, 64)}:
@@ -144,10 +144,11 @@ def burgess(image_shape: ImageShape, latents: int, heads: int) -> Networks:
 def conv(image_shape: ImageShape, latents: int, heads: int) -> Networks:
     """The convolutions of disentanglement_lib, for images of 64x64 (Locatello et al. 2019).
 
-    Strides of 2: 32, 32 channels by 4x4 kernels, 64, 64 by 2x2, then dense 256; back by dense
-    256 and 1024, and 4x4 kernels to 64, 32, 32 and the image's channels. ReLU; weights are
-    Glorot-uniform, each head on its own, biases 0, as in TensorFlow. At these sizes TensorFlow's
-    "same" padding is one pixel on every side for 4x4 kernels and none for 2x2.
+    Encoder, with stride 2: 32, 32 channels by 4x4 kernels, 64, 64 by 2x2, then dense 256.
+    Decoder: dense 256 and 1024, then 4x4 kernels to 64, 32, 32 and the image's channels. ReLU
+    throughout. As in TensorFlow, weights are Glorot-uniform, those of each head on their own,
+    and biases 0. At these sizes TensorFlow's "same" padding is one pixel on every side for 4x4
+    kernels and none for 2x2.
     """
     channels, height, width = image_shape
     if (height, width) != (64, 64):
@@ -171,10 +172,10 @@ def conv(image_shape: ImageShape, latents: int, heads: int) -> Networks:
 def conv_small(
     image_shape: ImageShape, latents: int, heads: int, width: int = 32, hidden: int = 128
 ) -> Networks:
-    """Two convolutions of stride 2 and a dense layer, for small images: 24 to 32 pixels a side.
+    """Two convolutions of stride 2 and a dense layer, for images of 24 to 32 pixels a side.
 
-    4x4 kernels, ``width`` and twice as many channels, then ``hidden`` units; the decoder
-    mirrors it. Sides are multiples of 4.
+    4x4 kernels, ``width`` and twice as many channels, then ``hidden`` units; the decoder mirrors
+    the encoder. Sides must be multiples of 4.
     """
     channels, *sides = image_shape
     for name, value in {"width": width, "hidden": hidden}.items():

@@ -1,60 +1,52 @@
-"""What a model is here: networks, and how a batch becomes a loss."""
+"""The base class of models: networks, and the loss that trains them."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, fields
-from numbers import Integral, Real
+from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias
 
-import torch
 from torch import Tensor, nn
 
 from vaebias import ops
 from vaebias.errors import InputError
+from vaebias.interfaces import Output
+from vaebias.models.batch import Batch
 from vaebias.models.networks import OWN, ImageShape, NetworkSpec, build_networks
+from vaebias.pixels import as_tensor
 from vaebias.registry import Registry
 
 __all__ = [
     "MODELS",
     "Adversary",
-    "Batch",
     "Config",
     "Loss",
     "Objective",
-    "Output",
     "Pairing",
     "Step",
-    "build",
-    "frames",
-    "mean_image",
-    "pixels",
-    "single",
 ]
 
-Batch: TypeAlias = "Tensor | tuple[Tensor, Tensor]"
-Output: TypeAlias = Literal["logits", "image"]
 Pairing: TypeAlias = Literal["laplace", "laplace-moving", "uniform", "ranked"]
 
 
 @dataclass(frozen=True)
 class Step:
-    """Where training stands: all that a loss may depend on besides batch and weights.
+    """A training step: all that a loss may depend on besides batch and weights.
 
     Attributes
     ----------
     number
-        Steps taken before this one (0 for the first).
+        Number of steps taken before this one (0 for the first).
     total
-        Steps of the whole run.
+        Number of steps of the whole run.
     seed
-        Seed of the run; noise is a function of ``seed`` and ``number``. An int64 tensor ``[]``
-        where torch.vmap trains many seeds at once.
+        Seed of the run; noise is a function of ``seed`` and ``number``. May be a 0-d int64
+        tensor, so that torch.vmap gives each slice its own noise.
     part, parts
-        Which of how many equal parts of the step's batch the batch at hand is.
+        Index of the part of the batch that is given, and number of its equal parts.
     gather
-        Where other processes have the other parts: stacks everyone's ``[b, ...]`` to
+        If other processes have the other parts: stacks the ``[b, ...]`` of all processes to
         ``[parts, b, ...]``, differentiably.
     """
 
@@ -67,16 +59,16 @@ class Step:
 
 
 class Loss(NamedTuple):
-    """What a step minimises, and what it logs.
+    """The loss of a step, and its parts for the log.
 
     Attributes
     ----------
     total
-        The scalar that the model's own parameters minimise.
+        Scalar that the model's own parameters minimise.
     parts
-        Detached scalars worth logging, by name.
+        Detached scalars to log, by name.
     adversary
-        The scalar that the parameters of the objective's adversary minimise, if it has one.
+        Scalar that the adversary's parameters minimise, if the objective has an adversary.
     """
 
     total: Tensor
@@ -85,7 +77,7 @@ class Loss(NamedTuple):
 
 
 class Adversary(NamedTuple):
-    """A submodule trained against the model: by a loss of its own, with an Adam of its own."""
+    """A submodule trained against the model, with its own loss and its own Adam."""
 
     network: nn.Module
     learning_rate: float
@@ -94,13 +86,16 @@ class Adversary(NamedTuple):
 
 @dataclass(frozen=True)
 class Config:
-    """Settings of an objective: subclass as a frozen dataclass of JSON-able fields."""
+    """Settings of an objective; subclasses are frozen dataclasses of plain values."""
+
+    former_names: ClassVar[Mapping[str, str]] = {}
+    """Names of fields in checkpoints of earlier versions, with the names of today."""
 
 
 class Objective(nn.Module, ABC):
     """An encoder, perhaps a decoder, and the loss that trains them.
 
-    A subclass sets ``settings`` and ``heads`` and writes ``loss``; its constructor, if any,
+    A subclass sets ``config_type`` and ``heads`` and defines ``loss``. Its constructor, if any,
     passes its arguments on unchanged, so that ``build`` can rebuild it from a checkpoint.
 
     Parameters
@@ -108,32 +103,32 @@ class Objective(nn.Module, ABC):
     name
         Name in ``MODELS``.
     image_shape
-        ``(C, H, W)``.
+        Shape ``(C, H, W)`` of the images.
     latents
         Number of latents d.
     network
         Name of the networks, or a mapping with ``name`` and their options.
     config
-        An instance of the class's ``settings``.
+        An instance of the class's ``config_type``.
     """
 
-    settings: ClassVar[type[Config]] = Config
+    config_type: ClassVar[type[Config]] = Config
     """The configuration class."""
     heads: ClassVar[int] = 2
-    """Vectors of d numbers that the encoder puts out: 2 for mean and log-variance."""
-    pairs: ClassVar[bool] = False
-    """Whether a batch is a pair of neighbouring frames rather than single images."""
+    """Number of vectors of length d that the encoder returns: 2 for mean and log variance."""
+    takes_pairs: ClassVar[bool] = False
+    """If True, batches are of pairs of neighbouring frames instead of single images."""
     separable: ClassVar[bool] = False
-    """Whether the loss of a batch is the mean of the losses of its equal parts: images, or pairs,
-    do not meet in it. Others are never computed in parts one after the other, and have to
-    ``gather`` what they need of the whole where its parts lie in several processes."""
+    """True if the loss of a batch is the mean of the losses of its equal parts. The loss of other
+    objectives relates the images of a batch: it is never computed in parts one after the other,
+    and if the parts are in several processes, ``loss`` must ``gather`` what it needs of them."""
     pairing: ClassVar[Pairing] = "laplace"
-    """How pairs are drawn: by ``data.laplace_pairs``, the same with at least one factor moving,
-    by ``data.uniform_pairs``, or by ``data.ranked_pairs``."""
+    """How pairs are drawn by default: by ``data.laplace_pairs`` (``"laplace-moving"``: with at
+    least one change), ``data.uniform_pairs`` or ``data.ranked_pairs``."""
     ranked: int = 0
-    """By how many factors the loss takes pairs to be ranked; 0: it does not ask for that."""
+    """Number of factors by which pairs must be ranked (0: none)."""
     betas: tuple[float, float] = (0.9, 0.999)
-    """Of the Adam that trains the model. A one-cycle schedule moves the first on its own."""
+    """Betas of the model's Adam. The one-cycle schedule changes the first of them."""
     output: Output = "logits"
     """What ``decode`` returns: Bernoulli logits, or pixel values."""
 
@@ -158,33 +153,32 @@ class Objective(nn.Module, ABC):
         self.encoder, self.decoder = build_networks(network, image_shape, latents, self.outputs())
 
     def outputs(self) -> int:
-        """Return how many vectors of d numbers the encoder puts out: ``heads``."""
+        """Return the number of vectors of length d that the encoder returns."""
         return self.heads
 
     def prepare(self, images: Iterable[Tensor], dataset_size: int) -> None:
-        """Take constants from the data before the first step, and again where a run goes on.
+        """Compute constants of the data; called before the first step and when a run resumes.
 
-        ``images`` are batches, for one pass, of all ``dataset_size`` images or of a large sample
-        of them.
+        ``images`` yields batches of all ``dataset_size`` images, or of a large sample, once.
         """
 
     def adversary(self) -> Adversary | None:
-        """Return what minimises ``Loss.adversary`` rather than ``Loss.total``, if anything."""
+        """Return the submodule that minimises ``Loss.adversary``, if there is one."""
         return None
 
     def encode(
         self,
         x: Tensor,  # [B, C, H, W] float in [0, 1] or uint8
     ) -> tuple[Tensor, Tensor | None]:
-        """Return the codes ``mu [B, d]`` and, for a variational encoder, ``logvar [B, d]``."""
-        heads = self.encoder(pixels(x)).unflatten(1, (self.heads, self.latents)).unbind(1)
+        """Return codes ``mu [B, d]`` and ``logvar [B, d]``, None if there is no variance."""
+        heads = self.encoder(as_tensor(x, None)).unflatten(1, (self.heads, self.latents)).unbind(1)
         return heads[0], heads[1] if self.heads > 1 else None
 
     def decode(
         self,
         z: Tensor,  # [B, d]
     ) -> Tensor:
-        """Return ``[B, C, H, W]``: logits or pixel values, as ``output`` says."""
+        """Return images ``[B, C, H, W]``: logits or pixel values, see ``output``."""
         if self.decoder is None:
             raise InputError("model", "one with a decoder", self.name)
         decoded: Tensor = self.decoder(z)
@@ -196,15 +190,15 @@ class Objective(nn.Module, ABC):
         logvar: Tensor,  # [B, d]
         step: Step,
     ) -> tuple[Tensor, Tensor]:
-        """Draw from posteriors by ``ops.sample_and_kl``; return samples and KL, ``[B, d]`` each.
+        """Sample from posteriors by `ops.sample_and_kl`; return samples and KL, ``[B, d]`` each.
 
-        A part of a batch is given the noise that it has in the whole.
+        Part of a batch gets the noise that it has in the whole batch.
         """
         if step.parts == 1:
             return ops.sample_and_kl(mu, logvar, step.seed, step.number)
         zero = mu.new_zeros(step.parts * len(mu), self.latents)
         noise, _ = ops.sample_and_kl(zero, zero, step.seed, step.number)
-        own = noise.unflatten(0, (1 + self.pairs, step.parts, -1))[:, step.part].flatten(0, 1)
+        own = noise.unflatten(0, (1 + self.takes_pairs, step.parts, -1))[:, step.part].flatten(0, 1)
         return ops.sample_and_kl(mu, logvar, noise=own)
 
     def gather(
@@ -214,21 +208,21 @@ class Objective(nn.Module, ABC):
     ) -> Tensor:
         """Return the rows of the whole batch, in its order, differentiably.
 
-        A term of the loss computed of them is the same in every process.
+        A term of the loss computed from them is the same in every process.
         """
         if step.gather is None:
             return rows
         stacked: Tensor = step.gather(rows)  # [parts, B, ...]
-        frames = stacked.unflatten(1, (1 + self.pairs, -1)).transpose(0, 1)
+        frames = stacked.unflatten(1, (1 + self.takes_pairs, -1)).transpose(0, 1)
         gathered: Tensor = frames.flatten(0, 2)
         return gathered
 
     @abstractmethod
     def loss(self, batch: Batch, step: Step) -> Loss:
-        """Return the loss of ``batch`` (a pair of batches where ``pairs``) at ``step``."""
+        """Return the loss of ``batch`` at ``step``; two batches if ``takes_pairs``."""
 
     def to_json(self) -> dict[str, Any]:
-        """Return the arguments from which ``build`` makes the same objective, untrained."""
+        """Return the arguments with which ``build`` makes the same objective, untrained."""
         network = self.network if isinstance(self.network, str) else dict(self.network)
         return {
             "name": self.name,
@@ -240,115 +234,3 @@ class Objective(nn.Module, ABC):
 
 
 MODELS: Registry[type[Objective]] = Registry("model", "vaebias.models")
-
-
-def build(
-    name: str,
-    image_shape: ImageShape,
-    latents: int,
-    network: NetworkSpec = "mlp",
-    *,
-    seed: int | None = None,
-    **config: Any,
-) -> Objective:
-    """Make an untrained model.
-
-    Parameters
-    ----------
-    name
-        A name in ``MODELS``, for example ``"beta_vae"``.
-    image_shape
-        ``(C, H, W)`` of the images.
-    latents
-        Number of latents.
-    network
-        A name in ``NETWORKS``, or a mapping: ``{"name": "mlp", "hidden": [256, 256]}``. Or your
-        own modules ``(encoder, decoder)``, on the CPU: ``[B, C, H, W]`` in [0, 1] to
-        ``[B, heads d]`` (mean and log-variance one after the other), ``[B, d]`` to
-        ``[B, C, H, W]``. They keep their weights. PCL leaves
-        the decoder aside.
-    seed
-        Seed of the initial weights; torch's generator stays as it is. Without, the weights
-        are drawn from torch's generator.
-    **config
-        Fields of the objective's configuration, for example ``beta=8``.
-
-    Raises
-    ------
-    UnknownNameError
-        No such model or network; the message lists the known ones.
-    InputError
-        A configuration field that the model does not have, or a value it cannot take.
-    """
-    cls = MODELS[name]
-    if latents < 1:
-        raise InputError("latents", "at least 1", latents)
-    if len(image_shape) != 3 or min(image_shape) < 1:
-        raise InputError("image_shape", "(C, H, W), each at least 1", tuple(image_shape))
-    c, h, w = image_shape
-    settings = _configure(name, cls.settings, config)
-    with torch.random.fork_rng(devices=[], enabled=seed is not None):
-        if seed is not None:
-            torch.default_generator.manual_seed(seed)
-        return cls(name, (c, h, w), latents, network, settings)
-
-
-def pixels(
-    x: Tensor,  # [...] float in [0, 1] or uint8
-) -> Tensor:
-    """Return images as floats in [0, 1]; bytes are divided by 255, floats left alone."""
-    return x / 255 if x.dtype == torch.uint8 else x
-
-
-def mean_image(images: Iterable[Tensor], image_shape: ImageShape) -> Tensor:
-    """Return the mean of batches of images, ``[C, H, W]`` in [0, 1]; 0 where there are none."""
-    count = 0
-    total = torch.zeros(image_shape, dtype=torch.float64)
-    for batch in images:
-        count += len(batch)
-        # a double holds the sum of 2^45 bytes exactly: the mean knows no batch size
-        total += batch.sum(0, dtype=torch.float64).cpu() / (
-            255 if batch.dtype == torch.uint8 else 1
-        )
-    return total / max(count, 1)
-
-
-def single(batch: Batch) -> Tensor:
-    """Return a batch of single images as it is."""
-    if not isinstance(batch, Tensor):
-        raise InputError("batch", "one tensor of images", type(batch).__name__)
-    return batch
-
-
-def frames(batch: Batch) -> Tensor:
-    """Return the images of pairs as one batch ``[2B, C, H, W]``: the first frames come first."""
-    if isinstance(batch, Tensor) or len(batch) != 2:
-        raise InputError("batch", "a pair of image batches", type(batch).__name__)
-    return torch.cat(batch)
-
-
-def _configure(model: str, settings: type[Config], given: Mapping[str, Any]) -> Config:
-    defaults = {field.name: field.default for field in fields(settings)}
-    for name in given:
-        if name not in defaults:
-            expected = f"a configuration field ({', '.join(defaults) or 'there is none'})"
-            raise InputError(model, expected, repr(name))
-    return settings(**{name: _like(defaults[name], name, value) for name, value in given.items()})
-
-
-def _like(default: Any, name: str, value: object) -> object:
-    """Return ``value`` as the type of ``default``: values come from files and command lines."""
-    kind: type
-    if isinstance(default, bool):
-        kind, expected = bool, "true or false"
-    elif isinstance(value, bool):  # which Python counts among the numbers
-        kind, expected = type(default), "no truth value"
-    elif isinstance(default, float):
-        kind, expected = Real, "a number"
-    elif isinstance(default, int):
-        kind, expected = Integral, "a whole number"
-    else:
-        kind, expected = type(default), f"a {type(default).__name__}"
-    if not isinstance(value, kind):
-        raise InputError(name, expected, repr(value))
-    return type(default)(value)  # a NumPy number would not go into JSON

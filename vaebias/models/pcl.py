@@ -1,4 +1,4 @@
-"""Permutation contrastive learning: identifiability without reconstruction."""
+"""Permutation contrastive learning: identifiable codes without reconstruction."""
 
 from __future__ import annotations
 
@@ -11,18 +11,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vaebias.errors import InputError
+from vaebias.models.batch import Batch, frames, mean_image
 from vaebias.models.networks import ImageShape, NetworkSpec
-from vaebias.models.objective import (
-    MODELS,
-    Batch,
-    Config,
-    Loss,
-    Objective,
-    Step,
-    frames,
-    mean_image,
-    pixels,
-)
+from vaebias.models.objective import MODELS, Config, Loss, Objective, Step
+from vaebias.pixels import as_tensor
 
 __all__ = ["PCL", "PCLConfig"]
 
@@ -34,11 +26,11 @@ class PCLConfig(Config):
     Attributes
     ----------
     square
-        Value at which the weights a of the squared codes start.
+        Initial value of the weights a of the squared codes.
     readout
-        Of a decoder that the loss knows nothing of and ``training.fit_readout`` trains on the
-        frozen codes: how it scores images, ``"bernoulli"`` (it puts out logits) or
-        ``"gaussian"`` (pixel values). ``"none"``: there is no decoder.
+        Likelihood of a decoder that is no part of the loss and that ``training.fit_readout``
+        trains on the frozen codes: ``"bernoulli"`` (it returns logits) or ``"gaussian"`` (pixel
+        values). ``"none"``: there is no decoder.
     """
 
     square: float = 0.1
@@ -51,19 +43,19 @@ class PCLConfig(Config):
 
 @MODELS.register("pcl")
 class PCL(Objective):
-    """Permutation contrastive learning (Hyvarinen & Morioka 2017): no decoder takes part in it.
+    """Permutation contrastive learning (Hyvarinen & Morioka 2017), which needs no decoder.
 
-    Tells true pairs of frames from shuffled ones by the logit
+    Classifies pairs of frames as true or shuffled by the logit
     ``-sum_i |w1_i h_i(x) + w2_i h_i(x') + b_i| + sum_i |a_i| h_i(x)^2 + m``, the log density
-    ratio of sources with Laplace steps. The codes are h. Encoded images have the mean image
-    of the data taken off, which ``prepare`` stores in the buffer ``mean``. A read-out decoder
-    is given codes of mean 0 and variance 1, by the buffers ``code_mean`` and ``code_scale``.
+    ratio of sources with Laplace steps. The codes are h. The encoder gets images minus the mean
+    image of the data, which ``prepare`` stores in the buffer ``mean``. A read-out decoder gets
+    codes of mean 0 and variance 1, by the buffers ``code_mean`` and ``code_scale``.
     """
 
-    settings: ClassVar[type[PCLConfig]] = PCLConfig
+    config_type: ClassVar[type[PCLConfig]] = PCLConfig
     config: PCLConfig
     heads = 1
-    pairs = True
+    takes_pairs = True
     mean: Tensor
     code_mean: Tensor
     code_scale: Tensor
@@ -78,7 +70,7 @@ class PCL(Objective):
     ) -> None:
         super().__init__(name, image_shape, latents, network, config)
         if self.decoder is not None and config.readout != "none":
-            self.decoder.requires_grad_(False)  # not in this loss
+            self.decoder.requires_grad_(False)  # no part of this loss
             self.output = "logits" if config.readout == "bernoulli" else "image"
             self.register_buffer("code_mean", torch.zeros(latents))
             self.register_buffer("code_scale", torch.ones(latents))
@@ -99,15 +91,15 @@ class PCL(Objective):
         self,
         x: Tensor,  # [B, C, H, W] float in [0, 1] or uint8
     ) -> tuple[Tensor, None]:
-        """Return the codes ``h [B, d]``; there is no variance."""
-        h: Tensor = self.encoder(pixels(x) - self.mean)
+        """Return the codes ``h [B, d]``, and None: there is no variance."""
+        h: Tensor = self.encoder(as_tensor(x, None) - self.mean)
         return h, None
 
     def decode(
         self,
         z: Tensor,  # [B, d]
     ) -> Tensor:
-        """Return the read-out's images ``[B, C, H, W]``: logits or pixel values."""
+        """Return images ``[B, C, H, W]`` of the read-out: logits or pixel values."""
         if self.decoder is not None:
             z = (z - self.code_mean) / self.code_scale
         return super().decode(z)
@@ -117,7 +109,7 @@ class PCL(Objective):
         h: Tensor,  # [B, d]
         h_next: Tensor,  # [B, d]
     ) -> Tensor:
-        """Return ``[B]``: log odds that ``h_next`` follows ``h``."""
+        """Return the log odds ``[B]`` that ``h_next`` follows ``h``."""
         distance = (self.w1 * h + self.w2 * h_next + self.b).abs()
         return (self.a.abs() * h.square() - distance).sum(1) + self.m
 
@@ -126,11 +118,11 @@ class PCL(Objective):
         images = frames(batch)
         size = step.parts * len(images) // 2
         if size < 2:
-            raise InputError("batch size", "at least 2, or no pair can be shuffled", size)
+            raise InputError("batch size", "at least 2, to shuffle pairs", size)
         h, h_next = self.gather(self.encode(images)[0], step).chunk(2)
         true = self.logit(h, h_next)
-        # pairs of a batch are independent draws: the neighbour's second frame is a fair
-        # shuffle, and unlike a random permutation it never returns a true pair
+        # the pairs of a batch are independent, so taking the second frame of the neighbouring
+        # pair is a fair shuffle; unlike a random permutation it never returns a true pair
         shuffled = self.logit(h, h_next.roll(1, 0))
         total = (F.softplus(-true).mean() + F.softplus(shuffled).mean()) / 2
         accuracy = ((true > 0).float().mean() + (shuffled < 0).float().mean()) / 2

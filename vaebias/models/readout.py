@@ -1,4 +1,4 @@
-"""Decoders for encoders that were trained without one."""
+"""A decoder for an encoder that was trained without one."""
 
 from __future__ import annotations
 
@@ -9,21 +9,27 @@ from torch import Tensor, nn
 
 from vaebias import ops
 from vaebias.errors import InputError
-from vaebias.models.objective import Batch, Loss, Objective, Step, single
+from vaebias.models.batch import Batch, single
+from vaebias.models.objective import Loss, Objective, Step
 from vaebias.models.pcl import PCL
 
 __all__ = ["ReadOut"]
 
 
 class ReadOut(Objective):
-    """The decoder of a trained PCL: the reconstruction from its codes, which stay as they are.
+    """Reconstruction from the frozen codes of a trained PCL, to train its decoder.
 
-    Its only parameters are the decoder's, which it shares with ``of``; that is what is saved.
+    The only parameters are those of the decoder, which it shares with ``of``.
+
+    Parameters
+    ----------
+    of
+        A PCL that was built with ``readout="bernoulli"`` or ``"gaussian"``.
 
     Raises
     ------
     InputError
-        The objective was built without a read-out.
+        The objective has no read-out.
     """
 
     heads = 1
@@ -36,7 +42,7 @@ class ReadOut(Objective):
         self.name, self.image_shape, self.latents = of.name, of.image_shape, of.latents
         self.output = of.output
         self.decoder = of.decoder.requires_grad_(True)
-        self._of = [of]  # in a list, its parameters are not among this module's
+        self._of = [of]  # in a list, so that its parameters are not registered here
 
     @torch.no_grad()
     def encode(self, x: Tensor) -> tuple[Tensor, None]:
@@ -44,11 +50,11 @@ class ReadOut(Objective):
         return self._of[0].encode(x)
 
     def decode(self, z: Tensor) -> Tensor:
-        """Return what the objective's decoder returns."""
+        """Return the images that the objective's decoder returns."""
         return self._of[0].decode(z)
 
     def prepare(self, images: Iterable[Tensor], dataset_size: int) -> None:
-        """Note mean and standard deviation of the codes; those that do not vary are left."""
+        """Store mean and standard deviation of the codes; constant codes keep a scale of 1."""
         codes = torch.cat([self.encode(batch)[0] for batch in images])
         if len(codes) > 1:
             deviation = codes.std(0)
@@ -56,7 +62,7 @@ class ReadOut(Objective):
             self._of[0].code_scale.copy_(torch.where(deviation > 0, deviation, 1.0))
 
     def loss(self, batch: Batch, step: Step) -> Loss:
-        """Return the mean reconstruction loss of the batch, in nats; a Gaussian's scale is 1."""
+        """Return the mean reconstruction loss in nats; the scale of a Gaussian is 1."""
         images = single(batch)
         decoded = self.decode(self.encode(images)[0])
         nll = ops.bernoulli_nll if self.output == "logits" else ops.gaussian_nll

@@ -1,8 +1,9 @@
-"""SlowVAE: latents of neighbouring frames tied by sparse steps."""
+"""SlowVAE: latents change between neighbouring frames by sparse steps."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -10,7 +11,8 @@ from torch import Tensor
 
 from vaebias import ops
 from vaebias.errors import InputError
-from vaebias.models.objective import MODELS, Batch, Loss, Pairing, Step
+from vaebias.models.batch import Batch
+from vaebias.models.objective import MODELS, Loss, Pairing, Step
 from vaebias.models.vae import VAE, Posterior, ReconstructionConfig
 
 __all__ = ["SlowVAE", "SlowVAEConfig"]
@@ -25,16 +27,19 @@ class SlowVAEConfig(ReconstructionConfig):
     beta
         Weight of the KL to N(0, 1).
     gamma
-        Weight of the KL to the Laplace steps.
-    rate
-        One over the scale of the Laplace steps.
+        Weight of the KL to the Laplace prior of the steps.
+    prior_rate
+        Rate of that prior, 1 over its scale. It is not the rate of the data's steps
+        (``TrainingConfig.pair_rate``).
     official
-        Weigh the terms as the authors' code does, for comparison with it.
+        If True, weight the terms as the authors' code does.
     """
+
+    former_names: ClassVar[Mapping[str, str]] = {"rate": "prior_rate"}
 
     beta: float = 1.0
     gamma: float = 10.0
-    rate: float = 6.0
+    prior_rate: float = 6.0
     official: bool = False
 
     def __post_init__(self) -> None:
@@ -42,42 +47,42 @@ class SlowVAEConfig(ReconstructionConfig):
         for name, value in {"beta": self.beta, "gamma": self.gamma}.items():
             if not value >= 0:
                 raise InputError(name, "a number not below 0", value)
-        if not 0 < self.rate < math.inf:
-            raise InputError("rate", "a positive number", self.rate)
+        if not 0 < self.prior_rate < math.inf:
+            raise InputError("prior_rate", "a positive number", self.prior_rate)
 
 
 @MODELS.register("slow_vae")
 class SlowVAE(VAE):
     """SlowVAE (Klindt et al. 2021): reconstruction + beta KL + gamma KL_Laplace.
 
-    KL_Laplace is that of a frame's posterior to Laplace steps from the posterior mean of the
-    pair's other frame, in both directions. Ours is the mean over frames of all three terms.
-    The authors' code takes, of a pair, the sum of the reconstructions, the mean of the KLs to
-    N(0, 1), and both cross entropies to the Laplace but the mean of the two entropies:
-    ``2 [reconstruction + beta/2 KL + gamma (KL_Laplace + H/2)]`` in means over frames, H the
-    entropy of the posterior; that is ``official``.
+    KL_Laplace is the KL from a frame's posterior to a Laplace distribution around the posterior
+    mean of the other frame, in both directions. By default the loss is the mean of all three
+    terms over frames. With ``official=True`` it is that of the authors' code. For each pair, the
+    code sums the reconstructions, averages the KLs to N(0, 1), and takes both cross entropies to
+    the Laplace distribution but the mean of the two entropies. In means over frames that is
+    ``2 [reconstruction + beta/2 KL + gamma (KL_Laplace + H/2)]``, H the entropy of the posterior.
     """
 
-    settings: ClassVar[type[SlowVAEConfig]] = SlowVAEConfig
+    config_type: ClassVar[type[SlowVAEConfig]] = SlowVAEConfig
     config: SlowVAEConfig
-    pairs = True
+    takes_pairs = True
     pairing: ClassVar[Pairing] = "laplace-moving"
 
     def kl_weight(self, step: Step) -> float:
-        """Return beta, or half of it."""
+        """Return beta; half of it if ``official``."""
         return self.config.beta / 2 if self.config.official else self.config.beta
 
     def regulariser(self, posterior: Posterior, step: Step) -> Tensor:
-        """Return gamma KL_Laplace, or gamma (KL_Laplace + H/2)."""
+        """Return gamma KL_Laplace; gamma (KL_Laplace + H/2) if ``official``."""
         mu, logvar = posterior.mu, posterior.logvar
         other = mu.roll(len(mu) // 2, 0)  # each frame's partner
-        apart = ops.laplace_kl(mu, logvar, other, self.config.rate).sum(1).mean()
+        apart = ops.laplace_kl(mu, logvar, other, self.config.prior_rate).sum(1).mean()
         if self.config.official:
             entropy = (logvar + math.log(2 * math.pi) + 1).sum(1).mean() / 2
             apart = apart + entropy / 2
         return self.config.gamma * apart
 
     def loss(self, batch: Batch, step: Step) -> Loss:
-        """Return the loss of the pairs; the logged parts are means over frames."""
+        """Return the loss of a batch of pairs; logged parts are means over frames."""
         loss = super().loss(batch, step)
         return loss._replace(total=2 * loss.total) if self.config.official else loss

@@ -1,4 +1,4 @@
-"""The variational autoencoder, and the base of everything that adds a regulariser to it."""
+"""The variational autoencoder, and the base class of those with a regulariser."""
 
 from __future__ import annotations
 
@@ -10,31 +10,23 @@ from torch import Tensor
 
 from vaebias import ops
 from vaebias.errors import InputError
-from vaebias.models.objective import (
-    MODELS,
-    Batch,
-    Config,
-    Loss,
-    Objective,
-    Step,
-    frames,
-    single,
-)
+from vaebias.models.batch import Batch, frames, single
+from vaebias.models.objective import MODELS, Config, Loss, Objective, Step
 
 __all__ = ["VAE", "Posterior", "ReconstructionConfig"]
 
 
 @dataclass(frozen=True)
 class ReconstructionConfig(Config):
-    """How a reconstruction is scored.
+    """Likelihood of the images given the decoder's output.
 
     Attributes
     ----------
     likelihood
-        ``"bernoulli"`` (the decoder puts out logits) or ``"gaussian"`` (pixel values).
+        ``"bernoulli"`` (the decoder returns logits) or ``"gaussian"`` (pixel values).
     scale
-        Standard deviation of the Gaussian, in pixel values; a weight w on the squared error
-        is ``scale = 1 / sqrt(2 w)``.
+        Standard deviation of the Gaussian, in pixel values. A weight w on the squared error
+        corresponds to ``scale = 1 / sqrt(2 w)``.
     """
 
     likelihood: Literal["bernoulli", "gaussian"] = "bernoulli"
@@ -48,7 +40,7 @@ class ReconstructionConfig(Config):
 
 
 class Posterior(NamedTuple):
-    """q(z|x) of a batch: mean, log-variance, a draw, KL to N(0, 1); each ``[B, d]``."""
+    """q(z|x) of a batch: mean, log variance, sample and KL to N(0, 1), ``[B, d]`` each."""
 
     mu: Tensor
     logvar: Tensor
@@ -60,11 +52,11 @@ class Posterior(NamedTuple):
 class VAE(Objective):
     """Variational autoencoder (Kingma & Welling 2014): reconstruction + KL, in nats.
 
-    Sums over pixels and latents, means over the batch. A descendant changes ``kl_weight``,
-    or adds a ``regulariser``, or both.
+    Sums over pixels and latents, means over the batch. A subclass overrides ``kl_weight`` or
+    ``regulariser``, or both.
     """
 
-    settings: ClassVar[type[ReconstructionConfig]] = ReconstructionConfig
+    config_type: ClassVar[type[ReconstructionConfig]] = ReconstructionConfig
     config: ReconstructionConfig
     separable = True
 
@@ -77,29 +69,29 @@ class VAE(Objective):
         return 1.0
 
     def regulariser(self, posterior: Posterior, step: Step) -> Tensor | None:
-        """Return a further scalar of the loss, differentiable in the posterior, if any.
+        """Return a scalar to add to the loss, differentiable in the posterior, or None.
 
-        The posterior is that of the whole batch, unless the class is ``separable``.
+        Unless the class is ``separable``, the posterior is that of the whole batch.
         """
         return None
 
     def moments(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Return mean and log-variance of q(z|x) in training, each ``[B, d]``."""
+        """Return mean and log variance of q(z|x) in training, ``[B, d]`` each."""
         mu, logvar = self.encode(images)
         if logvar is None:
-            raise InputError("heads", "an encoder with mean and log-variance", self.heads)
+            raise InputError("heads", "2, for mean and log variance", self.heads)
         return mu, logvar
 
     def adversary_loss(self, posterior: Posterior, step: Step) -> Tensor | None:
-        """Return the scalar that the objective's adversary minimises, if it has one."""
+        """Return the scalar that the adversary minimises, or None if there is no adversary."""
         return None
 
     def loss(self, batch: Batch, step: Step) -> Loss:
-        """Return the negative ELBO with its KL weighted, plus the regulariser.
+        """Return the negative ELBO with a weighted KL, plus the regulariser.
 
-        The frames of pairs are scored as one batch: all first ones, then all second ones.
+        The frames of pairs form one batch, all first frames before all second ones.
         """
-        images = frames(batch) if self.pairs else single(batch)
+        images = frames(batch) if self.takes_pairs else single(batch)
         mu, logvar = self.moments(images)
         posterior = Posterior(mu, logvar, *self.sample(mu, logvar, step))
         total, reconstruction, kl = ops.elbo(

@@ -1,4 +1,4 @@
-"""The weakly supervised GAN: no likelihood, factors told by which image of a pair has more."""
+"""A weakly supervised GAN: pairs are ranked by a factor, and there is no likelihood."""
 
 from __future__ import annotations
 
@@ -13,20 +13,18 @@ from torch.func import functional_call
 from torch.nn import functional as F
 
 from vaebias.errors import InputError
+from vaebias.models.batch import Batch, frames, mean_image
 from vaebias.models.networks import ImageShape, NetworkSpec, build_networks
 from vaebias.models.objective import (
     MODELS,
     Adversary,
-    Batch,
     Config,
     Loss,
     Objective,
     Pairing,
     Step,
-    frames,
-    mean_image,
-    pixels,
 )
+from vaebias.pixels import as_tensor
 
 __all__ = ["WeakGAN", "WeakGANConfig", "spectral_norm"]
 
@@ -41,10 +39,10 @@ class WeakGANConfig(Config):
     Attributes
     ----------
     ranked
-        So many latents, the first ones, are told by pairs: as many as the data have factors with
-        an order. 0: all. The others are the generator's to use.
+        Number of latents, the first ones, that are supervised by ranked pairs: as many as the
+        data has factors with an order. 0: all. The generator may use the others freely.
     width
-        Features that the discriminator's networks end in.
+        Number of features of the discriminator's network.
     adversary_rate
         Learning rate of the discriminator and the encoder.
     """
@@ -63,7 +61,7 @@ class WeakGANConfig(Config):
 
 
 class _Discriminator(nn.Module):
-    """Tells how real each image looks, ``[B]``, and how much it has of each factor, ``[B, k]``."""
+    """Scores how real each image looks, ``[B]``, and its level of each factor, ``[B, k]``."""
 
     def __init__(
         self,
@@ -75,7 +73,7 @@ class _Discriminator(nn.Module):
         super().__init__()
         self.features = build_networks(network, image_shape, width, 1).encoder
         self.real = nn.Linear(width, 1)
-        # the difference of two images' ranks knows no bias
+        # only differences between two images are used, in which a bias cancels
         self.ranks = nn.Linear(width, ranked, bias=False)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -87,20 +85,20 @@ class _Discriminator(nn.Module):
 class WeakGAN(Objective):
     """Generative adversarial network with rank pairing (Shu et al. 2020).
 
-    Row r of a batch is a pair of images of which the first has no less of factor r modulo k, the
-    number of ``ranked`` latents. The decoder generates pairs of codes from N(0, 1), swapped where
-    need be so that the same holds of latent r modulo k. The discriminator's logit of a pair is
-    ``o(x) + o(x') + s_j(x) - s_j(x')``, j being the row's factor; o and s are linear in
-    features that a network like the encoder finds, all weights divided by their spectral
-    norms. The generator's loss is the non-saturating one. The encoder is trained on generated
-    images alone, by the Gaussian log-likelihood of the codes that they were made of.
-    Discriminator and encoder see images with the mean image of the data taken off, which
-    ``prepare`` stores in ``mean``.
+    Row r of a batch is a pair of images of which the first has at least the level of the second
+    in factor j = r modulo k, k being the number of ``ranked`` latents. The decoder generates
+    images of pairs of codes from N(0, 1), swapped if necessary so that the same holds for latent
+    j. The discriminator's logit for a pair is ``o(x) + o(x') + s_j(x) - s_j(x')``; o and s are
+    linear in the features of a network like the encoder, and all weights are divided by their
+    spectral norms. The generator has the non-saturating loss. The encoder is trained on
+    generated images only, by the Gaussian log likelihood of their codes. Discriminator and
+    encoder get images minus the mean image of the data, which ``prepare`` stores in the buffer
+    ``mean``.
     """
 
-    settings: ClassVar[type[WeakGANConfig]] = WeakGANConfig
+    config_type: ClassVar[type[WeakGANConfig]] = WeakGANConfig
     config: WeakGANConfig
-    pairs = True
+    takes_pairs = True
     separable = True
     pairing: ClassVar[Pairing] = "ranked"
     betas = (0.5, 0.999)
@@ -116,10 +114,10 @@ class WeakGAN(Objective):
     ) -> None:
         super().__init__(name, image_shape, latents, network, config)
         if config.ranked > latents:
-            raise InputError("ranked", f"{latents} at most, the number of latents", config.ranked)
+            raise InputError("ranked", f"at most {latents}, the number of latents", config.ranked)
         self.ranked = config.ranked or latents
         if isinstance(network, tuple):
-            raise InputError("network", "a name: the discriminator has one like it", "modules")
+            raise InputError("network", "a name, since the discriminator has the same", "modules")
         self.discriminator = _Discriminator(network, image_shape, config.width, self.ranked)
         self.register_buffer("mean", torch.zeros(image_shape))
 
@@ -128,7 +126,7 @@ class WeakGAN(Objective):
         self.mean.copy_(mean_image(images, self.image_shape))
 
     def adversary(self) -> Adversary:
-        """Return discriminator and encoder, and the Adam of the paper."""
+        """Return discriminator and encoder, with the paper's Adam."""
         against = nn.ModuleList([self.discriminator, self.encoder])
         return Adversary(against, self.config.adversary_rate, self.betas)
 
@@ -136,11 +134,11 @@ class WeakGAN(Objective):
         self,
         x: Tensor,  # [B, C, H, W] float in [0, 1] or uint8
     ) -> tuple[Tensor, Tensor | None]:
-        """Return mean and log-variance ``[B, d]`` of the codes that may have made the images."""
-        return super().encode(pixels(x) - self.mean)
+        """Return mean and log variance of the images' codes, ``[B, d]`` each."""
+        return super().encode(as_tensor(x, None) - self.mean)
 
     def bounded(self) -> dict[str, Tensor]:
-        """Return the discriminator's parameters, its weights over their spectral norms."""
+        """Return the discriminator's parameters, weights divided by their spectral norms."""
         return {
             name: weight / spectral_norm(weight) if weight.ndim > 1 else weight
             for name, weight in self.discriminator.named_parameters()
@@ -148,11 +146,11 @@ class WeakGAN(Objective):
 
     def judge(
         self,
-        images: Tensor,  # [2B, C, H, W]: the first of each pair, then the second
-        about: Tensor,  # [B]: by which factor each pair is ranked
-        weights: Mapping[str, Tensor],  # the discriminator's, bounded
+        images: Tensor,  # [2B, C, H, W], first images of pairs before second ones
+        about: Tensor,  # [B] factor by which each pair is ranked
+        weights: Mapping[str, Tensor],  # from `bounded`
     ) -> Tensor:
-        """Return ``[B]``: log odds that the pairs are real ones, and ranked so."""
+        """Return the log odds ``[B]`` that pairs are real and ranked by their factor."""
         real, ranks = functional_call(self.discriminator, dict(weights), (images - self.mean,))
         first, second = ranks.gather(1, about.repeat(2)[:, None])[:, 0].chunk(2)
         one, other = real.chunk(2)
@@ -160,8 +158,8 @@ class WeakGAN(Objective):
         return logit
 
     def loss(self, batch: Batch, step: Step) -> Loss:
-        """Return the generator's loss, and beside it the discriminator's and encoder's; nats."""
-        images = pixels(frames(batch))
+        """Return the generator's loss, and the discriminator's plus the encoder's, in nats."""
+        images = as_tensor(frames(batch), None)
         rows = torch.arange(len(images) // 2, device=images.device)
         about = (step.part * len(rows) + rows) % self.ranked
         zero = images.new_zeros(len(images), self.latents)
@@ -195,11 +193,11 @@ class WeakGAN(Objective):
 def spectral_norm(
     weight: Tensor,  # [rows, ...]
 ) -> Tensor:  # ()
-    """Largest singular value of a weight as a matrix, from below, by a few power iterations.
+    """Return a lower bound of the spectral norm of a weight, by a few power iterations.
 
-    They begin anew at each call: a loss is then a function of weights and batch, wherever a run
-    goes on from and however many seeds are stacked. The singular vectors are held constant in
-    the gradient, as in Miyato et al. 2018.
+    The iterations start afresh at each call, so that the loss is a function of weights and batch
+    only, for resumed runs and stacked seeds alike. The gradient treats the singular vectors as
+    constants (Miyato et al. 2018).
     """
     matrix = weight.flatten(1)
     with torch.no_grad():

@@ -1,11 +1,10 @@
-"""Training: fit an objective to a factor grid, and encode a grid with it."""
+"""Training: fit an objective to a factor grid, and encode a grid with a trained one."""
 
 from vaebias.checkpoints import TrainingState
-from vaebias.training.batches import PAIRINGS
+from vaebias.training.config import PAIRINGS, SCHEDULES, Callbacks, TrainingConfig
 from vaebias.training.encode import encode_grid
 from vaebias.training.history import History
 from vaebias.training.loop import fit
-from vaebias.training.optimisers import SCHEDULES
 from vaebias.training.processes import PRECISIONS, find_device, launch
 from vaebias.training.readout import fit_readout, has_readout
 from vaebias.training.stacked import fit_seeds, worth_stacking
@@ -14,7 +13,9 @@ __all__ = [
     "PAIRINGS",
     "PRECISIONS",
     "SCHEDULES",
+    "Callbacks",
     "History",
+    "TrainingConfig",
     "TrainingState",
     "encode_grid",
     "find_device",

@@ -1,4 +1,4 @@
-"""What is logged while fitting."""
+"""The record of a training run: losses, use of the latents, scores."""
 
 from __future__ import annotations
 
@@ -20,21 +20,22 @@ __all__ = ["History", "add", "check_weights"]
 
 @dataclass
 class History:
-    """What was logged while fitting.
+    """Record of a training run, with one entry every ``log_every`` steps.
 
     Attributes
     ----------
     steps
-        Steps taken at each entry.
+        Number of steps taken at each entry.
     values
-        For ``"loss"`` and each part of it, the mean over the steps since the entry before.
+        ``"loss"`` and each of its parts: means over the steps since the previous entry.
     latents
-        At each entry, of the model as it is then: ``"active"``, the number of active units, and
-        ``"kl.0"`` and so on, the mean KL of each latent in nats. Empty without variances.
+        Use of the latents at each entry: ``"active"``, the number of active units, and
+        ``"kl.0"``, ``"kl.1"``, ..., the mean KL of each latent in nats. Empty if the encoder has
+        no variance.
     evaluations
-        What ``fit(..., evaluate=)`` returned, each with its ``"step"``.
+        Scores that the callback ``evaluate`` returned, each with its ``"step"``.
     seconds
-        Wall-clock time of the whole fit, over all sessions.
+        Wall-clock time of the run, over all sessions.
     """
 
     steps: list[int] = field(default_factory=list)
@@ -44,7 +45,7 @@ class History:
     seconds: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
-        """Return the history as JSON-able data."""
+        """Return the history as plain values for JSON."""
         return asdict(self)
 
 
@@ -54,7 +55,7 @@ def add(
     done: int,
     fabric: Fabric | None = None,
 ) -> dict[str, float]:
-    """Add the means of the pending steps, of all processes, to the history and return them.
+    """Append the mean losses of the pending steps, over all processes, and return them.
 
     Raises
     ------
@@ -64,7 +65,9 @@ def add(
     names = list(pending[0])
     table = torch.stack([torch.stack([step[name] for name in names]) for step in pending])
     if fabric is not None and fabric.world_size > 1:
-        table = fabric.strategy.all_reduce(table, reduce_op="mean")
+        reduced = fabric.all_reduce(table, reduce_op="mean")
+        assert isinstance(reduced, Tensor)
+        table = reduced
     rows = table.double().cpu()  # [steps, names]
     for row, loss in enumerate(rows[:, 0].tolist()):
         if not math.isfinite(loss):
@@ -81,7 +84,7 @@ def add(
 
 
 def check_weights(objective: Objective, done: int) -> None:
-    """Raise RunFailedError, naming one, where weights are not finite."""
+    """Raise RunFailedError if a weight is not finite; the message names it."""
     for name, tensor in objective.state_dict().items():
         if not tensor.isfinite().all():
             raise RunFailedError(f"the weights {name} are not finite after step {done}")

@@ -1,4 +1,4 @@
-"""Which latents a model uses, as it learns."""
+"""How much a model uses each latent, measured while it trains."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from vaebias.data import FactorGrid
 from vaebias.models import Objective
 from vaebias.training.batches import Images
 
-__all__ = ["Latents"]
+__all__ = ["LatentUse"]
 
 SAMPLE = 256
-"""Images that are looked at: the same each time, so that a change is a change of the model."""
+"""Number of images encoded; the same ones each time, so that only the model changes."""
 
 _STREAM = 2
-"""Keeps their choice apart from the batches, which are drawn from seed and number alone."""
+"""Third number of the seed of the sample; the batches are drawn from seeds of two numbers."""
 
 
-class Latents:
-    """The mean KL of each latent and the number of active ones, on a fixed sample of images."""
+class LatentUse:
+    """Mean KL of each latent and number of active latents, on a fixed sample of images."""
 
     def __init__(self, grid: FactorGrid, images: Images, seed: int) -> None:
         size = min(SAMPLE, len(grid))
@@ -29,9 +29,9 @@ class Latents:
 
     @torch.no_grad()
     def __call__(self, objective: Objective) -> dict[str, float]:
-        """Return ``active``, by the rule E[sigma^2] < .8, and ``kl.0`` ... in nats.
+        """Return ``active``, by the rule E[sigma^2] < .8, and ``kl.0``, ``kl.1``, ... in nats.
 
-        Nothing where the encoder has no variance.
+        The result is empty if the encoder has no variance.
         """
         objective.eval()
         mu, logvar = objective.encode(self._images)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
-from typing import TYPE_CHECKING
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
@@ -11,177 +11,143 @@ from vaebias.checkpoints import TrainingState
 from vaebias.data import FactorGrid
 from vaebias.errors import InputError
 from vaebias.models import Objective
-from vaebias.training.batches import Images, check_shape, drawing, some
-from vaebias.training.course import Course, Evaluate, Keep, Log, Progress, Telling
+from vaebias.training.batches import Images, batch_sampler, check_shape, prepare
+from vaebias.training.config import (
+    Callbacks,
+    FitOptions,
+    TrainingConfig,
+    check_seed,
+    configure,
+)
 from vaebias.training.history import History
-from vaebias.training.latents import Latents
+from vaebias.training.latents import LatentUse
 from vaebias.training.optimisers import Optimisers
-from vaebias.training.processes import single
-from vaebias.training.step import Descent, Trainee
+from vaebias.training.processes import single_process
+from vaebias.training.recorder import RunRecorder
+from vaebias.training.step import LossModule, TrainStep
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
+    from typing_extensions import Unpack
 
-__all__ = ["check_numbers", "fit"]
+__all__ = ["check_reached", "fit"]
 
 
 def fit(
     objective: Objective,
     grid: FactorGrid,
-    steps: int,
-    batch_size: int = 64,
-    learning_rate: float = 1e-4,
+    steps: int | TrainingConfig,
+    batch_size: int = TrainingConfig.batch_size,
+    learning_rate: float = TrainingConfig.learning_rate,
     seed: int = 0,
-    schedule: str = "constant",
+    schedule: str = TrainingConfig.schedule,
     *,
-    warmup: int = 0,
-    pair_rate: float = 1.0,
-    pairing: str | None = None,
-    accumulate: int = 1,
+    callbacks: Callbacks | None = None,
     fabric: Fabric | None = None,
-    log_every: int = 100,
-    progress: Progress | None = None,
-    log: Log | None = None,
-    evaluate: Evaluate | None = None,
-    evaluate_every: int | None = None,
-    checkpoint: Keep | None = None,
-    checkpoint_every: int | None = None,
     state: TrainingState | None = None,
+    **options: Unpack[FitOptions],
 ) -> History:
-    """Train ``objective`` in place.
+    """Train ``objective`` in place, by Adam.
 
-    Adam on batches drawn uniformly from the grid with replacement. Batch and noise of a step
-    are functions of ``seed`` and the step's number alone: on the CPU, the same number of
-    threads, initial weights and seed give the same weights to the last bit, whether the run
-    was stopped in between or not.
+    Batches are drawn uniformly from the grid, with replacement. The batch and the noise of a
+    step are functions of ``seed`` and the number of the step alone: on the CPU, runs with the
+    same number of threads, initial weights and seed end with the same weights to the last bit,
+    whether they were stopped in between or not.
 
     Parameters
     ----------
     objective
-        From ``models.build``.
+        A model from `vaebias.models.build`.
     grid
-        The data. Images are held in memory up to 1 GiB (black and white ones as bits), if the
-        run draws as many as there are; else each batch is read from the grid.
+        The data. Images stay in memory up to 1 GiB (black and white ones as bits) if the run
+        draws at least as many as there are; else each batch is read from the grid.
     steps
-        Number of optimiser steps.
-    batch_size
-        Images of a step, or pairs where the objective takes pairs.
-    learning_rate
-        Of Adam; the peak under ``"one-cycle"``. Defaults are those of disentanglement_lib. An
-        adversary has a constant rate of its own.
+        Number of optimiser steps; or a `TrainingConfig`, which then holds all settings.
+    batch_size, learning_rate, schedule
+        See `TrainingConfig`.
     seed
-        Not below 0. Initial weights are drawn in ``models.build``, by its own seed.
-    schedule
-        ``"constant"``, ``"cosine"`` (falls to 0 by half a cosine) or ``"one-cycle"`` (of the
-        learning rate and, inversely, of Adam's beta1).
-    warmup
-        Steps over which the rate first rises linearly; not for ``"one-cycle"``.
-    pair_rate
-        Rate of the Laplace steps between the two frames of a pair (``data.laplace_pairs``).
-    pairing
-        ``"laplace"``, ``"laplace-moving"`` (at least one factor moves) or ``"uniform"``
-        (``data.uniform_pairs``); that of the objective by default.
-    accumulate
-        Compute each step's batch in so many parts, one after the other, and add their gradients:
-        memory for one part, the step of all. Only where the objective is ``separable``.
+        Seed of batches and noise, at least 0. Initial weights are drawn by
+        `vaebias.models.build`, from its own seed.
+    callbacks
+        Functions to call during the run. Or give the fields of `Callbacks` as keywords.
     fabric
-        Device, precision and processes (``launch``); by default one process in float32, on the
-        device where the objective is. Several processes each take their part of the batch of
-        a step, which is the batch and has the noise that it has in one: losses and weights
-        are those of one process up to rounding. All have the same weights and return the same
-        history; callbacks are called in the first only.
-    log_every
-        Steps between entries of the history, checks for NaN, and calls of ``progress``.
-    progress
-        Called as ``progress(done, total, loss)``.
-    log
-        Called with each entry of the history, values and latents:
-        ``log(done, {"loss": ..., "active": ..., ...})``.
-    evaluate, evaluate_every
-        Called as ``evaluate(done, objective)`` every so many steps (a multiple of ``log_every``)
-        and after the last one, if both are given; what is finite of the numbers that it returns
-        goes into the history.
-    checkpoint, checkpoint_every
-        Called with the state of the run every so many steps (a multiple of ``log_every``) and
-        after the last one, once losses and weights are known to be finite.
+        Device, precision and processes, from `launch`; by default one process in float32 on the
+        objective's device. Several processes each compute their part of the batch, with the
+        noise that it has in a single process: losses and weights are those of one process up to
+        rounding. All end with the same weights and history; callbacks are called in the first
+        process only.
     state
-        Go on from here: the objective has the weights that were saved with it, and all other
-        arguments are those of the run that was stopped.
+        State from which to resume: the objective must have the weights that were saved with it,
+        and all other arguments must be those of the run that was stopped.
+    **options
+        The other fields of `TrainingConfig`: ``warmup``, ``pairing``, ``pair_rate``,
+        ``accumulate``, ``log_every``; and those of `Callbacks`: ``log``, ``progress``,
+        ``evaluate``, ``evaluate_every``, ``checkpoint``, ``checkpoint_every``.
+
+    Returns
+    -------
+    History
+        The losses and what else was logged.
 
     Raises
     ------
     RunFailedError
-        The loss or a weight became NaN or infinite; the message names the step.
+        The loss or a weight is NaN or infinite; the message names the step.
     InputError
-        An argument out of range, images whose shape is not the objective's, or pairs wanted of
-        factors that have no order.
+        An argument is out of range, the images do not have the objective's shape, or pairs are
+        asked for and no factor has an order.
     """
-    check_numbers(
-        steps, batch_size, learning_rate, seed, log_every, checkpoint_every, evaluate_every
+    names = {field.name for field in fields(Callbacks)}
+    calls: dict[str, Any] = {name: value for name, value in options.items() if name in names}
+    settings: dict[str, Any] = {k: value for k, value in options.items() if k not in names}
+    config = configure(
+        steps, batch_size=batch_size, learning_rate=learning_rate, schedule=schedule, **settings
     )
-    if state is not None and state.step > steps:
-        raise InputError("steps", f"at least the {state.step} that were taken", steps)
+    if callbacks is not None and calls:
+        expected = "Callbacks or its fields one by one"
+        raise InputError("callbacks", expected, f"Callbacks and {', '.join(calls)}")
+    callbacks = (callbacks or Callbacks(**calls)).checked(config.log_every)
+    check_seed(seed)
+    reached = check_reached(config, state)
     check_shape(objective, grid)
-    draw = drawing(objective, grid, pairing, pair_rate)
+    sample = batch_sampler(objective, grid, config)
     if fabric is None:
-        fabric = single(next(objective.parameters()).device)
-    _check_parts(objective, batch_size, accumulate, fabric.world_size)
+        fabric = single_process(next(objective.parameters()).device)
+    _check_parts(objective, config, fabric.world_size)
     images = Images(grid, fabric.device)
-    if len(grid) <= steps * batch_size:  # else reading all would cost more than it saves
-        images.keep()
+    if len(grid) <= config.steps * config.batch_size:  # else reading all costs more than it saves
+        images.load()
     objective.to(fabric.device)
-    objective.prepare(images.batches(some(grid, seed)), len(grid))
-    objective.train()
-    module = fabric.setup_module(Trainee(objective))
-    optimisers = Optimisers(objective, learning_rate, schedule, steps, state, fabric, warmup)
-    descent = Descent(fabric, module, optimisers, images, draw, batch_size, accumulate)
-    telling = Telling(log, evaluate, evaluate_every, checkpoint, checkpoint_every)
-    course = Course(objective, steps, Latents(grid, images, seed), telling, state)
+    prepare(objective, grid, images, seed)
+    module = fabric.setup_module(LossModule(objective))
+    optimisers = Optimisers(objective, config, state, fabric)
+    train_step = TrainStep(fabric, module, optimisers, images, sample, config)
+    recorder = RunRecorder(objective, config.steps, LatentUse(grid, images, seed), callbacks, state)
     pending: list[dict[str, Tensor]] = []
-    for number in range(0 if state is None else state.step, steps):
+    for number in range(reached, config.steps):
         # read together every log_every steps: on a GPU each reading waits for the device
-        pending.append(descent.step(number, steps, seed))
+        pending.append(train_step(number, seed))
         done = number + 1
-        if done % log_every and done < steps:
+        if done % config.log_every and done < config.steps:
             continue
-        loss = course.enter(pending, done, optimisers.tensors, fabric)
+        recorder.record(pending, done, optimisers.tensors, fabric)
         pending = []
-        if progress is not None and fabric.is_global_zero:
-            progress(done, steps, loss)
-    return course.end()
+    return recorder.finish()
 
 
-def check_numbers(
-    steps: int,
-    batch_size: int,
-    learning_rate: float,
-    seed: int,
-    log_every: int,
-    checkpoint_every: int | None = None,
-    evaluate_every: int | None = None,
-) -> None:
-    """Refuse numbers with which ``fit`` cannot run."""
-    given = {"checkpoint_every": checkpoint_every, "evaluate_every": evaluate_every}
-    every = {name: value for name, value in given.items() if value is not None}
-    counts = {"steps": steps, "batch_size": batch_size, "log_every": log_every, **every}
-    for name, value in counts.items():
-        if value < 1:
-            raise InputError(name, "at least 1", value)
-    for name, value in every.items():
-        if value % log_every:
-            raise InputError(name, f"a multiple of {log_every}", value)
-    if not 0 < learning_rate < math.inf:
-        raise InputError("learning_rate", "a positive number", learning_rate)
-    if seed < 0:
-        raise InputError("seed", "a number not below 0", seed)
+def check_reached(config: TrainingConfig, state: TrainingState | None) -> int:
+    """Return the number of steps taken; raise InputError if more than the run is to have."""
+    reached = 0 if state is None else state.step
+    if reached > config.steps:
+        raise InputError("steps", f"at least the {reached} already taken", config.steps)
+    return reached
 
 
-def _check_parts(objective: Objective, batch_size: int, accumulate: int, processes: int) -> None:
-    if accumulate < 1:
-        raise InputError("accumulate", "at least 1", accumulate)
-    if accumulate > 1 and not objective.separable:
-        expected = f"1, for the images of a batch meet in the loss of {objective.name}"
-        raise InputError("accumulate", expected, accumulate)
-    if batch_size % (accumulate * processes):
-        expected = f"a multiple of {accumulate * processes}, the parts of a batch"
-        raise InputError("batch_size", expected, batch_size)
+def _check_parts(objective: Objective, config: TrainingConfig, processes: int) -> None:
+    if config.accumulate > 1 and not objective.separable:
+        expected = f"1, since the loss of {objective.name} relates the images of a batch"
+        raise InputError("accumulate", expected, config.accumulate)
+    parts = config.accumulate * processes
+    if config.batch_size % parts:
+        expected = f"a multiple of {parts}, the parts of a batch"
+        raise InputError("batch_size", expected, config.batch_size)

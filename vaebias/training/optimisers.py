@@ -1,4 +1,4 @@
-"""Adam of a model and of its adversary, and how the learning rate goes."""
+"""Adam for a model and for its adversary, and the learning-rate schedules."""
 
 from __future__ import annotations
 
@@ -12,43 +12,49 @@ from torch import Tensor, nn
 from vaebias.checkpoints import TrainingState
 from vaebias.errors import InputError
 from vaebias.models import Adversary, Loss
+from vaebias.training.config import TrainingConfig
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-__all__ = ["SCHEDULES", "Optimisers"]
-
-SCHEDULES = ("constant", "cosine", "one-cycle")
-"""Known learning-rate schedules: one-cycle is that of Smith & Topin 2019, with a rise of its own;
-cosine falls to 0 as half a cosine (Loshchilov & Hutter 2017, without restarts)."""
+__all__ = ["Optimisers"]
 
 
 class Trainable(Protocol):
-    """What has parameters, and perhaps an adversary with some of them."""
+    """Parameters to train, some of which may belong to an adversary."""
 
     @property
     def betas(self) -> tuple[float, float]:
-        """Return those of the model's Adam."""
+        """Betas of the model's Adam."""
 
     def parameters(self) -> Iterable[nn.Parameter]:
-        """Return all of them, the adversary's too."""
+        """Return all parameters, including the adversary's."""
 
     def adversary(self) -> Adversary | None:
-        """Return it, or None."""
+        """Return the adversary, if there is one."""
 
 
 class Optimisers:
-    """Adam of the model, with its schedule, and that of the adversary, if there is one."""
+    """Adam for the model, with its schedule, and another for the adversary, if there is one.
+
+    Parameters
+    ----------
+    objective
+        The parameters to train.
+    config
+        Learning rate and schedule.
+    state
+        State from which the run resumes, if it does.
+    fabric
+        Sets up the optimisers, if given.
+    """
 
     def __init__(
         self,
         objective: Trainable,
-        learning_rate: float,
-        schedule: str,
-        steps: int,
+        config: TrainingConfig,
         state: TrainingState | None,
         fabric: Fabric | None = None,
-        warmup: int = 0,
     ) -> None:
         adversary = objective.adversary()
         against = [] if adversary is None else list(adversary.network.parameters())
@@ -57,7 +63,7 @@ class Optimisers:
         # fused: one call for all parameters instead of a dozen for each
         self._optimisers = [
             torch.optim.Adam(
-                self._parameters[0], lr=learning_rate, betas=objective.betas, fused=True
+                self._parameters[0], lr=config.learning_rate, betas=objective.betas, fused=True
             )
         ]
         if adversary is not None:
@@ -74,43 +80,43 @@ class Optimisers:
         if fabric is not None:
             self._movers = [fabric.setup_optimizers(optimiser) for optimiser in self._optimisers]
             self._backward = fabric.backward
-        self._scheduler = _scheduler(schedule, self._optimisers[0], learning_rate, steps, warmup)
+        self._scheduler = _scheduler(self._optimisers[0], config)
         if self._scheduler is not None and state is not None and state.step:
-            _go_to(self._scheduler, state.step)
+            _advance(self._scheduler, state.step)
 
     def step(self, loss: Loss) -> None:
-        """Take one step down both losses."""
+        """Compute the gradients of a loss and take one step."""
         self.zero()
         self.backward(loss)
         self.move()
 
     def zero(self) -> None:
-        """Forget all gradients."""
+        """Clear all gradients."""
         for optimiser in self._optimisers:
             optimiser.zero_grad()
 
     def backward(self, loss: Loss, parts: int = 1) -> None:
-        """Add the gradients of the losses of a batch, or of one of so many parts of it."""
+        """Add the gradients of the losses of a batch, or of one of its ``parts`` equal parts."""
         total = loss.total if parts == 1 else loss.total / parts
         if len(self._optimisers) == 1:
             self._backward(total)
             return
         if loss.adversary is None:
-            raise InputError("loss", "one for the adversary too", "none")
+            raise InputError("loss", "a loss for the adversary", "none")
         against = loss.adversary if parts == 1 else loss.adversary / parts
-        # the model's loss runs through the adversary, but must not train it
+        # the model's loss depends on the adversary's weights, but must not train them
         self._backward(total, inputs=self._parameters[0])
         self._backward(against, inputs=self._parameters[1])
 
     def move(self) -> None:
-        """Move all parameters, all gradients having been taken before any moves."""
+        """Update all parameters, once the gradients of all of them are known."""
         for optimiser in self._movers:
             optimiser.step()
         if self._scheduler is not None:
             self._scheduler.step()
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return the state of every parameter, by name; copies."""
+        """Return copies of the state of every parameter, by name."""
         return {
             f"{i}.{j}.{key}": value.detach().clone()
             for i, optimiser in enumerate(self._optimisers)
@@ -119,9 +125,9 @@ class Optimisers:
         }
 
     def slice(self, i: int) -> dict[str, Tensor]:
-        """Return the same of one of many seeds, whose parameters are stacked along axis 0."""
+        """Return `tensors` of seed i, if the parameters of several are stacked along axis 0."""
         return {
-            name: value[i].clone() if value.ndim else value  # Adam's count of steps is of all
+            name: value[i].clone() if value.ndim else value  # all share Adam's count of steps
             for name, value in self.tensors().items()
         }
 
@@ -136,16 +142,13 @@ class Optimisers:
 
 
 def _scheduler(
-    name: str, optimiser: torch.optim.Optimizer, learning_rate: float, steps: int, warmup: int
+    optimiser: torch.optim.Optimizer, config: TrainingConfig
 ) -> torch.optim.lr_scheduler.LRScheduler | None:
-    if name not in SCHEDULES:
-        raise InputError("schedule", " or ".join(SCHEDULES), repr(name))
+    name, steps, warmup = config.schedule, config.steps, config.warmup
     if name == "one-cycle":
-        if warmup:
-            raise InputError("warmup", "0, for one-cycle rises on its own", warmup)
-        return torch.optim.lr_scheduler.OneCycleLR(optimiser, learning_rate, total_steps=steps)
-    if not 0 <= warmup <= steps:
-        raise InputError("warmup", f"a number of steps from 0 to {steps}", warmup)
+        return torch.optim.lr_scheduler.OneCycleLR(
+            optimiser, config.learning_rate, total_steps=steps
+        )
     if name == "constant" and not warmup:
         return None
 
@@ -159,8 +162,8 @@ def _scheduler(
     return torch.optim.lr_scheduler.LambdaLR(optimiser, share)
 
 
-def _go_to(scheduler: torch.optim.lr_scheduler.LRScheduler, done: int) -> None:
-    """Bring a fresh scheduler to so many steps: its rate is a function of their number."""
+def _advance(scheduler: torch.optim.lr_scheduler.LRScheduler, done: int) -> None:
+    """Set a new scheduler to ``done`` steps; its rate is a function of their number."""
     known = scheduler.state_dict()
     scheduler.load_state_dict(known | {"last_epoch": done - 1, "_step_count": done + 1})
     scheduler.step()

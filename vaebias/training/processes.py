@@ -1,4 +1,4 @@
-"""Where and how a model is trained: device, precision, processes. All of it is Lightning Fabric."""
+"""Device, precision and processes of training, by Lightning Fabric."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from vaebias.errors import InputError
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-__all__ = ["PRECISIONS", "find_device", "launch", "single"]
+__all__ = ["PRECISIONS", "find_device", "launch", "single_process"]
 
 PRECISIONS = ("32-true", "bf16-mixed")
-"""Known precisions. Half precision is not among them: the state of its scaling of the loss would
-have to be kept for a run to go on to the same bits."""
+"""Known precisions. Half precision is not among them: it scales the loss, and checkpoints would
+have to hold the state of that scaling for a resumed run to end with the same bits."""
 
 
 def launch(device: torch.device | str = "cpu", precision: str = "32-true") -> Fabric:
-    """Make the Fabric that ``fit`` takes, of all the processes that torchrun started, if it did.
+    """Return the Fabric that ``fit`` takes; under torchrun, one of all its processes.
 
     Parameters
     ----------
     device
-        A device such as ``"cpu"`` or ``"cuda:1"``. Of several processes, each takes the one of
-        its number.
+        A device such as ``"cpu"`` or ``"cuda:1"``. If there are several processes, each uses
+        the device of its local rank.
     precision
         ``"32-true"``, or ``"bf16-mixed"``: networks compute in bfloat16, weights and losses stay
         in float32.
@@ -34,11 +34,11 @@ def launch(device: torch.device | str = "cpu", precision: str = "32-true") -> Fa
     Raises
     ------
     InputError
-        Another precision.
+        The precision is not known.
     """
     device = torch.device(device)
     if "TORCHELASTIC_RUN_ID" not in os.environ:
-        return single(device, precision)
+        return single_process(device, precision)
     fabric = _fabric(
         device,
         precision,
@@ -51,19 +51,19 @@ def launch(device: torch.device | str = "cpu", precision: str = "32-true") -> Fa
 
 
 def find_device(name: str, where: str = "device") -> torch.device:
-    """Read a device of this machine, such as ``"cpu"`` or ``"cuda"``.
+    """Return a device of this machine by its name.
 
     Parameters
     ----------
     name
-        As in ``torch.device``.
+        A name that `torch.device` takes, such as ``"cpu"`` or ``"cuda"``.
     where
-        What a message calls the argument.
+        Name of the argument in error messages.
 
     Raises
     ------
     InputError
-        No device's name, or a GPU where there is none.
+        The name is not that of a device, or this machine has no GPU.
     """
     try:
         device = torch.device(name)
@@ -74,19 +74,19 @@ def find_device(name: str, where: str = "device") -> torch.device:
     return device
 
 
-def single(device: torch.device, precision: str = "32-true") -> Fabric:
-    """Make a Fabric of this one process."""
+def single_process(device: torch.device, precision: str = "32-true") -> Fabric:
+    """Return a Fabric of this process alone."""
     from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 
     devices: int | list[int] = 1
     if device.type == "cuda":
         devices = [torch.cuda.current_device() if device.index is None else device.index]
-    # without an environment of its own it would ask the cluster's scheduler for more processes
+    # without this environment Fabric would look for the processes of a cluster's scheduler
     return _fabric(device, precision, devices=devices, plugins=[LightningEnvironment()])
 
 
 def _fabric(device: torch.device, precision: str, **options: Any) -> Fabric:
-    from lightning_fabric import Fabric  # takes as long to import as torch: only where it is used
+    from lightning_fabric import Fabric  # here, since it takes as long to import as torch
 
     if precision not in PRECISIONS:
         raise InputError("precision", " or ".join(PRECISIONS), repr(precision))

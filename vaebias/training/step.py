@@ -1,4 +1,4 @@
-"""One step: the batch in parts, their losses, and the optimisers' move."""
+"""One training step: the batch in parts, their losses, and the move of the optimisers."""
 
 from __future__ import annotations
 
@@ -9,46 +9,52 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from vaebias.interfaces import Index
 from vaebias.models import Loss, Objective, Step
-from vaebias.models.objective import Batch
-from vaebias.training.batches import Draw, Images, Index
+from vaebias.models.batch import Batch
+from vaebias.training.batches import BatchSampler, Images
+from vaebias.training.config import TrainingConfig
 from vaebias.training.optimisers import Optimisers
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-__all__ = ["Descent", "Trainee"]
+__all__ = ["LossModule", "TrainStep", "loss_of"]
 
 
-class Trainee(nn.Module):
-    """What Fabric sets up: autocast and DDP attend to a forward pass, which here is the loss."""
+class LossModule(nn.Module):
+    """A module whose forward pass is a loss.
+
+    Autocast and DDP, which Fabric sets up, and `torch.func.functional_call` act on the forward
+    pass of a module.
+    """
 
     def __init__(self, objective: Objective) -> None:
         super().__init__()
         self.objective = objective
 
     def forward(self, loss: Callable[[Objective], Loss]) -> Loss:
-        """Return the loss; a closure, for Fabric would round the tensors among the arguments."""
+        """Return the loss. It comes as a closure, since Fabric rounds tensors in arguments."""
         return loss(self.objective)
 
 
-class Descent:
-    """Takes the steps of a run, in however many processes and parts.
+class TrainStep:
+    """Takes the steps of a run, in any number of processes and parts.
 
     Parameters
     ----------
     fabric
-        Of the processes.
+        Device, precision and processes.
     module
-        The ``Trainee``, as ``fabric`` has set it up.
+        The `LossModule`, set up by ``fabric``.
     optimisers
-        Of its objective.
+        Its optimisers.
     images
-        From where batches are read.
-    draw, batch_size
-        How a batch is drawn; all processes draw the same one and take their part of it.
-    accumulate
-        In how many parts, one after the other, each process computes its own.
+        The images.
+    sample
+        Draws a batch. All processes draw the same one, and each takes its part of it.
+    config
+        Settings of the run.
     """
 
     def __init__(
@@ -57,48 +63,48 @@ class Descent:
         module: Any,
         optimisers: Optimisers,
         images: Images,
-        draw: Draw,
-        batch_size: int,
-        accumulate: int,
+        sample: BatchSampler,
+        config: TrainingConfig,
     ) -> None:
         self._fabric = fabric
         self._module = module
         self._optimisers = optimisers
         self._images = images
-        self._draw = draw
-        self._batch_size = batch_size
-        self._accumulate = accumulate
+        self._sample = sample
+        self._config = config
 
-    def step(self, number: int, total: int, seed: int) -> dict[str, Tensor]:
-        """Take a step down the loss; return the loss and its parts, of this process's images."""
-        n, processes = self._accumulate, self._fabric.world_size
+    def __call__(self, number: int, seed: int) -> dict[str, Tensor]:
+        """Take one step; return the loss and its parts, over this process's images."""
+        config, processes = self._config, self._fabric.world_size
+        n = config.accumulate
         first = n * self._fabric.global_rank
-        gather = self._fabric_gather if processes > 1 else None
-        points = self._draw(self._batch_size, np.random.default_rng([seed, number]))
+        gather = self._gather if processes > 1 else None
+        points = self._sample(config.batch_size, np.random.default_rng([seed, number]))
         self._optimisers.zero()
-        told: list[dict[str, Tensor]] = []
+        values: list[dict[str, Tensor]] = []
         for part in range(first, first + n):
-            step = Step(number, total, seed, part, n * processes, gather)
+            step = Step(number, config.steps, seed, part, n * processes, gather)
             with self._fabric.no_backward_sync(self._module, enabled=part < first + n - 1):
-                loss = self._module(_loss_of(self._batch(points, step), step))
+                loss = self._module(loss_of(self._batch(points, step), step))
                 self._optimisers.backward(loss, n)
-            told.append({"loss": loss.total.detach(), **loss.parts})
+            values.append({"loss": loss.total.detach(), **loss.parts})
         self._optimisers.move()
         if n == 1:
-            return told[0]
-        return {name: torch.stack([one[name] for one in told]).mean(0) for name in told[0]}
+            return values[0]
+        return {name: torch.stack([part[name] for part in values]).mean(0) for name in values[0]}
 
     def _batch(self, points: tuple[Index, ...], step: Step) -> Batch:
-        size = self._batch_size // step.parts
+        size = self._config.batch_size // step.parts
         rows = slice(step.part * size, (step.part + 1) * size)
         frames = [self._images[index[rows]] for index in points]
         return frames[0] if len(frames) == 1 else (frames[0], frames[1])
 
-    def _fabric_gather(self, rows: Tensor) -> Tensor:
+    def _gather(self, rows: Tensor) -> Tensor:
         stacked = self._fabric.all_gather(rows, sync_grads=True)
         assert isinstance(stacked, Tensor)
         return stacked
 
 
-def _loss_of(batch: Batch, step: Step) -> Callable[[Objective], Loss]:
+def loss_of(batch: Batch, step: Step) -> Callable[[Objective], Loss]:
+    """Return the argument of `LossModule.forward` for a batch at a step."""
     return lambda objective: objective.loss(batch, step)

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from vaebias.checkpoints.model import CHECKPOINT_FORMATS, Model
 from vaebias.checkpoints.weights import fill, model_of, read_json, read_weights
 from vaebias.errors import InputError
+from vaebias.interfaces import Output
 from vaebias.models import Networks
-from vaebias.models.objective import Output
 
 NAME = "disent"
 ENCODER, DECODER = "_model._encoder.model.", "_model._decoder.model."

@@ -12,7 +12,7 @@ from vaebias.checkpoints.model import CHECKPOINT_FORMATS, Model
 from vaebias.checkpoints.weights import read_json, read_weights
 from vaebias.errors import InputError, reading
 from vaebias.models.networks import ImageShape, build_networks
-from vaebias.models.objective import pixels
+from vaebias.pixels import as_tensor
 
 NAME = "disentangling_vae"
 
@@ -45,7 +45,7 @@ class DisentanglingVAE:
 
         def encode(x: Tensor) -> tuple[Tensor, Tensor]:
             # mean and log-variance of a latent are adjacent in the last layer
-            mu, logvar = encoder(pixels(x)).unflatten(1, (latents, 2)).unbind(2)
+            mu, logvar = encoder(as_tensor(x, None)).unflatten(1, (latents, 2)).unbind(2)
             return mu, logvar
 
         return Model(

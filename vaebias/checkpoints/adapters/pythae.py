@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from vaebias.checkpoints.model import CHECKPOINT_FORMATS, Model
 from vaebias.checkpoints.weights import fill, model_of, read_json, read_weights
 from vaebias.errors import InputError, reading
+from vaebias.interfaces import Output
 from vaebias.models import Networks
 from vaebias.models.networks import ImageShape
-from vaebias.models.objective import Output
 
 NAME = "pythae"
 WIDTH = 512

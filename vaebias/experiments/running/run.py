@@ -57,11 +57,11 @@ def check(protocol: Protocol) -> None:
     variant_grid(grid, protocol.perturbation, None)
     for model in protocol.models:
         objective = build(model, grid, seed=0)
-        in_time = objective.pairs and objective.pairing.startswith("laplace")
+        in_time = objective.takes_pairs and objective.pairing.startswith("laplace")
         if in_time != (model.pair_rate is not None):
             expected = "a value" if in_time else f"none, {model.objective} takes no pairs in time"
             raise InputError(f"models.{model.name}.pair_rate", expected, model.pair_rate)
-        if objective.pairs and not any(grid.ordinal):
+        if objective.takes_pairs and not any(grid.ordinal):
             expected = f"a model of single images: no factor of {grid.name} has an order"
             raise InputError(f"models.{model.name}.objective", expected, repr(model.objective))
 
@@ -145,22 +145,20 @@ def train(
     """Build a model for each seed, and train them; several are stacked."""
     objectives = [build(model, grid, seed=seed).to(device) for seed in seeds]
 
-    def tell(done: int, total: int, loss: float) -> None:
+    def tell(done: int, total: int) -> None:
         if progress is not None:
             progress(done // len(seeds), total // len(seeds))
 
-    histories = training.fit_seeds(
-        objectives,
-        grid,
+    config = training.TrainingConfig(
         model.steps,
         model.batch_size,
         model.learning_rate,
-        seeds,
         model.schedule,
         pair_rate=1.0 if model.pair_rate is None else model.pair_rate,
         log_every=log_every,
-        progress=tell,
-        stack=len(seeds) > 1,
+    )
+    histories = training.fit_seeds(
+        objectives, grid, config, seeds=seeds, progress=tell, stack=len(seeds) > 1
     )
     return list(zip(objectives, histories, strict=True))
 

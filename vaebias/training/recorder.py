@@ -1,88 +1,86 @@
-"""The course of one run: what is logged, evaluated and kept beside its steps."""
+"""The side of a run that is not its steps: history, logs, evaluations, checkpoints."""
 
 from __future__ import annotations
 
 import copy
 import math
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from vaebias.checkpoints import TrainingState
 from vaebias.models import Objective
+from vaebias.training.config import Callbacks
 from vaebias.training.history import History, add, check_weights
-from vaebias.training.latents import Latents
+from vaebias.training.latents import LatentUse
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-__all__ = ["Course", "Evaluate", "Keep", "Log", "Progress", "Telling"]
-
-Progress: TypeAlias = Callable[[int, int, float], None]
-Log: TypeAlias = Callable[[int, Mapping[str, float]], None]
-Evaluate: TypeAlias = Callable[[int, Objective], Mapping[str, float]]
-Keep: TypeAlias = Callable[[TrainingState], None]
+__all__ = ["RunRecorder"]
 
 
-@dataclass(frozen=True)
-class Telling:
-    """Who hears of a run, and how often; see ``fit``."""
+class RunRecorder:
+    """Keeps the history of one run and calls its callbacks.
 
-    log: Log | None = None
-    evaluate: Evaluate | None = None
-    evaluate_every: int | None = None
-    checkpoint: Keep | None = None
-    checkpoint_every: int | None = None
-
-
-class Course:
-    """One run of ``steps`` steps, from its state on, if it has one."""
+    Parameters
+    ----------
+    objective
+        The model in training.
+    steps
+        Number of steps of the whole run.
+    latents
+        Measures the use of the latents.
+    callbacks
+        Functions to call.
+    state
+        State from which the run resumes, if it does.
+    """
 
     def __init__(
         self,
         objective: Objective,
         steps: int,
-        latents: Latents,
-        telling: Telling,
+        latents: LatentUse,
+        callbacks: Callbacks,
         state: TrainingState | None,
     ) -> None:
         self._objective = objective
         self._steps = steps
         self._latents = latents
-        self._telling = telling
+        self._callbacks = callbacks
         self.history = History() if state is None else History(**copy.deepcopy(state.history))
         self._earlier = self.history.seconds
         self._started = time.perf_counter()
 
-    def enter(
+    def record(
         self,
         pending: list[dict[str, Tensor]],
         done: int,
         moments: Callable[[], dict[str, Tensor]],
         fabric: Fabric | None = None,
-    ) -> float:
-        """Note the steps since the entry before, tell of them, and return their mean loss.
+    ) -> None:
+        """Append an entry for the steps since the previous one, and call the callbacks.
 
         Parameters
         ----------
         pending
-            Loss and parts of these steps.
+            Loss and its parts, of each of these steps.
         done
-            Steps taken.
+            Number of steps taken.
         moments
             Returns the state of the optimisers, for a checkpoint.
         fabric
-            Of several processes: the first alone tells.
+            Fabric of several processes: only the first calls the callbacks.
 
         Raises
         ------
         RunFailedError
             A loss or a weight is not finite.
         """
-        objective, history, telling = self._objective, self.history, self._telling
+        objective, history, callbacks = self._objective, self.history, self._callbacks
         means = add(history, pending, done, fabric)
         check_weights(objective, done)
         used = self._latents(objective)
@@ -90,22 +88,23 @@ class Course:
             history.latents.setdefault(name, []).append(value)
         self._read_clock()
         if fabric is not None and not fabric.is_global_zero:
-            return means["loss"]
-        if telling.log is not None:
-            telling.log(done, means | used)
-        every = telling.evaluate_every
-        if telling.evaluate is not None and every is not None and self._due(done, every):
+            return
+        if callbacks.log is not None:
+            callbacks.log(done, means | used)
+        every = callbacks.evaluate_every
+        if callbacks.evaluate is not None and every is not None and self._due(done, every):
             objective.eval()
-            found = telling.evaluate(done, objective)
+            found = callbacks.evaluate(done, objective)
             objective.train()
             finite = {name: value for name, value in found.items() if math.isfinite(value)}
             history.evaluations.append({"step": done, **finite})
-        if telling.checkpoint is not None and self._due(done, telling.checkpoint_every):
-            telling.checkpoint(TrainingState(done, history.to_json(), moments()))
-        return means["loss"]
+        if callbacks.checkpoint is not None and self._due(done, callbacks.checkpoint_every):
+            callbacks.checkpoint(TrainingState(done, history.to_json(), moments()))
+        if callbacks.progress is not None:
+            callbacks.progress(done, self._steps)
 
-    def end(self) -> History:
-        """Leave the objective in evaluation mode and return the history."""
+    def finish(self) -> History:
+        """Set the objective to evaluation mode and return the history."""
         self._objective.eval()
         self._read_clock()
         return self.history
