@@ -44,6 +44,17 @@ def test_papers_grid_is_complete(name: str, epsilon: float, latents: int) -> Non
     assert protocol.perturbation.epsilon == epsilon
 
 
+@pytest.mark.parametrize(
+    "name", ["paper-dsprites", "paper-shapes3d", "small-blobs", "small-dsprites", "small-shapes3d"]
+)
+def test_models_of_the_paper_have_equal_latents_and_its_authors_losses(name: str) -> None:
+    papers = [model for model in load_protocol(name).models if model.name in PAPER]
+    assert {model.name for model in papers} == PAPER
+    assert len({model.latents for model in papers}) == 1
+    (slow,) = (model for model in papers if model.objective == "slow_vae")
+    assert slow.options["official"] is True
+
+
 def _weight(protocol: Protocol, epsilon: float) -> set[float]:
     """Weights of the squared error of original images at an epsilon."""
     return {
