@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from vaebias.errors import InputError
-from vaebias.inference import evaluating
+from vaebias.inference import check_repeatable, evaluating
 from vaebias.interfaces import Decoder, Output
 
 __all__ = ["DecoderJacobian", "jacobian", "prepare_jacobian"]
@@ -128,6 +128,7 @@ def prepare_jacobian(
         raise InputError("z", "finite latents", "NaN or infinity")
     first = z[:1].detach() if len(z) else z.new_zeros(1, z.shape[1])
     pixels = _pixels(decoder, first)
+    check_repeatable("decoder", decoder, z.detach())
 
     def function(points: Tensor) -> Tensor:
         images = decoder(points).flatten(1)

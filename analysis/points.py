@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from vaebias.analysis.activity import ActiveUnits, active_units
 from vaebias.checks import check_index
 from vaebias.errors import InputError
+from vaebias.inference import encode_images
 from vaebias.interfaces import Encoder, Grid
+from vaebias.modules import device_of
 from vaebias.pixels import as_tensor
 
 __all__ = ["Points", "Pool", "active_mask", "choose_points"]
@@ -176,24 +178,11 @@ def _encode(
     total: int,
     read: Callable[[slice], Tensor],
 ) -> tuple[Tensor, Tensor | None]:
-    """The encoder's outputs of all images, in batches."""
-    device = _device(encoder)
+    """Encode all images, in batches."""
+    batches = (read(slice(start, start + _BATCH)) for start in range(0, total, _BATCH))
     means, logvars = [], []
-    for start in range(0, total, _BATCH):
-        batch = read(slice(start, start + _BATCH)).to(device)
-        with torch.no_grad():
-            result = encoder(batch)
-        mu, logvar = result if isinstance(result, tuple) else (result, None)
-        if not isinstance(mu, Tensor) or mu.ndim != 2 or len(mu) != len(batch):
-            found = list(mu.shape) if isinstance(mu, Tensor) else type(mu).__name__
-            raise InputError("encoder(x)", f"(mu, logvar) with mu [{len(batch)}, d]", found)
+    for _, mu, logvar in encode_images(encoder, batches, device=device_of(encoder)):
         means.append(mu)
         if logvar is not None:
             logvars.append(logvar)
     return torch.cat(means), torch.cat(logvars) if logvars else None
-
-
-def _device(function: object) -> torch.device:
-    owner = getattr(function, "__self__", function)
-    first = next(owner.parameters(), None) if isinstance(owner, nn.Module) else None
-    return torch.device("cpu") if first is None else first.device

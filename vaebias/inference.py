@@ -1,25 +1,28 @@
-"""Run an encoder, whoever wrote it: evaluation mode, what it returns, batches."""
+"""Run an encoder or decoder, whoever wrote it: what it returns, batches, repeatability."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from vaebias.errors import InputError
 from vaebias.interfaces import Encoder, Index, LabelledImages, Progress
+from vaebias.modules import dtype_of, evaluating
 from vaebias.pixels import as_tensor
+from vaebias.posterior import check_log_variance, posterior
 
 __all__ = [
     "ACTIVE_BELOW",
     "BATCH",
     "batches_of",
+    "check_encoder",
+    "check_repeatable",
     "encode",
-    "encode_batch",
+    "encode_images",
     "evaluating",
     "posterior",
 ]
@@ -27,48 +30,9 @@ __all__ = [
 BATCH = 512  # images encoded at a time
 ACTIVE_BELOW = 0.8  # mean posterior variance of an active latent, as in Zietlow 2021
 
-
-@contextmanager
-def evaluating(*functions: object) -> Iterator[None]:
-    """Set modules, or the modules whose bound methods are given, to evaluation mode.
-
-    The modes are restored on exit. In training mode, batch normalisation would make the images
-    of a batch depend on each other, and dropout would add noise.
-    """
-    owners = (getattr(function, "__self__", function) for function in functions)
-    modes = [
-        (part, part.training)
-        for owner in owners
-        if isinstance(owner, nn.Module)
-        for part in owner.modules()
-    ]
-    try:
-        for part, _ in modes:
-            part.training = False
-        yield
-    finally:
-        for part, mode in modes:
-            part.training = mode
-
-
-def posterior(
-    found: object,  # what an encoder returned
-    images: int,
-) -> tuple[Tensor, Tensor | None]:  # [B, d] each
-    """Return mean and log variance of what an encoder returned for ``images`` images.
-
-    Raises
-    ------
-    InputError
-        The encoder returned anything but ``mu`` or ``(mu, logvar)``, [images, d] each.
-    """
-    pair = tuple(found) if isinstance(found, tuple | list) else (found,)
-    mu, logvar = (*pair, None)[:2] if pair else (found, None)
-    for codes in (mu,) if logvar is None else (mu, logvar):
-        if not isinstance(codes, Tensor) or codes.ndim != 2 or len(codes) != images:
-            shape = list(codes.shape) if isinstance(codes, Tensor) else type(codes).__name__
-            raise InputError("encoder", f"codes [{images}, d] of {images} images", shape)
-    return mu, logvar
+_ROWS = 3  # inputs that a function is checked on
+_ROUNDING = 1e-3  # relative difference between a batch and single rows that rounding may cause
+_ROUNDING_HALF = 0.1  # the same for float16 and bfloat16
 
 
 def batches_of(
@@ -79,18 +43,96 @@ def batches_of(
     return [index[start : start + batch] for start in range(0, len(index), batch)]
 
 
-def encode_batch(
-    encoder: Encoder,
-    grid: LabelledImages,
-    index: Index,  # [n]
-    device: torch.device | str,
-) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Return images [n, C, H, W] in 0..1, and mean and log variance [n, d] of their codes."""
-    images = as_tensor(grid.images(index)).to(device)
-    return images, *posterior(encoder(images), len(images))
+def check_repeatable(
+    name: str,
+    function: Callable[[Tensor], Tensor],
+    inputs: Tensor,  # [B, ...]
+) -> None:
+    """Check that a function treats the rows of a batch independently and without randomness.
+
+    Its first rows are computed twice in one batch, and once one by one.
+
+    Parameters
+    ----------
+    name
+        Name of the function in the error message.
+    function
+        Maps [B, ...] to [B, ...].
+    inputs
+        Some inputs; at most three are used.
+
+    Raises
+    ------
+    InputError
+        The results differ: between calls (dropout, sampling), or between a batch and single
+        rows (batch normalisation in training mode).
+    """
+    some = inputs[:_ROWS]
+    with torch.no_grad():
+        result = function(some)
+        half = {inputs.dtype, result.dtype} & {torch.float16, torch.bfloat16}
+        first, second = result.float(), function(some).float()
+        scale = float(first.abs().max()) if first.numel() and first.isfinite().all() else np.nan
+        tolerance = (_ROUNDING_HALF if half else _ROUNDING) * scale
+        if not np.isfinite(scale):
+            return  # the caller refuses what is not finite, and names it
+        apart = float((first - second).abs().max())
+        if apart > tolerance:
+            found = f"results that differ by up to {apart:.2g}: dropout, or a sampled code?"
+            raise InputError(name, "equal results for equal inputs (evaluation mode)", found)
+        if len(some) < 2:
+            return
+        alone = torch.cat([function(row[None]).float() for row in some])
+    apart = float((first - alone).abs().max())
+    if apart > tolerance:
+        found = (
+            f"results that differ by up to {apart:.2g} from those of single rows:"
+            " batch normalisation in training mode?"
+        )
+        raise InputError(name, "rows of a batch that do not depend on each other", found)
+
+
+def check_encoder(encoder: Encoder, images: Tensor, *, flat: bool = True) -> None:
+    """Apply `check_repeatable` to the means of an encoder; ``flat`` as in `posterior`."""
+    check_repeatable("encoder", lambda x: posterior(encoder(x), len(x), flat=flat)[0], images)
 
 
 @torch.no_grad()
+def encode_images(
+    encoder: Encoder,
+    images: Iterable[Tensor],  # batches [B, C, H, W] in 0..1
+    *,
+    device: torch.device | str = "cpu",
+    flat: bool = True,
+) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
+    """Encode batches of images one after the other; the first batch is checked.
+
+    Images are converted to the dtype of the encoder's parameters. The caller sets the encoder
+    to evaluation mode (`evaluating`); ``flat`` is that of `posterior`.
+
+    Yields
+    ------
+    images, mu, logvar
+        The batch on ``device``, and mean and log variance [B, d] of its codes; ``logvar`` is
+        None if the encoder returns none.
+
+    Raises
+    ------
+    InputError
+        See `posterior` and `check_repeatable`.
+    """
+    dtype = dtype_of(encoder)
+    for number, batch in enumerate(images):
+        batch = batch.to(device)
+        x = batch.to(dtype)
+        mu, logvar = posterior(encoder(x), len(x), flat=flat)
+        if number == 0:
+            check_encoder(encoder, x, flat=flat)
+            if logvar is not None:
+                check_log_variance(logvar)
+        yield batch, mu, logvar
+
+
 def encode(
     encoder: Encoder,
     grid: LabelledImages,
@@ -105,7 +147,8 @@ def encode(
     Parameters
     ----------
     encoder
-        Maps images [B, C, H, W] in 0..1 to ``mu`` or ``(mu, logvar)``, [B, d] each.
+        Maps images [B, C, H, W] in 0..1 to ``mu`` or ``(mu, logvar)``, [B, d] each, or to
+        anything else that `posterior` reads.
     grid
         The images.
     index
@@ -125,10 +168,10 @@ def encode(
     index = np.arange(len(grid)) if index is None else index
     means: list[NDArray[np.float32]] = []
     logvars: list[NDArray[np.float32]] = []
+    images = (as_tensor(grid.images(some)) for some in batches_of(index, batch) or [index])
     done = 0
     with evaluating(encoder):
-        for some in batches_of(index, batch) or [index]:
-            _, mu, logvar = encode_batch(encoder, grid, some, device)
+        for some, mu, logvar in encode_images(encoder, images, device=device):
             means.append(mu.float().cpu().numpy())
             if logvar is not None:
                 logvars.append(logvar.float().cpu().numpy())

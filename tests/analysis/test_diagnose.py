@@ -257,7 +257,7 @@ def images_of(n: int) -> Tensor:
         (
             None,
             {"encoder": lambda x: x, "images": images_of(4)},
-            r"encoder\(x\): expected \(mu, logvar\) with mu \[4, d\]",
+            r"encoder: expected codes \[4, d\] of 4 images",
         ),
     ],
 )

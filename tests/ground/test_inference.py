@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from torch import Tensor, nn
 
 from vaebias.data import load
 from vaebias.errors import InputError
-from vaebias.inference import encode, evaluating
+from vaebias.inference import check_repeatable, encode, evaluating
 
 
 class Encoder(nn.Module):
@@ -46,6 +47,25 @@ def test_batches_give_what_one_batch_gives() -> None:
     )
     assert np.allclose(parts[0], encode(encoder, grid, np.arange(10))[0])
     assert seen == [(4, 10), (8, 10), (10, 10)]
+
+
+def test_images_are_given_in_the_dtype_of_the_encoder() -> None:
+    encoder = nn.Sequential(nn.Flatten(), nn.Linear(576, 3)).bfloat16()
+    assert encode(encoder, load("blobs"), np.arange(4))[0].dtype == np.float32
+
+
+def test_functions_that_answer_by_chance_are_refused() -> None:
+    with pytest.raises(InputError, match=r"f: expected equal results .* dropout, or a sampled"):
+        check_repeatable("f", nn.Dropout(), torch.ones(3, 8))
+    with pytest.raises(InputError, match="encoder: expected equal results"):
+        encode(lambda x: torch.randn(len(x), 3), load("blobs"), np.arange(4))
+
+
+def test_functions_that_mix_the_rows_of_a_batch_are_refused() -> None:
+    with pytest.raises(InputError, match=r"f: expected rows .* batch normalisation"):
+        check_repeatable("f", lambda x: x - x.mean(0), torch.randn(3, 8))
+    check_repeatable("f", lambda x: x.bfloat16() @ torch.eye(8).bfloat16(), torch.randn(3, 8))
+    check_repeatable("f", lambda x: x, torch.randn(1, 8))
 
 
 def test_codes_of_another_shape_are_refused_by_name() -> None:

@@ -10,11 +10,12 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from vaebias.errors import InputError
-from vaebias.inference import batches_of, encode_batch, evaluating
+from vaebias.inference import batches_of, check_repeatable, encode_images, evaluating
 from vaebias.interfaces import Decoder, Encoder, Index, LabelledImages, Output, Progress
 from vaebias.metrics.calls import Table
 from vaebias.metrics.inputs import as_codes, as_factors
 from vaebias.metrics.reconstruction import reconstruction_errors
+from vaebias.pixels import as_tensor
 
 __all__ = ["measure_images", "table_of_codes"]
 
@@ -64,9 +65,12 @@ def measure_images(
     """
     parts: list[dict[str, Any]] = []
     batches = batches_of(index)
+    given = (as_tensor(grid.images(some)) for some in batches)
     with evaluating(encoder, decoder):
-        for done, some in enumerate(batches, 1):
-            images, codes, logvar = encode_batch(encoder, grid, some, device)
+        encoded = encode_images(encoder, given, device=device)
+        for done, (images, codes, logvar) in enumerate(encoded, 1):
+            if decoder is not None and done == 1:
+                check_repeatable("decoder", decoder, codes)
             part = {"codes": codes.float().cpu().numpy()}
             if logvar is not None:
                 part["logvar"] = logvar.float().cpu().numpy()
