@@ -115,3 +115,25 @@ def test_errors_name_the_argument_what_was_expected_and_what_was_found(batch):
     for start, call in cases.items():
         with pytest.raises(InputError, match=f"^{start}.*found "):
             call()
+
+
+@pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
+def test_a_learned_beta_and_scale_get_their_gradients(batch, likelihood, dtype, device, close):
+    inputs = batch(4, 50, 3, dtype, device)
+    found = []
+    for function in (elbo, elbo_reference):
+        beta = torch.tensor(2.0, dtype=dtype, device=device, requires_grad=True)
+        scale = torch.tensor(0.3, dtype=dtype, device=device, requires_grad=True)
+        leaves = [x.clone().requires_grad_() for x in inputs]
+        result = function(*leaves, beta, likelihood=likelihood, scale=scale)
+        wanted = [*leaves, beta] + ([scale] if likelihood == "gaussian" else [])
+        found.append([*result, *torch.autograd.grad(result.loss, wanted)])
+    for x, y in zip(*found, strict=True):
+        close(x / y.abs().max(), y / y.abs().max())
+
+
+def test_a_tensor_that_is_no_single_number_is_refused_as_beta(batch):
+    inputs = batch(3, 8, 2)
+    for beta in (torch.ones(3), torch.tensor(1)):
+        with pytest.raises(InputError, match=r"^beta: expected a number.*found "):
+            elbo(*inputs, beta)

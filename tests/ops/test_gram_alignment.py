@@ -88,7 +88,7 @@ def test_random_rotations_have_the_distance_of_chance():
 
 @pytest.mark.parametrize("d", [2, 5, 12, 40])
 def test_the_matching_is_the_best_there_is(d, device):
-    result = gram_alignment(jacobians(20, 100, d, torch.float64, device, seed=d))
+    result = gram_alignment(jacobians(20, 100, d, torch.float64, device, seed=d), latent_axis=2)
     for v, permutation in zip(result.v.cpu(), result.permutation.cpu(), strict=True):
         rows, columns = linear_sum_assignment(-v.abs().numpy())
         best = v.abs()[rows, columns].sum()
@@ -156,17 +156,28 @@ def test_huge_entries_do_not_overflow_in_between(device):
     torch.testing.assert_close(found.singular_values, expected.singular_values * 1e17)
 
 
-def test_the_layout_is_read_off_the_shorter_axis(close):
+def test_the_layout_is_read_off_a_clearly_shorter_axis():
     jacobian = jacobians(2, 30, 4)
     for x, y in zip(gram_alignment(jacobian), gram_alignment(jacobian.mT), strict=True):
         torch.testing.assert_close(x, y)
-    square = jacobians(2, 4, 4)
-    close(gram_alignment(square).gram, square.mT @ square)
+
+
+@pytest.mark.parametrize(("P", "d"), [(4, 4), (3, 5), (7, 2)], ids=["square", "wide", "tall"])
+def test_a_layout_that_is_not_clear_is_asked_for(P, d, close):
+    jacobian = jacobians(2, P, d)
+    for layout in (jacobian, jacobian.mT):
+        with pytest.raises(InputError, match=r"^latent_axis: expected 1 or 2"):
+            gram_alignment(layout)
+    close(gram_alignment(jacobian, latent_axis=2).gram, jacobian.mT @ jacobian)
+    close(gram_alignment(jacobian.mT, latent_axis=1).gram, jacobian.mT @ jacobian)
 
 
 def test_more_latents_than_the_kernel_holds_fall_back_on_the_reference(close):
     jacobian = jacobians(2, 100, 70, torch.float64)
-    close(gram_alignment(jacobian).distance, gram_alignment_reference(jacobian).distance)
+    found, expected = (
+        f(jacobian, latent_axis=2) for f in (gram_alignment, gram_alignment_reference)
+    )
+    close(found.distance, expected.distance)
 
 
 def test_gradients_are_those_of_finite_differences():
@@ -174,13 +185,14 @@ def test_gradients_are_those_of_finite_differences():
     active = torch.tensor([[True, True, True], [True, False, True]])
 
     def numbers(jacobian):
-        result = gram_alignment(jacobian, active)
+        result = gram_alignment(jacobian, active, latent_axis=2)
         return result.gram, result.singular_values, result.ima_contrast
 
     assert torch.autograd.gradcheck(numbers, jacobian)
-    assert not gram_alignment(jacobian).distance.requires_grad
+    assert not gram_alignment(jacobian, latent_axis=2).distance.requires_grad
     assert torch.autograd.gradcheck(
-        lambda J: gram_alignment(J).ima_contrast, jacobian.detach().mT.contiguous().requires_grad_()
+        lambda J: gram_alignment(J, latent_axis=1).ima_contrast,
+        jacobian.detach().mT.contiguous().requires_grad_(),
     )
 
 
@@ -189,7 +201,7 @@ def test_operator_passes_opcheck_and_compiles(device):
     torch.library.opcheck(torch.ops.vaebias.gram_alignment.default, (jacobian, None, False))
 
     def contrast(jacobian):
-        return gram_alignment(jacobian).ima_contrast.sum()
+        return gram_alignment(jacobian, latent_axis=2).ima_contrast.sum()
 
     compiled = torch.compile(contrast, fullgraph=True, backend="aot_eager")
     found, expected = (torch.autograd.grad(f(jacobian), jacobian)[0] for f in (compiled, contrast))

@@ -191,6 +191,9 @@ def test_errors_name_the_argument():
         "previous: expected the dtype": lambda: laplace_kl(mu, logvar, previous.float(), RATE),
         "previous: expected a torch.Tensor": lambda: laplace_kl(mu, logvar, 0.0, RATE),
         "rate": lambda: laplace_kl(mu, logvar, previous, 0.0),
+        "rate: expected a number, as no gradient": lambda: laplace_kl(
+            mu, logvar, previous, torch.tensor(6.0, requires_grad=True)
+        ),
         "rate: expected a positive number": lambda: laplace_kl(mu, logvar, previous, math.inf),
     }
     for start, call in cases.items():

@@ -21,6 +21,7 @@ from vaebias.ops import (
     tangent_gram,
     total_correlation,
 )
+from vaebias.ops._examples import EXAMPLES
 from vaebias.ops._native import has_kernels
 from vaebias.ops.selftest import self_test
 
@@ -145,7 +146,7 @@ UNDER_VMAP = {
     "local_variance": (lambda x: local_variance(x, 3), [_random(3, 2, 1, 6, 6)]),
     "tangent_gram": (lambda x: tangent_gram(x, NEIGHBOURS.to(x.device)), [_random(3, 4, 6)]),
     "gram_alignment": (
-        lambda x: [y for y in gram_alignment(x) if y.is_floating_point()],
+        lambda x: [y for y in gram_alignment(x, latent_axis=2) if y.is_floating_point()],
         [_random(3, 4, 9, 5)],
     ),
     "direction_cosines": (direction_cosines, [_random(3, 4, 9, 5), _random(3, 4, 2, 9)]),
@@ -202,3 +203,41 @@ def test_each_slice_draws_from_the_stream_of_its_own_seed(device):
 def test_a_seed_that_is_no_number_of_a_stream_is_refused(seed):
     with pytest.raises(InputError, match="seed"):
         sample_and_kl(torch.zeros(2, 3), torch.zeros(2, 3), seed)
+
+
+def _reaching(function, inputs):
+    """Call with leaves, and each output's gradient in turn computed under create_graph=True."""
+    leaves = [x.clone().requires_grad_(x.is_floating_point()) for x in inputs]
+    wanted = [x for x in leaves if x.requires_grad]
+    for output in _outputs(function, leaves):
+        if output.requires_grad:
+            total = output.sum()
+            yield wanted, torch.autograd.grad(total, wanted, create_graph=True, allow_unused=True)
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_a_second_derivative_is_refused_even_in_a_sum_with_other_terms(name):
+    example = EXAMPLES[name]
+    for wanted, gradients in _reaching(example.operator, example.inputs(torch.float64)):
+        there = [g for g in gradients if g is not None]
+        penalty = sum(g.square().sum() for g in there) + sum((x**3).sum() for x in wanted)
+        for x in wanted:
+            with pytest.raises(RuntimeError, match=r"vaebias::\w+ has no second derivative"):
+                torch.autograd.grad(penalty, x, retain_graph=True)
+
+
+def test_a_first_derivative_under_create_graph_is_the_usual_one():
+    example = EXAMPLES["bernoulli_nll"]
+    logits, target = example.inputs(torch.float64)
+    logits.requires_grad_()
+    for graph in (False, True):
+        loss = bernoulli_nll(logits, target).sum()
+        (found,) = torch.autograd.grad(loss, logits, create_graph=graph)
+        torch.testing.assert_close(found, logits.sigmoid() - target / 255)
+
+
+def test_second_derivatives_come_from_nested_torch_func_transforms():
+    logits, target = torch.randn(1, 4, dtype=torch.float64), torch.rand(1, 4, dtype=torch.float64)
+    hessian = torch.func.jacrev(torch.func.grad(lambda x: bernoulli_nll(x, target).sum()))(logits)
+    expected = torch.diag((logits.sigmoid() * (1 - logits.sigmoid()))[0])
+    torch.testing.assert_close(hessian[0, :, 0], expected)

@@ -140,3 +140,21 @@ def test_errors_name_the_argument_what_was_expected_and_what_was_found(batch):
     for start, call in cases.items():
         with pytest.raises(InputError, match=f"^{start}.*found "):
             call()
+
+
+@pytest.mark.parametrize("bytes_", [False, True], ids=["float", "uint8"])
+def test_a_learned_scale_gets_its_gradient(batch, bytes_, dtype, device, close):
+    prediction, target, _, _ = batch(3, 70, 1, dtype, device, bytes_)
+    scale = torch.tensor(0.2, dtype=dtype, device=device, requires_grad=True)
+    found, expected = (
+        torch.autograd.grad(function(prediction, target, scale).sum(), scale)[0]
+        for function in (gaussian_nll, gaussian_nll_reference)
+    )
+    close(found / expected, torch.ones_like(expected))
+
+
+def test_a_scale_that_is_not_one_positive_number_is_refused(batch):
+    prediction, target, _, _ = batch(3, 8, 1)
+    for scale in (torch.tensor(-1.0), torch.ones(3), torch.tensor(2)):
+        with pytest.raises(InputError, match=r"^scale: expected .*found "):
+            gaussian_nll(prediction, target, scale)

@@ -11,21 +11,21 @@ from torch import Tensor
 
 from vaebias import _core
 from vaebias.errors import InputError
+from vaebias.ops._transforms import SUPPORTED, below_autograd, unwrapped, vmapped
 
 __all__ = [
     "build_info",
     "by_rows",
     "by_slices",
     "check",
+    "check_constant",
+    "check_number",
     "check_same",
-    "eager",
     "float_target",
     "has_kernels",
     "launch",
     "promote_half",
     "register_operator",
-    "transformed",
-    "vmapped",
     "wants_gradient",
 ]
 
@@ -50,24 +50,10 @@ def build_info() -> dict[str, Any]:
 
 
 def has_kernels(device: torch.device) -> bool:
-    """Whether the kernels were built for this kind of device; if not, references take over."""
-    return device.type == "cpu" or (device.type == "cuda" and hasattr(_core, "cuda"))
-
-
-def vmapped() -> bool:
-    """Whether a torch.func transform is at work: vmap, or one that ``transformed`` tells of."""
-    return torch._C._functorch.maybe_current_level() is not None
-
-
-def transformed() -> bool:
-    """Whether torch.func transforms are at work that only the references know.
-
-    Of all of them the kernels know one: a single vmap, with autograd outside of it.
-    """
-    if not vmapped():
-        return False
-    stack = torch._C._functorch.get_interpreter_stack()
-    return len(stack) > 1 or stack[0].key() != torch._C._functorch.TransformType.Vmap
+    """Return True if this build has kernels for ``device``; if not, the references run."""
+    return SUPPORTED and (
+        device.type == "cpu" or (device.type == "cuda" and hasattr(_core, "cuda"))
+    )
 
 
 def register_operator(
@@ -81,10 +67,23 @@ def register_operator(
 ) -> Callable[..., Any]:
     """Register ``vaebias::<schema>`` for every device that has kernels and return the operator.
 
-    ``vmap`` is ``by_rows`` or ``by_slices``: how the operator answers to torch.vmap.
+    Parameters
+    ----------
+    schema
+        Name, arguments and results, as torch.library.define takes them.
+    implementation, fake
+        Calls the kernel; makes empty results of the same shapes, for torch.compile.
+    setup_context, backward
+        As torch.library.register_autograd takes them. Among what ``setup_context`` saves must be
+        each differentiable input, or a differentiable output: a second derivative is refused where
+        it would pass through these.
+    vmap
+        ``by_rows`` or ``by_slices``: what torch.vmap does.
 
+    Notes
+    -----
     A plain Library, with the autograd formula at its own dispatch key, costs about half as much
-    a call as torch.library.custom_op and register_autograd, which walk the schema each time.
+    per call as torch.library.custom_op and register_autograd, which walk the schema each time.
     """
     name = schema.partition("(")[0]
     _LIBRARY.define(schema)
@@ -93,8 +92,9 @@ def register_operator(
         _LIBRARY.impl(name, implementation, "CUDA")
     torch.library.register_fake(f"vaebias::{name}", fake, lib=_LIBRARY)
     operator: Callable[..., Any] = getattr(torch.ops.vaebias, name).default
-    if setup_context is not None and backward is not None:
-        _LIBRARY.impl(name, _differentiable(operator, setup_context, backward), "Autograd")
+    if SUPPORTED and setup_context is not None and backward is not None:
+        formula = _differentiable(name, operator, setup_context, backward)
+        _LIBRARY.impl(name, formula, "Autograd")
     if vmap is not None:
         torch.library.register_vmap(f"vaebias::{name}", vmap(operator), lib=_LIBRARY)
     return operator
@@ -141,18 +141,28 @@ def _slices_first(x: Tensor, dim: int | None, size: int) -> Tensor:
 
 
 def _differentiable(
+    name: str,
     operator: Callable[..., Any],
     setup_context: Callable[..., None],
-    backward: Callable[..., Any],
+    formula: Callable[..., Any],
 ) -> Callable[..., Any]:
-    def below_autograd(*inputs: Any) -> Any:
-        with torch._C._AutoDispatchBelowAutograd():
+    def run(*inputs: Any) -> Any:
+        with below_autograd():
             return operator(*inputs)
 
     def forward(ctx: Any, *inputs: Any) -> Any:
-        output = below_autograd(*inputs)
+        output = run(*inputs)
         setup_context(ctx, inputs, output)
         return output
+
+    def backward(ctx: Any, *gradients: Any) -> Any:
+        if not torch.is_grad_enabled():
+            return formula(ctx, *gradients)
+        once: Any = _Once
+        with torch.no_grad():
+            found = formula(ctx, *gradients)
+        reached = [x for x in (*ctx.saved_tensors, *gradients) if x is not None and x.requires_grad]
+        return tuple(None if g is None else once.apply(name, g, *reached) for g in found)
 
     members = {"forward": staticmethod(forward), "backward": staticmethod(backward)}
     function: Any = type("Differentiable", (torch.autograd.Function,), members)
@@ -161,14 +171,31 @@ def _differentiable(
         wanted = torch.is_grad_enabled() and any(
             isinstance(x, Tensor) and x.requires_grad for x in inputs
         )
-        return function.apply(*inputs) if wanted else below_autograd(*inputs)
+        return function.apply(*inputs) if wanted else run(*inputs)
 
     return autograd
 
 
-def eager(tensor: Tensor) -> bool:
-    """Whether this is a plain tensor under no transform or trace: one that may be looked into."""
-    return type(tensor) is Tensor and not transformed()
+class _Once(torch.autograd.Function):
+    """Refuse to differentiate a gradient again.
+
+    Without it, a gradient computed under ``create_graph=True`` would be a constant, and its part
+    of a sum would be missing without an error. It depends on what the operator depends on, so that
+    every second derivative passes through here.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, name: str, gradient: Tensor, *reached: Tensor) -> Tensor:
+        ctx.name = name
+        return gradient.view_as(gradient)
+
+    @staticmethod
+    def backward(ctx: Any, *_: Any) -> Any:
+        raise RuntimeError(
+            f"vaebias::{ctx.name} has no second derivative, and this backward pass needs one (its "
+            "first was computed under create_graph=True). torch.func.grad, nested, takes it, or "
+            "the plain torch reference in the operator's module under vaebias.ops."
+        )
 
 
 @cache
@@ -211,16 +238,10 @@ def float_target(target: Tensor, like: Tensor) -> Tensor:
 
 
 def wants_gradient(*tensors: Tensor) -> bool:
-    """Whether a forward pass should leave behind what a backward pass of these would need."""
-    if vmapped():  # a slice does not say
-        tensors = tuple(map(_whole, tensors))
+    """True if autograd needs gradients of any of these."""
+    if vmapped():  # slices never require a gradient themselves
+        tensors = tuple(map(unwrapped, tensors))
     return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
-
-
-def _whole(tensor: Tensor) -> Tensor:
-    while torch._C._functorch.is_batchedtensor(tensor):
-        tensor = torch._C._functorch.get_unwrapped(tensor)
-    return tensor
 
 
 def check(
@@ -237,6 +258,27 @@ def check(
         raise InputError(name, f"shape [{', '.join(axes)}]", list(tensor.shape))
     if tensor.dtype not in dtypes:
         raise InputError(name, " or ".join(str(dtype) for dtype in dtypes), tensor.dtype)
+
+
+def check_number(name: str, number: float | Tensor, like: Tensor) -> None:
+    """Refuse a tensor that is not a single floating number on ``like``'s device."""
+    if not isinstance(number, Tensor):
+        return
+    if number.numel() != 1 or not number.is_floating_point():
+        raise InputError(
+            name,
+            "a number, or a floating tensor of shape []",
+            f"{number.dtype} {list(number.shape)}",
+        )
+    if number.device != like.device:
+        raise InputError(name, f"the device of the images, {like.device}", number.device)
+
+
+def check_constant(name: str, number: object) -> None:
+    """Refuse a tensor whose gradient would be lost."""
+    if isinstance(number, Tensor) and number.requires_grad:
+        expected = "a number, as no gradient flows into it"
+        raise InputError(name, expected, "a tensor that requires one")
 
 
 def check_same(

@@ -8,15 +8,9 @@ import torch
 from torch import Tensor
 
 from vaebias.errors import InputError
-from vaebias.ops._native import (
-    by_rows,
-    check,
-    has_kernels,
-    launch,
-    promote_half,
-    register_operator,
-    transformed,
-)
+from vaebias.ops._examples import Draw, example
+from vaebias.ops._native import by_rows, check, has_kernels, launch, promote_half, register_operator
+from vaebias.ops._transforms import transformed
 from vaebias.ops.gram_alignment import is_latents_first
 
 __all__ = ["direction_cosines", "direction_cosines_reference"]
@@ -39,10 +33,13 @@ def _units(rows: Tensor) -> Tensor:
 
 
 def _is_latents_first(jacobian: Tensor, components: Tensor, latent_axis: int | None) -> bool:
-    """Whether the layout is [B, d, P]: as told, or by which axis has the components' pixels."""
-    P = components.shape[2]
-    if latent_axis is None and (jacobian.shape[1] == P) != (jacobian.shape[2] == P):
-        return jacobian.shape[2] == P
+    """Return True for the layout [B, d, P]: as given, or where one axis has as many pixels."""
+    (_, first, second), P = jacobian.shape, components.shape[2]
+    if latent_axis is None and (first == P) != (second == P):
+        return bool(second == P)
+    if latent_axis is None and first != P:
+        expected = f"shape [{len(jacobian)}, k, {first} or {second}]"
+        raise InputError("components", expected, list(components.shape))
     return is_latents_first(jacobian, latent_axis)
 
 
@@ -125,9 +122,8 @@ def direction_cosines(
     components
         k directions of image space at each point, [B, k, P], of any length.
     latent_axis
-        Which axis of ``jacobian`` the latents are, 1 or 2. By default the one that is not as
-        long as ``components`` has pixels; if both or neither is, the shorter of the two, and
-        2 where they are equal.
+        Which axis of ``jacobian`` has the latents, 1 or 2. May be left out where only the
+        other is as long as ``components`` has pixels.
 
     Returns
     -------
@@ -138,7 +134,7 @@ def direction_cosines(
     Raises
     ------
     InputError
-        A shape, dtype or device that does not fit.
+        A shape, dtype or device that does not fit; a layout that is not clear.
     """
     check("jacobian", jacobian, "B P d")
     check("components", components, "B k P")
@@ -159,3 +155,8 @@ def direction_cosines(
         )
     cosines: Tensor = _cosines_op(jacobian, components, latents_first)[0]
     return cosines
+
+
+@example(direction_cosines, direction_cosines_reference)
+def _example(draw: Draw) -> list[Tensor]:
+    return [draw.normal(4, 300, 6), draw.normal(4, 5, 300)]

@@ -8,18 +8,18 @@ import torch
 from torch import Tensor
 
 from vaebias.errors import InputError
+from vaebias.ops._examples import Draw, example
 from vaebias.ops._native import (
     check,
+    check_number,
     check_same,
-    eager,
     has_kernels,
     launch,
     promote_half,
     register_operator,
-    transformed,
-    vmapped,
     wants_gradient,
 )
+from vaebias.ops._transforms import eager, transformed, vmapped
 from vaebias.ops.nll import (
     LIKELIHOODS,
     bernoulli_nll,
@@ -46,10 +46,10 @@ def elbo_reference(
     target: Tensor,
     mu: Tensor,
     logvar: Tensor,
-    beta: float = 1.0,
+    beta: float | Tensor = 1.0,
     *,
     likelihood: str = "bernoulli",
-    scale: float = 1.0,
+    scale: float | Tensor = 1.0,
 ) -> Elbo:
     """Mean over the batch of reconstruction + beta sum_j kl_j."""
     if likelihood == "bernoulli":
@@ -98,13 +98,14 @@ def _elbo_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
     gradients = output[3:]
     ctx.mark_non_differentiable(*gradients)
     ctx.set_materialize_grads(False)
-    ctx.save_for_backward(*gradients, mu, logvar, prediction if ctx.needs_input_grad[1] else None)
+    target_needs = prediction if ctx.needs_input_grad[1] else None
+    ctx.save_for_backward(*gradients, mu, logvar, target_needs, output[0])
 
 
 def _elbo_backward(
     ctx: Any, g_loss: Tensor | None, g_reconstruction: Tensor | None, g_kl: Tensor | None, *_: Any
 ) -> tuple[Tensor | None, ...]:
-    gradient, g_mu, g_logvar, mu, logvar, prediction = ctx.saved_tensors
+    gradient, g_mu, g_logvar, mu, logvar, prediction, _ = ctx.saved_tensors
     B = mu.shape[0]
     g_loss = mu.new_zeros(()) if g_loss is None else g_loss
     rows = g_loss  # weight of each row's gradient, which is already over B
@@ -139,10 +140,10 @@ def elbo(
     target: Tensor,  # [B, ...]
     mu: Tensor,  # [B, d]
     logvar: Tensor,  # [B, d]
-    beta: float = 1.0,
+    beta: float | Tensor = 1.0,
     *,
     likelihood: str = "bernoulli",
-    scale: float = 1.0,
+    scale: float | Tensor = 1.0,
 ) -> Elbo:
     """Negative evidence lower bound of a (beta-)VAE as training calls it, fused.
 
@@ -158,18 +159,20 @@ def elbo(
     Parameters
     ----------
     logits
-        What the decoder puts out, [B, ...], float32 or float64 (half types count in
+        The output of the decoder, [B, ...], float32 or float64 (half types count in
         float32): logits if ``likelihood`` is "bernoulli", means if "gaussian".
     target
         The same shape: floats in [0, 1], or uint8, read as value / 255.
     mu, logvar
         Posterior means and log variances, [B, d]; d may be 0.
     beta
-        Weight of the KL (Higgins et al. 2017).
+        Weight of the KL (Higgins et al. 2017). May be a tensor of shape [] that requires a
+        gradient.
     likelihood
         "bernoulli" or "gaussian".
     scale
-        Standard deviation of the Gaussian pixel noise.
+        Standard deviation of the Gaussian pixel noise. May be a tensor of shape [] that requires
+        a gradient.
 
     Returns
     -------
@@ -192,6 +195,7 @@ def elbo(
     check("mu", mu, "B d")
     mu, logvar = promote_half(mu), promote_half(logvar)
     check_same("logvar", logvar, "mu", mu)
+    check_number("beta", beta, logits)
     if mu.shape[0] != logits.shape[0] or mu.dtype != logits.dtype or mu.device != logits.device:
         raise InputError(
             "mu",
@@ -200,7 +204,9 @@ def elbo(
         )
     if transformed() or not has_kernels(logits.device):
         return elbo_reference(logits, target, mu, logvar, beta, likelihood=likelihood, scale=scale)
-    if vmapped():  # a loss is of one batch: of many, the pixels go through the kernel together
+    # A loss is of one batch: of many, the pixels go through the kernel together. The fused
+    # gradients leave out those of beta and the scale.
+    if vmapped() or isinstance(beta, Tensor) or isinstance(scale, Tensor):
         nll = (
             gaussian_nll(logits, target, scale)
             if likelihood == "gaussian"
@@ -210,3 +216,9 @@ def elbo(
         return Elbo((nll + beta * kl.sum(1)).mean(), nll, kl)
     with_gradient = wants_gradient(logits, target, mu, logvar)
     return Elbo(*_elbo_op(logits, target, mu, logvar, beta, likelihood, scale, with_gradient)[:3])
+
+
+@example(elbo, elbo_reference)
+def _example(draw: Draw) -> list[Tensor]:
+    target = draw.integers(0, 256, 5, 5000).to(torch.uint8)
+    return [draw.normal(5, 5000), target, draw.normal(5, 7), draw.normal(5, 7)]

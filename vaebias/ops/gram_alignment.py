@@ -10,13 +10,16 @@ from torch import Tensor
 
 from vaebias import _core
 from vaebias.errors import InputError
+from vaebias.ops._examples import Draw, example
 from vaebias.ops._native import by_rows, check, has_kernels, launch, promote_half, register_operator
 
-__all__ = ["GramAlignment", "gram_alignment", "gram_alignment_reference"]
+__all__ = ["GramAlignment", "gram_alignment", "gram_alignment_reference", "is_latents_first"]
+
+CLEARLY_LONGER = 4  # times as many pixels as latents
 
 
 class GramAlignment(NamedTuple):
-    """What `gram_alignment` finds in J = U S V^T, for each point."""
+    """Results of `gram_alignment`, with J = U S V^T at each point."""
 
     gram: Tensor  # [B, d, d]
     singular_values: Tensor  # [B, d]
@@ -65,9 +68,13 @@ def gram_alignment_reference(
 
 
 def is_latents_first(jacobian: Tensor, latent_axis: int | None) -> bool:
-    """Whether the layout is [B, d, P]: as told, or by which axis is shorter."""
+    """Return True for the layout [B, d, P]: as given, or where one axis is clearly the pixels'."""
+    _, first, second = jacobian.shape
     if latent_axis is None:
-        return jacobian.shape[1] < jacobian.shape[2]
+        if max(first, second) < CLEARLY_LONGER * min(first, second):
+            expected = f"1 or 2, as shape {list(jacobian.shape)} leaves open where the latents are"
+            raise InputError("latent_axis", expected, None)
+        return first < second
     if latent_axis not in (1, 2, -1, -2):
         raise InputError("latent_axis", "1 or 2", latent_axis)
     return latent_axis in (1, -2)
@@ -170,8 +177,8 @@ def gram_alignment(
     active
         Which latents count, bool, [d] or [B, d]; all if None.
     latent_axis
-        Which axis of ``jacobian`` the latents are, 1 or 2. By default the shorter of the
-        two, and 2 where they are equal.
+        Which axis of ``jacobian`` has the latents, 1 or 2. May be left out where the other
+        is at least four times as long, as pixels are.
 
     Returns
     -------
@@ -189,7 +196,7 @@ def gram_alignment(
     Raises
     ------
     InputError
-        A shape, dtype or device that does not fit.
+        A shape, dtype or device that does not fit; a layout that is not clear.
 
     References
     ----------
@@ -213,3 +220,12 @@ def gram_alignment(
     if d > _core.MAX_COLUMNS or not has_kernels(jacobian.device):
         return gram_alignment_reference(jacobian, active, latent_axis=1 if latents_first else 2)
     return GramAlignment(*_align_op(jacobian, active, latents_first))
+
+
+def _well_defined(found: GramAlignment) -> list[Tensor]:
+    return [found.gram, found.singular_values, found.distance, found.ima_contrast]
+
+
+@example(gram_alignment, gram_alignment_reference, outputs=_well_defined)
+def _example(draw: Draw) -> list[Tensor]:
+    return [draw.normal(4, 300, 6) * torch.arange(1, 7)]

@@ -9,17 +9,19 @@ import torch
 from torch import Tensor
 
 from vaebias.errors import InputError
+from vaebias.ops._examples import Draw, example
 from vaebias.ops._native import (
     by_rows,
     check,
+    check_constant,
     check_same,
     has_kernels,
     launch,
     promote_half,
     register_operator,
-    transformed,
     wants_gradient,
 )
+from vaebias.ops._transforms import transformed
 
 __all__ = ["laplace_kl", "laplace_kl_reference"]
 
@@ -48,16 +50,16 @@ def _kl_fake(mu: Tensor, *rest: Any) -> tuple[Tensor, ...]:
 
 
 def _context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    _, slope_mu, slope_logvar = output
+    kl, slope_mu, slope_logvar = output
     ctx.mark_non_differentiable(slope_mu, slope_logvar)
     ctx.set_materialize_grads(False)
-    ctx.save_for_backward(slope_mu, slope_logvar)
+    ctx.save_for_backward(slope_mu, slope_logvar, kl)
 
 
 def _backward(ctx: Any, g_kl: Tensor | None, *_: Any) -> tuple[Tensor | None, ...]:
     if g_kl is None:
         return (None,) * 5
-    slope_mu, slope_logvar = ctx.saved_tensors
+    slope_mu, slope_logvar, _ = ctx.saved_tensors
     g_mu = g_kl * slope_mu
     return g_mu, g_kl * slope_logvar, -g_mu if ctx.needs_input_grad[2] else None, None, None
 
@@ -120,9 +122,15 @@ def laplace_kl(
     mu, logvar, previous = promote_half(mu), promote_half(logvar), promote_half(previous)
     check_same("logvar", logvar, "mu", mu)
     check_same("previous", previous, "mu", mu)
+    check_constant("rate", rate)
     if not (rate > 0 and math.isfinite(rate)):
         raise InputError("rate", "a positive number", rate)
     if transformed() or not has_kernels(mu.device):
         return laplace_kl_reference(mu, logvar, previous, rate)
     kl: Tensor = _kl_op(mu, logvar, previous, rate, wants_gradient(mu, logvar, previous))[0]
     return kl
+
+
+@example(laplace_kl, laplace_kl_reference, rate=6.0)
+def _example(draw: Draw) -> list[Tensor]:
+    return [draw.normal(5, 7) for _ in range(3)]

@@ -9,15 +9,9 @@ from torch import Tensor
 
 from vaebias import _core
 from vaebias.errors import InputError
-from vaebias.ops._native import (
-    by_rows,
-    check,
-    has_kernels,
-    launch,
-    promote_half,
-    register_operator,
-    transformed,
-)
+from vaebias.ops._examples import Draw, example
+from vaebias.ops._native import by_rows, check, has_kernels, launch, promote_half, register_operator
+from vaebias.ops._transforms import transformed
 
 __all__ = ["local_variance", "local_variance_reference"]
 
@@ -165,3 +159,8 @@ def local_variance(
         return local_variance_reference(images, window, mode)
     variance: Tensor = _variance_op(images, window, mode)
     return variance
+
+
+@example(local_variance, local_variance_reference, window=9)
+def _example(draw: Draw) -> list[Tensor]:
+    return [draw.normal(2, 1, 33, 40)]

@@ -11,19 +11,20 @@ from torch.nn import functional as F
 
 from vaebias import _core
 from vaebias.errors import InputError
+from vaebias.ops._examples import Draw, example
 from vaebias.ops._native import (
     by_rows,
     check,
+    check_number,
     check_same,
-    eager,
     float_target,
     has_kernels,
     launch,
     promote_half,
     register_operator,
-    transformed,
     wants_gradient,
 )
+from vaebias.ops._transforms import eager, transformed
 
 __all__ = [
     "LIKELIHOODS",
@@ -48,10 +49,13 @@ def bernoulli_nll_reference(logits: Tensor, target: Tensor) -> Tensor:
     return (F.softplus(logits, threshold=math.inf) - target * logits).flatten(1).sum(1)
 
 
-def gaussian_nll_reference(prediction: Tensor, target: Tensor, scale: float = 1.0) -> Tensor:
+def gaussian_nll_reference(
+    prediction: Tensor, target: Tensor, scale: float | Tensor = 1.0
+) -> Tensor:
     """Sum over pixels of ((p - t)/scale)^2 / 2 + log(scale) + log(2 pi)/2."""
     error = (prediction - _unit(target, prediction.dtype)) / scale
-    return (error**2 / 2 + math.log(scale) + math.log(2 * math.pi) / 2).flatten(1).sum(1)
+    log_scale = scale.log() if isinstance(scale, Tensor) else math.log(scale)
+    return (error**2 / 2 + log_scale + math.log(2 * math.pi) / 2).flatten(1).sum(1)
 
 
 def pieces(P: int) -> int:
@@ -114,7 +118,7 @@ _nll_op = register_operator(
 
 
 def check_pixels(
-    name: str, prediction: Tensor, target: Tensor, scale: float
+    name: str, prediction: Tensor, target: Tensor, scale: float | Tensor = 1.0
 ) -> tuple[Tensor, Tensor]:
     check(name, prediction, "B ...")
     if not isinstance(target, Tensor):
@@ -122,7 +126,10 @@ def check_pixels(
     prediction = promote_half(prediction)
     target = float_target(target, prediction)
     check_same("target", target, name, prediction, dtype=False)
-    if not scale > 0:
+    check_number("scale", scale, prediction)
+    # Values on other devices, or in traces, are not looked at.
+    readable = not isinstance(scale, Tensor) or (scale.device.type == "cpu" and eager(scale))
+    if readable and not scale > 0:
         raise InputError("scale", "a positive number", scale)
     return prediction, target
 
@@ -156,7 +163,7 @@ def bernoulli_nll(
     InputError
         Shapes, dtypes or devices that do not fit.
     """
-    logits, target = check_pixels("logits", logits, target, 1.0)
+    logits, target = check_pixels("logits", logits, target)
     if transformed() or not has_kernels(logits.device):
         return bernoulli_nll_reference(logits, target)
     nll: Tensor = _nll_op(logits, target, "bernoulli", 1.0, wants_gradient(logits, target))[0]
@@ -166,7 +173,7 @@ def bernoulli_nll(
 def gaussian_nll(
     prediction: Tensor,  # [B, ...]
     target: Tensor,  # [B, ...]
-    scale: float = 1.0,
+    scale: float | Tensor = 1.0,
 ) -> Tensor:  # [B]
     """Gaussian negative log-likelihood of images, summed over pixels.
 
@@ -182,7 +189,8 @@ def gaussian_nll(
         The same shape: floats, or uint8, read as value / 255.
     scale
         Standard deviation of the pixel noise, in units of the target. Loss
-        ``w * squared error`` is ``scale = 1 / sqrt(2 w)``.
+        ``w * squared error`` is ``scale = 1 / sqrt(2 w)``. May be a tensor of shape [] that
+        requires a gradient: the scale of a sigma-VAE is learned.
 
     Returns
     -------
@@ -197,7 +205,17 @@ def gaussian_nll(
     prediction, target = check_pixels("prediction", prediction, target, scale)
     if transformed() or not has_kernels(prediction.device):
         return gaussian_nll_reference(prediction, target, scale)
+    if isinstance(scale, Tensor):  # autograd takes it through the division
+        scale = scale.reshape(()).to(prediction.dtype)
+        unscaled = gaussian_nll(prediction / scale, _unit(target, prediction.dtype) / scale)
+        return unscaled + prediction[:1].numel() * scale.log()
     nll: Tensor = _nll_op(
         prediction, target, "gaussian", scale, wants_gradient(prediction, target)
     )[0]
     return nll
+
+
+@example(bernoulli_nll, bernoulli_nll_reference)
+@example(gaussian_nll, gaussian_nll_reference)
+def _example(draw: Draw) -> list[Tensor]:
+    return [draw.normal(5, 5000), draw.integers(0, 256, 5, 5000).to(torch.uint8)]

@@ -10,7 +10,7 @@ from torch import Tensor
 from vaebias.errors import InputError
 from vaebias.ops._native import by_slices, launch, register_operator
 
-__all__ = ["check_number", "philox_normal", "philox_normal_reference"]
+__all__ = ["check_stream", "philox_normal", "philox_normal_reference"]
 
 
 def philox_normal_reference(
@@ -51,13 +51,13 @@ def _multiply(m: int, x: Tensor) -> tuple[Tensor, Tensor]:
     return high >> 16, ((high & 0xFFFF) << 16) | (low & 0xFFFF)
 
 
-def check_number(name: str, number: int) -> None:
+def check_stream(name: str, number: int) -> None:
     if number < 0:
         raise InputError(name, "a number from 0 to 2**63 - 1", number)
 
 
 def _normal(like: Tensor, seed: Tensor, offset: int) -> Tensor:
-    check_number("seed", int(seed))
+    check_stream("seed", int(seed))
     zero, noise, kl = torch.zeros_like(like), torch.empty_like(like), torch.empty_like(like)
     launch("sample_and_kl", like, zero, zero, None, int(seed), offset, like.numel(), noise, kl)
     return noise

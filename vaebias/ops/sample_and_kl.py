@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from vaebias.errors import InputError
+from vaebias.ops._examples import Draw, example
 from vaebias.ops._native import (
     by_rows,
     check,
@@ -16,10 +17,9 @@ from vaebias.ops._native import (
     launch,
     promote_half,
     register_operator,
-    transformed,
-    vmapped,
 )
-from vaebias.ops.philox import check_number, philox_normal, philox_normal_reference
+from vaebias.ops._transforms import transformed, vmapped
+from vaebias.ops.philox import check_stream, philox_normal, philox_normal_reference
 
 __all__ = ["sample_and_kl", "sample_and_kl_reference"]
 
@@ -158,10 +158,10 @@ def sample_and_kl(
         noise = promote_half(noise)
         check_same("noise", noise, "mu", mu)
     if not isinstance(seed, Tensor):
-        check_number("seed", seed)
+        check_stream("seed", seed)
     elif seed.ndim or seed.dtype != torch.int64:
         raise InputError("seed", "an int, or int64 of shape []", f"{seed.dtype} {list(seed.shape)}")
-    check_number("offset", offset)
+    check_stream("offset", offset)
     if transformed() or not has_kernels(mu.device):
         return sample_and_kl_reference(mu, logvar, seed, offset, noise=noise)
     if vmapped() or isinstance(seed, Tensor):  # the kernel's own draw is by place in the batch
@@ -170,3 +170,8 @@ def sample_and_kl(
         seed = 0
     z, kl = _sample_op(mu, logvar, noise, seed, offset)
     return z, kl
+
+
+@example(sample_and_kl, sample_and_kl_reference, seed=3, offset=8)
+def _example(draw: Draw) -> list[Tensor]:
+    return [draw.normal(5, 7), draw.normal(5, 7)]

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from vaebias import _core
 from vaebias.errors import InputError
+from vaebias.ops._examples import Draw, example
 from vaebias.ops._native import (
     by_slices,
     check,
@@ -16,8 +17,8 @@ from vaebias.ops._native import (
     launch,
     promote_half,
     register_operator,
-    transformed,
 )
+from vaebias.ops._transforms import transformed
 
 __all__ = ["tangent_gram", "tangent_gram_reference"]
 
@@ -186,3 +187,8 @@ def tangent_gram(
         return tangent_gram_reference(images, neighbours, centres)
     gram: Tensor = _gram_op(images, *_differences(neighbours, centres, _result_dtype(images)))
     return gram
+
+
+@example(tangent_gram, tangent_gram_reference)
+def _example(draw: Draw) -> list[Tensor]:
+    return [draw.normal(9, 700), draw.integers(-1, 9, 6, 4, 2)]

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from vaebias.errors import InputError
+from vaebias.ops._examples import Draw, example
 from vaebias.ops._native import (
     by_slices,
     check,
@@ -17,9 +18,9 @@ from vaebias.ops._native import (
     launch,
     promote_half,
     register_operator,
-    transformed,
     wants_gradient,
 )
+from vaebias.ops._transforms import transformed
 
 __all__ = ["total_correlation", "total_correlation_reference"]
 
@@ -212,3 +213,8 @@ def total_correlation(
         z, mu, logvar, dataset_size, stratified, wants_gradient(z)
     )
     return log_qz, log_prod_qz
+
+
+@example(total_correlation, total_correlation_reference, dataset_size=9, sampling="stratified")
+def _example(draw: Draw) -> list[Tensor]:
+    return [draw.normal(5, 7) for _ in range(3)]
