@@ -96,7 +96,7 @@ def test_too_little_memory_is_one_line_that_says_what_to_do(
     monkeypatch.setattr(data, "load", load)
     result = RUN.invoke(app, ["structure", "blobs"])
     assert result.exit_code == 1
-    assert one_line(result).startswith("error: not enough memory: smaller batches")
+    assert one_line(result).startswith("error: not enough memory: try smaller batches")
 
 
 def test_what_torch_cannot_allocate_is_too_little_memory() -> None:

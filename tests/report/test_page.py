@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -154,7 +155,7 @@ def test_failed_write_leaves_the_old_page_and_no_rest(
     def full(*args: object, **kwargs: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "replace", full)
+    monkeypatch.setattr(os, "replace", full)
     with pytest.raises(OSError, match="No space left"):
         page.write(path, "two", force=True)
     assert path.read_text() == "one"
@@ -182,5 +183,5 @@ def test_traversal_runs_over_the_range_of_the_codes() -> None:
     assert latent.id == "p-2"
     assert latent.name == "latent 2"
     assert latent.at == 5
-    assert (latent.values[0], latent.values[5], latent.values[-1]) == ("−1.0", "0.0", "1.0")
+    assert (latent.values[0], latent.values[5], latent.values[-1]) == ("−1.00", ".00", "1.00")
     assert np.array(latent.values).size == 11

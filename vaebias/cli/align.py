@@ -1,4 +1,4 @@
-"""``vaebias align``: how the axes of trained decoders lie to principal directions."""
+"""``vaebias align``: whether latent axes align with principal directions."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vaebias.cli.known_data import training_grid
+from vaebias.cli.options import AsJson, Force, Html
 from vaebias.errors import InputError
 
 if TYPE_CHECKING:
@@ -20,36 +21,38 @@ def align(
     checkpoints: Annotated[
         list[Path],
         typer.Argument(
-            metavar="CKPT...", help="Checkpoints, files or folders; example: one of vaebias's own."
+            metavar="CKPT...", help="Checkpoints, files or folders; `example` ships with vaebias."
         ),
     ],
     data: Annotated[
         str | None,
         typer.Option(
-            metavar="D", help="Data set, such as dsprites; that of training where CKPT says."
+            metavar="D", help="Data set, such as dsprites; by default the one CKPT was trained on."
         ),
     ] = None,
-    samples: Annotated[int, typer.Option(min=1, help="Images to look at.")] = 256,
+    samples: Annotated[int, typer.Option(min=1, help="Number of images to sample.")] = 256,
     neighbours: Annotated[
-        int, typer.Option(min=0, help="Nearest images for components without labels; 0: none.")
+        int, typer.Option(min=0, help="Neighbours for label-free components; 0: skip these.")
     ] = 20,
     draws: Annotated[
-        int, typer.Option(min=0, help="Decoded draws of each posterior; 0: none.")
+        int, typer.Option(min=0, help="Decoded samples of each posterior; 0: skip these.")
     ] = 32,
     beta: Annotated[
         float | None,
-        typer.Option(help="Weight of the KL in training, if the checkpoint does not say."),
+        typer.Option(
+            help="Weight of the KL term in training; by default read from the checkpoint."
+        ),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the images drawn.")] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
-    html: Annotated[Path | None, typer.Option(metavar="F", help="Write a page to F.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace F if it exists.")] = False,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the sampled images.")] = 0,
+    as_json: AsJson = False,
+    html: Html = None,
+    force: Force = False,
 ) -> None:
-    """Measure how the latent axes of trained decoders lie to principal directions.
+    """Measure whether the latent axes of trained decoders align with principal directions.
 
-    For each checkpoint: active latents, distance to orthogonality with its chance level,
-    singular values, and where its directions lie among the local principal components and
-    factors of the data.
+    Reports for each checkpoint the active latents, the distance to orthogonality with its
+    chance level, the singular values, and how well the decoder's directions match the local
+    principal components and the factors of the data.
     """
     from rich.text import Text
 
@@ -110,7 +113,7 @@ def _is_example(path: Path) -> bool:
 
 
 def _posteriors(model: Model, grid: FactorGrid, draws: int, beta: float | None) -> dict[str, Any]:
-    """What is asked of posteriors, for an encoder that has them."""
+    """Return the arguments of `diagnose` about posteriors; none if the encoder has no variance."""
     import torch
 
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""The program: its commands, and how errors become one line and an exit code."""
+"""The program: its commands, and its errors as one line and an exit code."""
 
 from __future__ import annotations
 
@@ -31,11 +31,10 @@ COMMANDS = (
     "table",
     "train",
 )
-"""Each is a function, or a group of commands, of this name in the module of this name; torch is
-imported only there."""
+"""Each names a module and the function or command group in it; only these import torch."""
 
 INTERRUPTED = 130
-_NO_MEMORY = re.compile("out of memory|can't allocate memory")  # as torch says it, a RuntimeError
+_NO_MEMORY = re.compile("out of memory|can't allocate memory")  # texts of torch's RuntimeError
 
 
 class _Group(TyperGroup):
@@ -45,18 +44,18 @@ class _Group(TyperGroup):
         try:
             return super().invoke(ctx)
         except VaebiasError as error:
-            raise _leave(f"error: {error}", error.exit_code) from None
-        except BrokenPipeError:  # whoever reads has enough: click ends quietly
+            raise _exit(f"error: {error}", error.exit_code) from None
+        except BrokenPipeError:  # the reader closed the pipe: click exits quietly
             raise
-        except OSError as error:  # a full disk, no permission: nothing that a traceback explains
-            raise _leave(f"error: {error}", 1) from None
+        except OSError as error:  # a full disk, no permission: a traceback would not help
+            raise _exit(f"error: {error}", 1) from None
         except KeyboardInterrupt:
-            raise _leave("stopped", INTERRUPTED) from None
+            raise _exit("stopped", INTERRUPTED) from None
         except (MemoryError, RuntimeError) as error:
             if not (isinstance(error, MemoryError) or _NO_MEMORY.search(str(error))):
                 raise
-            told = "smaller batches, fewer latents, images or jobs need less"
-            raise _leave(f"error: not enough memory: {told}", 1) from None
+            advice = "try smaller batches, or fewer latents, images or jobs"
+            raise _exit(f"error: not enough memory: {advice}", 1) from None
 
 
 app = typer.Typer(
@@ -72,7 +71,10 @@ def _program(
     version: Annotated[
         bool,
         typer.Option(
-            "--version", is_eager=True, callback=lambda asked: _version(asked), help="Show version."
+            "--version",
+            is_eager=True,
+            callback=lambda asked: _version(asked),
+            help="Show the version.",
         ),
     ] = False,
 ) -> None:
@@ -91,7 +93,7 @@ for _name in COMMANDS:
 def main() -> None:
     """Run the program on the arguments of the process."""
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a sign that the terminal lacks is no error
+        if isinstance(stream, io.TextIOWrapper):  # characters the terminal lacks are replaced
             stream.reconfigure(errors="replace")
     app(prog_name="vaebias")
 
@@ -102,6 +104,6 @@ def _version(asked: bool) -> None:
         raise typer.Exit
 
 
-def _leave(message: str, code: int) -> typer.Exit:
+def _exit(message: str, code: int) -> typer.Exit:
     typer.echo(" ".join(message.split()), err=True)
     return typer.Exit(code)

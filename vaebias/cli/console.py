@@ -1,4 +1,4 @@
-"""Where results are printed for people."""
+"""The console on which results are printed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from rich.console import Console
 __all__ = ["output"]
 
 WIDE = 160
-"""Columns where no terminal says how many it has: a file or a pipe cuts no table."""
+"""Number of columns if stdout is a file or a pipe, so that no table is cut."""
 
 
 def output() -> Console:

@@ -1,4 +1,4 @@
-"""``vaebias data``: the data sets there are, their files, their pictures, and copies of them."""
+"""``vaebias data``: list, show, download, check and export data sets."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vaebias.cli.parts import Jobs, On, Restrict, everywhere, restricted, workers
+from vaebias.cli.options import AsJson, Force, On, Processes, Restrict, restricted
+from vaebias.cli.workers import absolute, workers
 from vaebias.errors import InputError
 
 if TYPE_CHECKING:
@@ -19,13 +20,11 @@ if TYPE_CHECKING:
 data = typer.Typer(no_args_is_help=True, help="List, show, download, check and export data sets.")
 
 Name = Annotated[str, typer.Argument(metavar="DATA", help="Data set, such as dsprites, or a file.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
-Force = Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")]
 
 
 @data.command("list")
 def list_(as_json: AsJson = False) -> None:
-    """List the data sets, and where their images would come from on this machine."""
+    """List the data sets, and where this machine would take their images from."""
     from vaebias.data import DATASETS
     from vaebias.data.files import folders
 
@@ -45,12 +44,12 @@ def list_(as_json: AsJson = False) -> None:
     console = output()
     console.print(table)
     looked = " and ".join(map(str, folders()))
-    text = f"Files are looked for in {looked}; `vaebias data fetch NAME` downloads them."
+    text = f"Files are searched for in {looked}; `vaebias data fetch NAME` downloads them."
     console.print(text, highlight=False, soft_wrap=True)
 
 
 def _entry(name: str) -> dict[str, Any]:
-    """What can be said of a data set without unpacking its file."""
+    """Describe a data set without unpacking its file."""
     from math import prod
 
     from vaebias.data import load
@@ -80,7 +79,7 @@ def _entry(name: str) -> dict[str, Any]:
 def info(name: Name, as_json: AsJson = False) -> None:
     """Show the factors of a data set or file, and where its images come from.
 
-    Of a saved perturbation: how it was made, and for which data set.
+    For a saved perturbation, show how it was made and for which data set.
     """
     from vaebias import perturb
     from vaebias.cli.console import output
@@ -138,16 +137,17 @@ def _ends(values: Any) -> list[Any]:
 def show(
     name: Name,
     out: Annotated[Path, typer.Option(metavar="F", help="PNG file to write.")],
-    columns: Annotated[int, typer.Option(min=1, help="Images in a row.")] = 10,
+    columns: Annotated[int, typer.Option(min=1, help="Number of images per row.")] = 10,
     random: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="N random images, not factors.")
+        int | None,
+        typer.Option(min=1, metavar="N", help="Show N random images instead of a row per factor."),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the images chosen.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the images chosen.")] = 0,
     restrict: Restrict = None,
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
-    """Write a contact sheet: one row a factor, going through its levels."""
+    """Write a contact sheet: one row per factor, over its levels."""
     from PIL import Image
 
     from vaebias.data.sheet import factor_sheet, random_sheet
@@ -176,14 +176,19 @@ def fetch(
         str, typer.Argument(metavar="NAME", help="Data set, or one of its published files.")
     ],
     to: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="$VAEBIAS_DATA or ~/.cache/vaebias else.")
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Target folder; by default $VAEBIAS_DATA or ~/.cache/vaebias."
+        ),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", help="Download again what is there.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Download files again that are there.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Download the published files of a data set and check them.
 
-    Stopped half way, the same command goes on where it stopped.
+    If it is stopped, the same command resumes the download.
     """
     from vaebias.cli.progress import watch_points
     from vaebias.data import fetch as downloads
@@ -202,9 +207,9 @@ def verify(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Files to check.")],
     as_json: AsJson = False,
 ) -> None:
-    """Compare files with the published checksums; open those that are not published.
+    """Compare files with their published checksums; files without one are opened instead.
 
-    Exits with 1 if a file is not what its name says.
+    Exits with 1 if a file is damaged or not the one its name says.
     """
     from vaebias.cli.progress import watch_points
     from vaebias.data import fetch as downloads
@@ -229,20 +234,23 @@ def verify(
 def export(
     name: Name,
     out: Annotated[
-        Path, typer.Option(metavar="F", help="F.npz in dSprites' layout, F.h5 in Shapes3D's.")
+        Path,
+        typer.Option(
+            metavar="F", help="File to write: F.npz in dSprites' layout, F.h5 in that of Shapes3D."
+        ),
     ],
     perturbation: Annotated[
         Path | None, typer.Option(metavar="P", help="A saved perturbation to apply.")
     ] = None,
     restrict: Restrict = None,
-    jobs: Jobs = None,
+    jobs: Processes = None,
     on: On = "local",
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
     """Write a data set, perturbed or restricted, in the layout of a published file.
 
-    Loaders of the original read it; images that are not whole levels are rounded to 0..255.
+    Loaders of the original read it. Pixel values are rounded to whole levels 0..255.
     """
     from vaebias.cli.progress import watch_points
     from vaebias.data import export as write
@@ -251,7 +259,7 @@ def export(
 
     refuse_to_overwrite(out, force=force, option="--out")
     place = None if perturbation is None else perturbation.resolve()
-    make = partial(_version, everywhere(name), place, restrict)
+    make = partial(_version, absolute(name), place, restrict)
     grid = make()
     check_layout(grid, out)
     with watch_points(out.name, len(grid)) as progress:
@@ -262,7 +270,7 @@ def export(
 
 
 def _version(name: str, perturbation: Path | None, restrict: list[str] | None) -> FactorGrid:
-    """Make what is exported; other processes make it for themselves."""
+    """Build the grid to export; each process builds its own."""
     grid = _load(name)
     if perturbation is not None:
         from vaebias import perturb
@@ -272,7 +280,7 @@ def _version(name: str, perturbation: Path | None, restrict: list[str] | None) -
 
 
 def _load(name: str) -> FactorGrid:
-    """Load a data set; a bar is shown if its file must be unpacked first."""
+    """Load a data set, with a progress bar if its file must be unpacked first."""
     import inspect
 
     from vaebias.cli.progress import watch_points

@@ -1,4 +1,4 @@
-"""``vaebias demo``: the finding on a toy, from images to a page, in minutes."""
+"""``vaebias demo``: the finding on a toy data set, from images to a page, in minutes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from vaebias.cli.options import parse_seeds
+from vaebias.cli.options import AsJson, Force, parse_seeds
 from vaebias.errors import InputError, RunFailedError
 
 MODEL, CONTROL = "beta-VAE", "PCL"
@@ -24,24 +24,23 @@ COLUMNS = {
 
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for the report and all runs.")] = Path("demo"),
-    seeds: Annotated[str, typer.Option(help="Seeds, as 0..2 or 0,3.")] = "0..2",
+    seeds: Annotated[str, typer.Option(help="Seeds, such as 0..2 or 0,3.")] = "0..2",
     jobs: Annotated[
-        int | None, typer.Option(min=1, help="Runs at a time; the number of cores by default.")
+        int | None,
+        typer.Option(min=1, help="Number of runs at a time; by default the number of cores."),
     ] = None,
     steps: Annotated[
         int | None,
-        typer.Option(min=1, help="Training steps of each run, instead of the study's own."),
+        typer.Option(min=1, help="Training steps per run, instead of the study's own number."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
-    force: Annotated[
-        bool, typer.Option("--force", help="Replace the report of an earlier demo in the folder.")
-    ] = False,
+    as_json: AsJson = False,
+    force: Force = False,
 ) -> None:
-    """Measure on a toy whether scores follow the factors or the images' variance.
+    """Measure on a toy data set whether scores follow the factors or the images' variance.
 
-    Trains a beta-VAE and PCL on soft blobs, on the same blobs with a small learned pattern
-    added, and with noise of the same size; writes report.html and results.json. Stopped half
-    way, the same command goes on; finished runs are not repeated.
+    Trains a beta-VAE and PCL on images of soft blobs: as they are, with a small learned pattern
+    added, and with noise of the same size. Writes report.html and results.json. If it is
+    stopped, the same command resumes; finished runs are not repeated.
     """
     started = time.monotonic()
     wanted = parse_seeds(seeds)
@@ -94,15 +93,15 @@ def demo(
 
 
 def _check_folder(out: Path, report: Path, results: Path, *, force: bool) -> None:
-    """Refuse, before any work, a folder with a finished demo or with something else in it."""
+    """Raise InputError if the folder contains a finished demo or other files."""
     if out.exists() and not out.is_dir():
         raise InputError("--out", "a folder", f"{out}, a file")
     if not force and (report.exists() or results.exists()):
-        found = f"{out}, which holds a finished demo"
+        found = f"{out}, which contains a finished demo"
         raise InputError("--out", "a new folder (or --force to replace the report)", found)
     ours = {"report.html", "results.json", "runs", "failed", "sweep.lock", "perturbations"}
     if out.is_dir() and not force and not {entry.name for entry in out.iterdir()} <= ours:
-        found = f"{out}, which holds other files"
+        found = f"{out}, which contains other files"
         raise InputError("--out", "a new or empty folder (or --force)", found)
 
 

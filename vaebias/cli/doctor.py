@@ -1,18 +1,18 @@
-"""``vaebias doctor``: what was built, what this machine has, and whether each kernel is right."""
+"""``vaebias doctor``: the build, the devices, and a self-test of each kernel."""
 
 from __future__ import annotations
 
 import json
-from typing import Annotated, Any
+from typing import Any
 
 import typer
+
+from vaebias.cli.options import AsJson
 
 __all__ = ["doctor"]
 
 
-def doctor(
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
-) -> None:
+def doctor(as_json: AsJson = False) -> None:
     """Show the build and the devices, and test each kernel against its reference.
 
     Exits with 1 if a kernel differs from its reference by more than its tolerance.

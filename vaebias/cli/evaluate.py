@@ -1,4 +1,4 @@
-"""``vaebias evaluate``: the panel of metrics on a trained encoder or on a table of codes."""
+"""``vaebias evaluate``: disentanglement metrics of a trained encoder or a table of codes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vaebias.cli.known_data import training_grid
-from vaebias.cli.options import parse_device
+from vaebias.cli.options import AsJson, Force, Html, parse_device
 from vaebias.errors import InputError, reading
 from vaebias.files import MODEL_FILE
 
@@ -34,14 +34,16 @@ def evaluate(
     ],
     data: Annotated[
         str | None,
-        typer.Option(metavar="D", help="Data set, such as dsprites; that of the run otherwise."),
+        typer.Option(metavar="D", help="Data set, such as dsprites; by default that of the run."),
     ] = None,
     metrics: Annotated[
         str | None,
-        typer.Option(metavar="A,B", help="Only these; all of the panel if not given."),
+        typer.Option(metavar="A,B", help="Metrics to compute; by default all of the panel."),
     ] = None,
-    repeats: Annotated[int, typer.Option(min=1, help="Samples that intervals are over.")] = 5,
-    seed: Annotated[int, typer.Option(min=0, help="Of all draws.")] = 0,
+    repeats: Annotated[
+        int, typer.Option(min=1, help="Number of repeats that intervals are over.")
+    ] = 5,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of all sampling.")] = 0,
     panel: Annotated[
         str,
         typer.Option(
@@ -49,19 +51,19 @@ def evaluate(
         ),
     ] = "locatello2019",
     max_images: Annotated[
-        int | None, typer.Option(min=3, help="Encode at most so many images of the data set.")
+        int | None, typer.Option(min=3, help="Encode at most this many images of the data set.")
     ] = None,
-    device: Annotated[str, typer.Option(help="Where to encode, such as cuda.")] = "cpu",
+    device: Annotated[str, typer.Option(help="Device of the encoder, such as cuda.")] = "cpu",
     jobs: Annotated[
-        int | None, typer.Option(min=1, help="Processes; as many as cores otherwise.")
+        int | None, typer.Option(min=1, help="Number of processes; by default the number of cores.")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
-    html: Annotated[Path | None, typer.Option(metavar="F", help="Write a page to F.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace the page if it exists.")] = False,
+    as_json: AsJson = False,
+    html: Html = None,
+    force: Force = False,
 ) -> None:
     """Score codes against the factors of their data: MIG, DCI, SAP, FactorVAE score and more.
 
-    Each score comes with its 95 % interval over repeats. See docs/metrics.md.
+    Each score has a 95 % interval over the repeats. See docs/metrics.md.
     """
     from rich.text import Text
 
@@ -75,7 +77,7 @@ def evaluate(
         refuse_to_overwrite(html, force=force, option="--html")
     grid = None if data is None else datasets.load(data)
     scored = _read_table(what, grid) if what.suffix == ".npz" else _read_model(what, grid, device)
-    said = scored.said
+    origin = scored.origin
     with watch_points(str(what), 1) as progress:
         found = scores.evaluate(
             scored.codes,
@@ -96,16 +98,16 @@ def evaluate(
         from vaebias.report import page
         from vaebias.report.evaluate import evaluate_page
 
-        seen = said["data"]["name"] if said["data"] else "a table of codes"
-        facts = [("scored", f"{what} ({said['model'] or 'codes'})"), ("data", seen)]
+        source = origin["data"]["name"] if origin["data"] else "a table of codes"
+        facts = [("scored", f"{what} ({origin['model'] or 'codes'})"), ("data", source)]
         command = _command(what, data, metrics, repeats, seed, panel, max_images)
         text = evaluate_page(found, facts, command=command)
         page.write(html, text, force=force, option="--html")
     if as_json:
-        typer.echo(json.dumps({**said, **found.to_json()}, allow_nan=False))
+        typer.echo(json.dumps({**origin, **found.to_json()}, allow_nan=False))
         return
     console = output()
-    console.print(Text(f"{what} ({said['model'] or 'codes'})", style="bold"))
+    console.print(Text(f"{what} ({origin['model'] or 'codes'})", style="bold"))
     console.print(_table(found))
     rows, of = found.settings["rows"], found.settings["of"]
     console.print(
@@ -121,17 +123,17 @@ def evaluate(
 
 @dataclass(frozen=True)
 class _Scored:
-    """What to score, on which grid or factors, their names, and what to say of it."""
+    """Codes or an encoder to score, the grid or factors, and where they come from."""
 
     codes: Any  # or an encoder
     source: Any
     names: list[str] | None
-    said: dict[str, Any]
+    origin: dict[str, Any]
     decoder: Decoder | None = None
     output: Output = "logits"
 
 
-def _say(what: Path, form: str, model: str | None, grid: FactorGrid | None) -> dict[str, Any]:
+def _origin(what: Path, form: str, model: str | None, grid: FactorGrid | None) -> dict[str, Any]:
     known = None
     if grid is not None:
         known = {"name": grid.name, "source": grid.source, "provenance": grid.provenance}
@@ -145,8 +147,8 @@ def _read_table(what: Path, grid: FactorGrid | None) -> _Scored:
         raise InputError("--data", "a data set, or factors beside the codes", "neither")
     if "factors" in tables and grid is not None and names is None:
         names = list(grid.names)
-    said = _say(what, "npz", None, grid)
-    return _Scored(tables["codes"], tables.get("factors", grid), names, said)
+    origin = _origin(what, "npz", None, grid)
+    return _Scored(tables["codes"], tables.get("factors", grid), names, origin)
 
 
 def _read_model(what: Path, grid: FactorGrid | None, device: str) -> _Scored:
@@ -162,12 +164,12 @@ def _read_model(what: Path, grid: FactorGrid | None, device: str) -> _Scored:
         raise InputError("--data", f"images of {tuple(model.image_shape)} as {what} takes", found)
     encoder: Encoder = model.encoder
     decoder = model.decoder
-    if device != "cpu":  # models of any format are on the CPU; our own can be moved
+    if device != "cpu":  # loaded models are on the CPU; only our own format can be moved
         objective, _ = checkpoints.load_objective(path)
         moved = objective.to(parse_device(device)).eval()
         encoder, decoder = moved.encode, None if decoder is None else moved.decode
-    said = _say(what, model.format, model.name, grid)
-    return _Scored(encoder, grid, None, said, decoder, model.output)
+    origin = _origin(what, model.format, model.name, grid)
+    return _Scored(encoder, grid, None, origin, decoder, model.output)
 
 
 def _tables(path: Path) -> dict[str, NDArray[Any]]:
@@ -176,7 +178,7 @@ def _tables(path: Path) -> dict[str, NDArray[Any]]:
     wanted = ("codes", "factors", "names")
     with (
         reading(path, "a NumPy .npz of plain arrays"),
-        path.open("rb") as file,  # numpy leaves it open where it is damaged
+        path.open("rb") as file,  # numpy would leave a damaged file open
         np.load(file, allow_pickle=False) as archive,
     ):
         tables = {name: archive[name] for name in wanted if name in archive}

@@ -1,4 +1,4 @@
-"""Lines to begin with, shown at the end of each command's help."""
+"""Example command lines, shown at the end of each command's help."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The data of a checkpoint that says itself what it was trained on."""
+"""The data that a checkpoint was trained on, if it records them."""
 
 from __future__ import annotations
 
@@ -15,13 +15,19 @@ __all__ = ["training_grid"]
 
 
 def training_grid(what: Path, details: Mapping[str, Any]) -> FactorGrid:
-    """Return the images a checkpoint was trained on; without a record of them ask for --data."""
+    """Return the grid that a checkpoint was trained on.
+
+    Raises
+    ------
+    InputError
+        The checkpoint does not record it; ``--data`` is needed.
+    """
     from vaebias.cli.progress import watch_points
     from vaebias.experiments.running.origin import training_data
 
     provenance = details.get("provenance", {})
     if "run" not in provenance:
-        expected = f"a data set for the images that {what} encodes (it names none itself)"
+        expected = f"a data set (the checkpoint {what} does not record its own)"
         raise InputError("--data", expected, "none")
     with watch_points("the data it was trained on", 1) as progress:
         return training_data(provenance, what, lambda event: progress(event.step, event.total))

@@ -1,16 +1,49 @@
-"""What several commands take from their arguments."""
+"""Options and arguments that several commands share, and how their values are read."""
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeAlias
+
+import typer
 
 from vaebias.errors import InputError
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["parse_device", "parse_seeds"]
+    from vaebias.data import FactorGrid
+
+__all__ = [
+    "AsJson",
+    "Force",
+    "Html",
+    "On",
+    "Processes",
+    "Restrict",
+    "parse_device",
+    "parse_seeds",
+    "restricted",
+]
+
+AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+Force: TypeAlias = Annotated[bool, typer.Option("--force", help="Replace existing files.")]
+Html: TypeAlias = Annotated[
+    Path | None, typer.Option("--html", metavar="F", help="Also write the result as a page, F.")
+]
+On: TypeAlias = Annotated[
+    str,
+    typer.Option(help="Where to run: local, or ray (the cluster at RAY_ADDRESS, or this machine)."),
+]
+Processes: TypeAlias = Annotated[
+    int | None,
+    typer.Option("--jobs", min=1, help="Number of processes that share the work; 1 by default."),
+]
+Restrict: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(metavar="FACTOR=LEVELS", help="Keep only these levels: 2, or 0,4,8, or 0:32:4."),
+]
 
 
 def parse_seeds(text: str) -> tuple[int, ...]:
@@ -19,7 +52,7 @@ def parse_seeds(text: str) -> tuple[int, ...]:
     Raises
     ------
     InputError
-        Anything else, an empty range, or a seed given twice.
+        ``text`` is anything else, an empty range, or names a seed twice.
     """
     seeds: list[int] = []
     for part in text.split(","):
@@ -34,7 +67,34 @@ def parse_seeds(text: str) -> tuple[int, ...]:
 
 
 def parse_device(name: str) -> torch.device:
-    """Read a device of this machine, as `vaebias.training.find_device`."""
+    """Return the device called ``name``; see `vaebias.training.find_device`."""
     from vaebias.training import find_device
 
     return find_device(name, "--device")
+
+
+def restricted(grid: FactorGrid, given: list[str] | None) -> FactorGrid:
+    """Return the part of a grid that ``--restrict`` names.
+
+    Raises
+    ------
+    InputError
+        A restriction is not ``FACTOR=LEVELS``, or names a factor twice.
+    """
+    levels: dict[str, int | list[int] | slice] = {}
+    for text in given or []:
+        name, equals, values = text.partition("=")
+        if not equals or name in levels:
+            raise InputError("--restrict", "FACTOR=LEVELS, each factor once", repr(text))
+        levels[name] = _levels(values)
+    return grid.restrict(**levels)
+
+
+def _levels(text: str) -> int | list[int] | slice:
+    if re.fullmatch(r"\d+", text):
+        return int(text)
+    if re.fullmatch(r"\d+(,\d+)+", text):
+        return [int(part) for part in text.split(",")]
+    if re.fullmatch(r"(\d*):(\d*)(:[1-9]\d*)?", text):
+        return slice(*(int(part) if part else None for part in text.split(":")))
+    raise InputError("--restrict", "levels such as 2, 0,4,8 or 0:32:4", repr(text))

@@ -1,4 +1,4 @@
-"""``vaebias perturb``: make the version of a data set whose local components are mixtures."""
+"""``vaebias perturb``: make a version of a data set whose local components mix factors."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vaebias.cli.parts import Restrict, restricted
+from vaebias.cli.options import AsJson, Force, Html, Restrict, restricted
 from vaebias.errors import InputError, RunFailedError, reading
 
 if TYPE_CHECKING:
@@ -24,51 +24,62 @@ POINTS = 4096
 
 def perturb(
     data: Annotated[str, typer.Argument(metavar="DATA", help="Data set, such as dsprites.")],
-    out: Annotated[Path, typer.Option(metavar="F", help="The file to write.")],
+    out: Annotated[Path, typer.Option(metavar="F", help="File to write.")],
     method: Annotated[str, typer.Option(help="learned, gram, pattern or noise.")] = "gram",
     epsilon: Annotated[
-        float | None, typer.Option(help="Strength in (0, 1]; the data set's own by default.")
+        float | None,
+        typer.Option(help="Size of the change, in (0, 1]; by default that of the data set."),
     ] = None,
     pairs: Annotated[
         str | None,
-        typer.Option(metavar="a+b[,c+d]", help="Factors to mix; the data set's own by default."),
+        typer.Option(
+            metavar="a+b[,c+d]", help="Pairs of factors to mix; by default those of the data set."
+        ),
     ] = None,
     restrict: Restrict = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Of what is drawn; 0 by default.")] = None,
-    steps: Annotated[int | None, typer.Option(min=1, help="Training steps of psi.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Random seed; 0 by default.")] = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Training steps of the perturbation's network.")
+    ] = None,
     margin: Annotated[
-        float | None, typer.Option(help="How far beyond the criterion to go, below 2 (gram).")
+        float | None, typer.Option(help="Margin beyond the mixing criterion, below 2 (gram).")
     ] = None,
     frequency: Annotated[
-        float | None, typer.Option(help="Fineness in the factors, 0 is smooth (learned, gram).")
+        float | None,
+        typer.Option(
+            help="Frequency of the pattern over the factors, 0 is smooth (learned, gram)."
+        ),
     ] = None,
     strides: Annotated[
         str | None,
         typer.Option(
-            metavar="S[,S]", help="Mix among levels so far apart, several in turn (gram)."
+            metavar="S[,S]", help="Distance in levels at which factors are mixed; several (gram)."
         ),
     ] = None,
     form: Annotated[
         str | None, typer.Option(help="grating, checkerboard, or picture (pattern).")
     ] = None,
-    turn: Annotated[float | None, typer.Option(help="Turns of the grating (pattern).")] = None,
+    turn: Annotated[
+        float | None, typer.Option(help="Number of periods of the grating (pattern).")
+    ] = None,
     picture: Annotated[
         Path | None, typer.Option(metavar="F.npy", help="Array [C, H, W] in [-1, 1] (pattern).")
     ] = None,
     range_: Annotated[
-        str, typer.Option("--range", help="How images come back into [0, 1]: rescale or clip.")
+        str,
+        typer.Option("--range", help="How images are brought back into [0, 1]: rescale or clip."),
     ] = "rescale",
     verify: Annotated[
-        bool, typer.Option("--verify", help="Check the result; exit with 1 if a check fails.")
+        bool, typer.Option("--verify", help="Check the result; exits with 1 if a check fails.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
-    html: Annotated[Path | None, typer.Option(metavar="F", help="Write a page to F.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace existing files.")] = False,
+    as_json: AsJson = False,
+    html: Html = None,
+    force: Force = False,
 ) -> None:
-    """Make a perturbation under which pairs of factors are mixed in the local components.
+    """Make a perturbation after which the local principal components mix pairs of factors.
 
-    Writes a small file; images are changed as they are asked for, factors and order stay.
-    Says at how many points the pairs are mixed, before and after.
+    Writes a small file; images are changed when they are read. Factors and order stay the same.
+    Prints the share of images at which each pair is mixed, before and after.
     """
     from vaebias import data as datasets
     from vaebias import perturb as perturbations
@@ -143,7 +154,7 @@ def parse_pairs(text: str) -> tuple[tuple[str, str], ...]:
     Raises
     ------
     InputError
-        Anything else.
+        ``text`` is anything else.
     """
     pairs = [tuple(name.strip() for name in pair.split("+")) for pair in text.split(",")]
     if any(len(pair) != 2 or not all(pair) for pair in pairs):
@@ -157,7 +168,7 @@ def parse_strides(text: str) -> tuple[int, ...]:
     Raises
     ------
     InputError
-        Anything else.
+        ``text`` is anything else.
     """
     try:
         return tuple(int(part) for part in text.split(","))
@@ -166,14 +177,16 @@ def parse_strides(text: str) -> tuple[int, ...]:
 
 
 def _options(data: str, method: str, known: Any, given: dict[str, Any]) -> dict[str, Any]:
-    """Return what was given, over what the data set has by default for this method."""
+    """Return the given options, completed by the data set's defaults for this method."""
     from vaebias.perturb import DEFAULTS
 
     options = {name: value for name, value in given.items() if value is not None}
     for name in options:
-        # a control made like the others may be told of the same pairs
+        # noise ignores --pairs, so that a control can be made with the same command line
         if name not in known and name != "pairs":
-            raise InputError(f"--{name}", f"no such option for the method {method!r}", "one")
+            raise InputError(
+                f"--{name}", f"an option of the method {method!r}", "one of another method"
+            )
     default = DEFAULTS.get(data)
     if default is not None:
         own = {
@@ -196,7 +209,7 @@ def _read(path: Path) -> NDArray[np.generic]:
     with reading(f"--picture {path}", "an array saved by numpy.save"):
         array = np.load(path, allow_pickle=False)
     if not isinstance(array, np.ndarray):
-        raise InputError("--picture", "one array", f"{path}, which holds several")
+        raise InputError("--picture", "one array", f"{path}, which contains several")
     return array
 
 
@@ -253,15 +266,15 @@ def _show(
     if made.to_json().get("reached") is False:
         wanted = made.to_json()["share_wanted"]
         console.print(
-            f"The criterion does not hold at {100 * wanted:g} % of the points: stopped after all "
-            f"steps",
+            f"Not reached: the criterion should hold at {100 * wanted:g} % of the points, and "
+            f"did not after all steps",
             highlight=False,
             soft_wrap=True,
         )
     for pair, one in shares.items():
         console.print(
             f"{pair}: mixed at {100 * one['before']:.1f} % of the points before, "
-            f"{100 * one['after']:.1f} % after; coupling with its sign "
+            f"{100 * one['after']:.1f} % after; signed coupling "
             f"{number(one['signed_coupling_after'])}",
             highlight=False,
             soft_wrap=True,

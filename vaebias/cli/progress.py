@@ -1,4 +1,4 @@
-"""Progress on stderr, where someone is watching: nothing when it goes to a file or a pipe."""
+"""Progress bars on stderr; none if stderr is a file or a pipe."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["watch_points", "watch_sweep"]
 
 @contextmanager
 def watch_sweep(runs: int) -> Iterator[Listener]:
-    """Yield a listener for `vaebias.experiments.sweep`: one bar for all, one a running run."""
+    """Yield a listener for `vaebias.experiments.sweep`: one bar in total, one per active run."""
     console = Console(stderr=True)
     if not console.is_terminal:
         yield lambda event: None
@@ -55,7 +55,7 @@ def watch_sweep(runs: int) -> Iterator[Listener]:
 
 @contextmanager
 def watch_points(label: str, points: int) -> Iterator[Callable[[int, int], None]]:
-    """Yield a callback ``(done, total)`` that moves one bar."""
+    """Yield a callback ``(done, total)`` that updates one bar."""
     console = Console(stderr=True)
     if not console.is_terminal:
         yield lambda done, total: None

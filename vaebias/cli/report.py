@@ -1,4 +1,4 @@
-"""``vaebias report``: studies as one page that holds everything it shows."""
+"""``vaebias report``: one or more studies as a self-contained page."""
 
 from __future__ import annotations
 
@@ -9,25 +9,26 @@ from typing import Annotated
 
 import typer
 
+from vaebias.cli.options import AsJson, Force
 from vaebias.errors import InputError
 
 __all__ = ["report", "write_report"]
 
 
 def report(
-    folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Folders of sweeps.")],
-    out: Annotated[Path, typer.Option(help="The HTML file to write.")],
+    folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Folders of studies.")],
+    out: Annotated[Path, typer.Option(help="HTML file to write.")],
     model: Annotated[
         str | None,
-        typer.Option(help="Model whose latents are shown; the first with a decoder by default."),
+        typer.Option(help="Model whose latents are shown; by default the first with a decoder."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Replace an existing file.")] = False,
+    as_json: AsJson = False,
+    force: Force = False,
 ) -> None:
-    """Write what studies found as one HTML file: tables, images, axes, sliders, provenance.
+    """Write the results of studies as one HTML file: verdict, images, scores, traversals.
 
-    A sweep need not be over: the page shows the runs that are done. It loads nothing from
-    elsewhere, and can be sent as it is.
+    A sweep may be unfinished; the page shows the finished runs. The file contains everything
+    that it shows and can be sent as it is.
     """
     texts = write_report(folders, out, model=model, force=force)
     if as_json:
@@ -41,7 +42,7 @@ def report(
 def write_report(
     folders: Sequence[Path], out: Path, *, model: str | None = None, force: bool = False
 ) -> list[str]:
-    """Write the page of some sweeps and return what it says of each in words."""
+    """Write the page of one or more sweeps; return its sentence about each."""
     from vaebias.experiments import document, read_study
     from vaebias.experiments.results.finding import tell
     from vaebias.experiments.running.run import perturbations

@@ -1,4 +1,4 @@
-"""``vaebias reproduce``: the studies of a paper and their tables, by one command."""
+"""``vaebias reproduce``: the studies of a paper and their tables, in one command."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from typing import Annotated
 
 import typer
 
+from vaebias.cli.options import AsJson
 from vaebias.cli.report import write_report
-from vaebias.cli.sweep import Jobs, Resources, Together, TrainOn, announce, run_study
+from vaebias.cli.sweep import Device, Jobs, Resources, Together, print_plan, run_study
 from vaebias.errors import RunFailedError, UnknownNameError
 
 __all__ = ["reproduce"]
 
 
 class Budget(str, Enum):
-    """How much of it."""
+    """Size of the reproduction."""
 
     small = "small"
     paper = "paper"
@@ -36,29 +37,33 @@ STUDIES: Mapping[str, Mapping[Budget, tuple[str, ...]]] = {
         Budget.paper: ("paper-dsprites", "paper-shapes3d"),
     }
 }
-"""The protocols of each paper."""
+"""Protocols of each paper and budget."""
 
 
 def reproduce(
-    paper: Annotated[str, typer.Argument(help="The paper: zietlow2021.")],
+    paper: Annotated[str, typer.Argument(help="Name of the paper: zietlow2021.")],
     budget: Annotated[
         Budget,
-        typer.Option(help="small: toys and reduced sets; paper: its full grids."),
+        typer.Option(help="small: toy and reduced data sets; paper: the full grids."),
     ] = Budget.small,
-    out: Annotated[Path, typer.Option(help="Folder with a folder a study.")] = Path("reproduce"),
+    out: Annotated[Path, typer.Option(help="Folder to write, one subfolder per study.")] = Path(
+        "reproduce"
+    ),
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show the runs, and how long they will take.")
+        bool, typer.Option("--dry-run", help="Show the runs and their expected time.")
     ] = False,
-    on: Annotated[str, typer.Option(help="local or ray, as in vaebias sweep.")] = "local",
+    on: Annotated[
+        str, typer.Option(help="Where to run: local or ray; see vaebias sweep.")
+    ] = "local",
     jobs: Jobs = None,
     together: Together = 1,
-    device: TrainOn = "cpu",
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    device: Device = "cpu",
+    as_json: AsJson = False,
 ) -> None:
-    """Run a paper's studies; write their tables and one page (table.md, report.html).
+    """Run a paper's studies; write a table for each (table.md) and one page (report.html).
 
-    A line search is also drawn (strengths.svg).
-    Stopped, the same command goes on; finished runs are not repeated.
+    A line search is also drawn (strengths.svg). If it is stopped, the same command resumes;
+    finished runs are not repeated.
     """
     if paper not in STUDIES:
         raise UnknownNameError("paper", paper, STUDIES)
@@ -74,7 +79,7 @@ def reproduce(
     for protocol in protocols:
         folder = out / protocol.name
         if dry_run:
-            announce(protocol, folder, how, as_json=as_json)
+            print_plan(protocol, folder, how, as_json=as_json)
             continue
         study = run_study(protocol, folder, how)
         found = document(study)

@@ -1,4 +1,4 @@
-"""The folder of one run of ``vaebias train``: what it holds, and how a run goes on from it."""
+"""The folder of one run of ``vaebias train``: its files, and how it is resumed."""
 
 from __future__ import annotations
 
@@ -25,25 +25,25 @@ FILES = (RUN_FILE, LOG_FILE, EVALUATION_FILE, CHECKPOINT_FILE, MODEL_FILE)
 
 
 class RunFolder:
-    """One seed: its objective, new or from the checkpoint, and its files as training goes.
+    """One seed of a training: its objective, new or from a checkpoint, and its files.
 
-    As a context it lets go of the folder at its end, and names seed and last checkpoint where a
-    run fails.
+    Used as a context manager, it unlocks the folder on exit, and adds the seed and the last
+    checkpoint to the message of a run that fails.
 
     Parameters
     ----------
     folder
-        Its own.
+        Folder of this run.
     config
-        All that the weights depend on.
+        All settings that the weights depend on.
     grid
         The data.
     resume
-        Whether to go on from the checkpoint, if there is one.
+        If True, continue from the checkpoint if there is one.
     replace
-        Whether files of an earlier run may be there.
+        If True, files of an earlier run may exist and are replaced.
     tensorboard
-        Whether to write events.
+        If True, also write events for TensorBoard.
     """
 
     def __init__(
@@ -57,16 +57,15 @@ class RunFolder:
         tensorboard: bool,
     ) -> None:
         from vaebias import checkpoints, models
-        from vaebias.experiments.running.quick_scores import quick_scores
 
         self.seed: int = config["seed"]
         self.state: TrainingState | None = None
         self._folder, self._config, self._grid = folder, config, grid
         self._replace = replace
-        kept = folder / CHECKPOINT_FILE
-        if resume and kept.is_file():
-            self.objective: Objective = checkpoints.load_objective(kept)[0]
-            self.state = checkpoints.load_state(kept)
+        stored = folder / CHECKPOINT_FILE
+        if resume and stored.is_file():
+            self.objective: Objective = checkpoints.load_objective(stored)[0]
+            self.state = checkpoints.load_state(stored)
         else:
             self.objective = models.build(
                 config["model"],
@@ -80,10 +79,10 @@ class RunFolder:
         self._saved = self.reached
         self._provenance = {"data": grid.provenance, "run": dict(config)}
         history = {} if self.state is None else self.state.history
-        self._written = RunLog(folder, self.reached, history, tensorboard)
+        self._log = RunLog(folder, self.reached, history, tensorboard)
         self._score = quick_scores(grid, self.seed)
-        self._held = ExitStack()
-        self._begun = False
+        self._on_exit = ExitStack()
+        self._started = False
 
     def __enter__(self) -> RunFolder:
         return self
@@ -94,26 +93,28 @@ class RunFolder:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._held.close()
+        self._on_exit.close()
         if not isinstance(error, RunFailedError):
             return
         text, seed = str(error), f"seed {self.seed}: "
-        if text.startswith("seed ") and not text.startswith(seed):  # another's, trained beside it
+        if text.startswith("seed ") and not text.startswith(
+            seed
+        ):  # of another seed, trained in the same stack
             return
-        left = f"; the checkpoint of step {self._saved} is kept" if self._saved else ""
-        raise RunFailedError(f"{seed}{text.removeprefix(seed)}{left}") from error
+        kept = f"; the checkpoint of step {self._saved} is kept" if self._saved else ""
+        raise RunFailedError(f"{seed}{text.removeprefix(seed)}{kept}") from error
 
     def log(self, done: int, row: Mapping[str, float]) -> None:
-        """Append a row to log.csv; with the first, take the folder."""
-        if not self._begun:  # only now, when the arguments have proved to make a run
-            self._begun = True
-            self._begin(row)
-        self._written.add(done, row)
+        """Append a row to log.csv; the first row locks the folder."""
+        if not self._started:  # not earlier: a run with bad arguments must leave the folder alone
+            self._started = True
+            self._start(row)
+        self._log.add(done, row)
 
     def evaluate(self, done: int, now: Objective) -> Mapping[str, float]:
         """Score the model and append a row to evaluation.csv."""
         scores = self._score(done, now)
-        self._written.add_evaluation(done, scores)
+        self._log.add_evaluation(done, scores)
         return scores
 
     def checkpoint(self, now: TrainingState) -> None:
@@ -122,7 +123,7 @@ class RunFolder:
         self._saved = now.step
 
     def finish(self, history: History, *, save: bool = True) -> dict[str, Any]:
-        """Train the read-out of a model that has one, write the model, and say what came out."""
+        """Train the model's readout if it has one, write the model, and return a summary."""
         from vaebias import training
 
         config = self._config
@@ -148,9 +149,9 @@ class RunFolder:
         from vaebias.files import write_json
 
         folder = self._folder
-        self._held.enter_context(locked(folder))
+        self._on_exit.enter_context(locked(folder))
         if not self._replace and any((folder / name).exists() for name in FILES):
-            found = f"{folder}, which another process has filled meanwhile"
+            found = f"{folder}, which another process has written to"
             raise InputError("--out", "a new or empty folder", found)
         if self.state is None:
             for name in FILES:
@@ -158,8 +159,8 @@ class RunFolder:
         for stale in temporaries(folder / CHECKPOINT_FILE):  # of a run killed while writing
             stale.unlink()
         write_json(folder / RUN_FILE, {"config": dict(self._config), "data": self._grid.provenance})
-        self._held.callback(self._written.close)
-        self._written.begin(row)
+        self._on_exit.callback(self._log.close)
+        self._log.begin(row)
 
     def _save(self, name: str, state: TrainingState | None = None) -> None:
         from vaebias import checkpoints

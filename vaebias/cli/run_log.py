@@ -1,4 +1,4 @@
-"""What ``vaebias train`` logs beside the weights: tables, and events for TensorBoard."""
+"""The logs of ``vaebias train``: CSV tables, and events for TensorBoard."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ EVENTS = "tensorboard"
 
 
 def check_tensorboard() -> None:
-    """Raise InputError where TensorBoard is not installed."""
+    """Raise InputError if TensorBoard is not installed."""
     if importlib.util.find_spec("tensorboard") is None:
-        raise InputError("--tensorboard", "the package tensorboard", "that it is not installed")
+        raise InputError("--tensorboard", "the package tensorboard", "no such package")
 
 
 class RunLog:
-    """log.csv, evaluation.csv and, if asked for, TensorBoard's events of a run.
+    """The files log.csv and evaluation.csv of a run and, optionally, TensorBoard's events.
 
-    They hold what the checkpoint holds from which the run goes on, if it does: a run may have
-    logged more before it was stopped.
+    A resumed run starts from the rows of its checkpoint; rows that the stopped run logged after
+    that checkpoint are dropped.
 
     Parameters
     ----------
     folder
-        Of the run.
+        Folder of the run.
     step, history
-        Of that checkpoint: 0, and nothing, where the run begins.
+        Step and history of the checkpoint; 0 and empty for a new run.
     tensorboard
-        Whether to write events.
+        If True, also write events for TensorBoard.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class RunLog:
         self._events: Any = None
 
     def begin(self, row: Mapping[str, float]) -> None:
-        """Write what is known, the columns being those of ``row``."""
+        """Write the rows of the checkpoint; the columns are those of ``row``."""
         from vaebias.files import write_text
 
         lines = [",".join(["step", *row])]
@@ -73,20 +73,20 @@ class RunLog:
         """Append a row to the log."""
         with (self._folder / LOG_FILE).open("a", newline="") as file:
             csv.writer(file).writerow([done, *row.values()])
-        self._tell(done, row)
+        self._add_events(done, row)
 
     def add_evaluation(self, done: int, scores: Mapping[str, float]) -> None:
         """Append a row to the evaluations."""
         self._evaluations.append({"step": done, **scores})
         self._write_evaluations()
-        self._tell(done, scores)
+        self._add_events(done, scores)
 
     def close(self) -> None:
-        """Write what TensorBoard has not written yet."""
+        """Flush the events of TensorBoard."""
         if self._events is not None:
             self._events.close()
 
-    def _tell(self, done: int, values: Mapping[str, float]) -> None:
+    def _add_events(self, done: int, values: Mapping[str, float]) -> None:
         if self._events is not None:
             for name, value in values.items():
                 self._events.add_scalar(name.replace(".", "/"), value, done)

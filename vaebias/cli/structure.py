@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vaebias.cli.parts import Jobs, On, Restrict, everywhere, restricted, workers
+from vaebias.cli.options import AsJson, Force, Html, On, Processes, Restrict, restricted
+from vaebias.cli.workers import absolute, workers
 from vaebias.errors import InputError
 
 if TYPE_CHECKING:
@@ -32,32 +33,39 @@ def structure(
     ],
     perturbation: Annotated[
         Path | None,
-        typer.Option(metavar="F", help="A saved perturbation: measure the original and it."),
+        typer.Option(
+            metavar="F", help="Saved perturbation; the data set is measured without and with it."
+        ),
     ] = None,
     sample: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Points to look at; all by default.")
+        int | None,
+        typer.Option(min=1, metavar="N", help="Number of images to sample; all by default."),
     ] = None,
     neighbours: Annotated[
         int | None,
-        typer.Option(min=1, metavar="K", help="Look at the K nearest images, not at factors."),
+        typer.Option(
+            min=1, metavar="K", help="Use each image's K nearest images instead of its factors."
+        ),
     ] = None,
     restrict: Restrict = None,
     stride: Annotated[
-        int | None, typer.Option(min=1, metavar="S", help="Neighbours are S levels away, else 1.")
+        int | None,
+        typer.Option(min=1, metavar="S", help="Distance of neighbours in levels; 1 by default."),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Of the sample.")] = 0,
-    jobs: Jobs = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the sample.")] = 0,
+    jobs: Processes = None,
     on: On = "local",
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
-    html: Annotated[Path | None, typer.Option(metavar="F", help="Write a page to F.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace the page if it exists.")] = False,
+    as_json: AsJson = False,
+    html: Html = None,
+    force: Force = False,
 ) -> None:
-    """Measure of which factors a data set's local principal components are made.
+    """Measure whether a data set's local principal components are its factors or mix them.
 
-    One step in each factor changes the image; the Gram of these changes tells each factor's
-    share in the variance, and for each pair of factors at how many points the components are
-    mixtures of both, which a VAE would then entangle. Of images without labels, it measures the
-    local principal components of each one's nearest (20, of 1,000 images, by default).
+    One step in each factor changes the image. The Gram matrix of these changes gives each
+    factor's share of the variance and, for each pair of factors, the share of images at which
+    the components mix both; a VAE would entangle such a pair. For images without labels, the
+    local principal components of each image's nearest neighbours are measured (by default the
+    20 nearest, at 1,000 images).
     """
     from vaebias import data as datasets
     from vaebias import perturb
@@ -88,7 +96,7 @@ def structure(
     measured: dict[str, Measured] = {}
     place = None if perturbation is None else perturbation.resolve()
     for name, one in grids.items():
-        map_parts = workers(partial(_version, everywhere(data), restrict, place, name), jobs, on)
+        map_parts = workers(partial(_version, absolute(data), restrict, place, name), jobs, on)
         with watch_points(name, min(sample or len(one), len(one))) as progress:
             found = perturb.structure(
                 one, sample, seed, stride=stride, progress=progress, map_parts=map_parts
@@ -120,10 +128,10 @@ def structure(
 
 
 def _versions(grid: FactorGrid, stored: Stored) -> dict[str, FactorGrid]:
-    """Return the original, treated like the other, and the perturbed grid."""
+    """Return the original, brought into the same range, and the perturbed grid."""
     from vaebias import perturb
 
-    # a scan asks for each image about when it asks for its neighbours: nothing to keep it for
+    # a scan reads each image and its neighbours at about the same time: a cache would not help
     modified = stored.on(grid, cache_bytes=0)
     original = perturb.PerturbedGrid(
         grid, None, modified.epsilon, range=stored.range, cache_bytes=0
@@ -134,7 +142,7 @@ def _versions(grid: FactorGrid, stored: Stored) -> dict[str, FactorGrid]:
 def _version(
     data: str, restrict: list[str] | None, perturbation: Path | None, name: str
 ) -> FactorGrid:
-    """Make what is measured, in another process."""
+    """Build the grid to measure, in another process."""
     from vaebias import data as datasets
     from vaebias import perturb
 
@@ -143,7 +151,7 @@ def _version(
 
 
 def _unlabelled(data: str) -> bool:
-    """Whether these are images without factors: a folder or array in no known format."""
+    """Return whether these are images without factors: a folder or array of unknown format."""
     from vaebias.data import DATASETS
     from vaebias.data.formats.format import FILE_FORMATS
 
@@ -181,7 +189,7 @@ def _neighbourhoods(
         words = ["vaebias", "structure", data, "--neighbours", str(neighbours)]
         words += ["--sample", str(sample), "--seed", str(seed), "--html", "F"]
         text = neighbourhood_page(images, found, name=data, command=shlex.join(words))
-        page.write(html, text, force=True)  # it was refused before any work where it may not be
+        page.write(html, text, force=True)  # whether it may be replaced was checked before
     if as_json:
         document = {"data": {"name": data}, "sample": sample, "seed": seed, **record}
         typer.echo(json.dumps(document, allow_nan=False))
@@ -213,7 +221,7 @@ def _show(console: Any, title: str, found: Structure) -> None:
         weights = [c["weights"][name] for c in record["components"][: len(ordinal)]]
         shares.add_row(name, number(record["variance_share"][name]), *map(number, weights))
     console.print(shares)
-    pairs = Table("pair", "mixed at", "median angle", "gap", "coupling", "with sign")
+    pairs = Table("pair", "mixed at", "median angle", "gap", "coupling", "signed coupling")
     for pair, share in record["mixed_share"].items():
         if not set(pair.split("+")) <= set(ordinal):
             continue

@@ -1,4 +1,4 @@
-"""``vaebias sweep``: do the runs of a protocol that are not done yet."""
+"""``vaebias sweep``: run a study, or the rest of an unfinished one."""
 
 from __future__ import annotations
 
@@ -8,52 +8,55 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeAlias
 
 import typer
 
-from vaebias.cli.options import parse_device, parse_seeds
-from vaebias.cli.parts import On
+from vaebias.cli.options import AsJson, On, parse_device, parse_seeds
 from vaebias.errors import RunFailedError
 
 if TYPE_CHECKING:
     from vaebias.experiments import Protocol, Run, Study
 
-__all__ = ["Jobs", "Resources", "Together", "TrainOn", "announce", "run_study", "sweep"]
+__all__ = ["Device", "Jobs", "Resources", "Together", "print_plan", "run_study", "sweep"]
 
 Jobs: TypeAlias = Annotated[
     int | None,
-    typer.Option("--jobs", min=1, help="Runs at a time; by default as many as cores, 1 on a GPU."),
+    typer.Option(
+        "--jobs", min=1, help="Number of runs at a time; by default the cores, or 1 on a GPU."
+    ),
 ]
 Together: TypeAlias = Annotated[
-    int, typer.Option(min=1, help="Seeds of a model that are trained as one.")
+    int, typer.Option(min=1, help="Number of seeds to train as one stack.")
 ]
-TrainOn: TypeAlias = Annotated[str, typer.Option("--device", help="Where to train, such as cuda.")]
+Device: TypeAlias = Annotated[
+    str, typer.Option("--device", help="Device to train on, such as cuda.")
+]
 
 
 def sweep(
     protocol: Annotated[
-        str, typer.Argument(help="Name of a protocol that comes with vaebias, or a TOML file.")
+        str, typer.Argument(help="Name of a protocol shipped with vaebias, or a TOML file.")
     ],
-    out: Annotated[Path, typer.Option(help="Folder of the study; an unfinished one goes on.")],
+    out: Annotated[Path, typer.Option(help="Folder of the study; an unfinished one is resumed.")],
     seeds: Annotated[
-        str | None, typer.Option(help="Seeds, as 0..9 or 0,3, instead of the protocol's.")
+        str | None, typer.Option(help="Seeds, such as 0..9 or 0,3, instead of the protocol's.")
     ] = None,
     steps: Annotated[
         int | None, typer.Option(min=1, help="Training steps instead of the protocol's.")
     ] = None,
     only: Annotated[
-        str | None, typer.Option("--models", help="Only these models, as beta-VAE,PCL.")
+        str | None, typer.Option("--models", help="Run only these models, such as beta-VAE,PCL.")
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show the runs, and how long they will take.")
+        bool, typer.Option("--dry-run", help="Show the runs and their expected time.")
     ] = False,
     on: On = "local",
     jobs: Jobs = None,
     together: Together = 1,
-    device: TrainOn = "cpu",
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    device: Device = "cpu",
+    as_json: AsJson = False,
 ) -> None:
-    """Train and measure every variant x model x seed of a protocol.
+    """Train and measure every combination of data variant, model and seed of a protocol.
 
-    Stopped or killed, the same command goes on; finished runs are not repeated. Failed ones
-    are recorded, set apart, and tried again by the next call. index.parquet lists all runs.
+    If it is stopped, the same command resumes; finished runs are not repeated. Failed runs are
+    recorded separately, and the next call tries them again. index.parquet lists all runs.
     """
     from vaebias.experiments import load_protocol
 
@@ -66,7 +69,7 @@ def sweep(
         study = study.with_models(tuple(only.split(",")))
     how = Resources(on, jobs, together, device)
     if dry_run:
-        announce(study, out, how, as_json=as_json)
+        print_plan(study, out, how, as_json=as_json)
         return
     done = run_study(study, out, how)
     if as_json:
@@ -82,7 +85,7 @@ def sweep(
 
 
 class Resources(NamedTuple):
-    """Where the runs of a study are done, and how many at a time."""
+    """Where the runs of a study are executed, and how many at a time."""
 
     on: str
     jobs: int | None
@@ -91,7 +94,7 @@ class Resources(NamedTuple):
 
 
 def run_study(protocol: Protocol, out: Path, how: Resources) -> Study:
-    """Run a protocol with progress shown, and write its record and index into the folder."""
+    """Run a protocol with a progress bar, and write its record and index into the folder."""
     from vaebias.cli.progress import watch_sweep
     from vaebias.experiments import read_study, sweep
     from vaebias.experiments.results.study import index
@@ -103,15 +106,15 @@ def run_study(protocol: Protocol, out: Path, how: Resources) -> Study:
     return done
 
 
-def announce(protocol: Protocol, out: Path, how: Resources, *, as_json: bool) -> None:
-    """Print the runs of a protocol, which are done in ``out``, and the time of the others."""
+def print_plan(protocol: Protocol, out: Path, how: Resources, *, as_json: bool) -> None:
+    """Print the runs of a protocol, which of them ``out`` has, and the time of the others."""
     from vaebias.cli.console import output
     from vaebias.experiments.results.records import read_result
     from vaebias.experiments.results.tables import rich_table
     from vaebias.experiments.running.estimate import estimate
     from vaebias.experiments.running.local import default_jobs
 
-    parse_device(how.device)  # steps are timed here, wherever the runs will be
+    parse_device(how.device)  # steps are timed here, wherever the runs will be executed
     found = estimate(protocol, together=how.together, device=how.device)
     done = {run.key for run in found.runs if read_result(out, run) is not None}
     rest = sum(found.seconds(run) for run in found.runs if run.key not in done)
@@ -129,8 +132,8 @@ def announce(protocol: Protocol, out: Path, how: Resources, *, as_json: bool) ->
     console.print(rich_table(head, rows, text=2))
     console.print(
         f"{len(found.runs)} runs, {len(done)} done. Training the others: {_span(rest)} of one "
-        f"{what}, {_span(rest / workers)} with {workers} at a time, by a measured step on the "
-        "original images; perturbations and measuring come on top.",
+        f"{what}, {_span(rest / workers)} with {workers} at a time, estimated from a timed step "
+        "on the original images. Perturbations and measurements are not included.",
         highlight=False,
     )
 

@@ -1,4 +1,4 @@
-"""``vaebias table``: what a study's folder says, for a terminal, a paper or a program."""
+"""``vaebias table``: the tables of a study, for a terminal, a paper or a program."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from typing import Annotated
 
 import typer
 
+from vaebias.cli.options import AsJson, Force
 from vaebias.errors import InputError
 
 __all__ = ["Format", "Pruned", "show", "table"]
 
 
 class Format(str, Enum):
-    """How a table is written."""
+    """Format of a table."""
 
     text = "text"
     markdown = "markdown"
@@ -25,31 +26,34 @@ class Format(str, Enum):
 
 
 class Pruned(str, Enum):
-    """Where over-pruned runs stand."""
+    """Where over-pruned runs are listed."""
 
     apart = "apart"
     among = "among"
 
 
 def table(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a sweep.")],
-    form: Annotated[Format, typer.Option("--format", help="How to write it.")] = Format.text,
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a study.")],
+    form: Annotated[Format, typer.Option("--format", help="Format of the output.")] = Format.text,
     scores: Annotated[
-        str | None, typer.Option(help="Scores to show, as mig,sap,active; see index.parquet.")
+        str | None, typer.Option(help="Scores to show, such as mig,sap,active; see index.parquet.")
     ] = None,
     pruned: Annotated[
-        Pruned, typer.Option("--over-pruned", help="Apart from the means, or among the others.")
+        Pruned,
+        typer.Option(
+            "--over-pruned", help="List over-pruned runs separately, or include them in the means."
+        ),
     ] = Pruned.apart,
     figure: Annotated[
         Path | None,
-        typer.Option(help="Also draw a line search into this SVG file: MIG, latents, price."),
+        typer.Option(help="Also draw a line search as this SVG file."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Replace the figure.")] = False,
+    as_json: AsJson = False,
+    force: Force = False,
 ) -> None:
-    """Show mean (sd) over seeds, paired differences, over-pruned runs, failures.
+    """Show means (sd) over seeds, paired differences, over-pruned runs and failures.
 
-    The paper's value stands beside where the data set, epsilon and model are the paper's.
+    The paper's value is shown where data set, epsilon and model are the paper's.
     """
     from vaebias.experiments import read_study
 

@@ -1,4 +1,4 @@
-"""``vaebias train``: one objective on one data set, a folder a seed, to be stopped and gone on."""
+"""``vaebias train``: train one objective on one data set, one folder per seed; resumable."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vaebias.cli.options import parse_device, parse_seeds
+from vaebias.cli.options import AsJson, Force, parse_device, parse_seeds
 from vaebias.cli.run_folder import FILES, RUN_FILE, RunFolder
 from vaebias.cli.run_log import check_tensorboard
 from vaebias.errors import InputError
@@ -27,37 +27,44 @@ if TYPE_CHECKING:
 def train(
     model: Annotated[str, typer.Option(metavar="M", help="Objective, such as beta_vae.")],
     data: Annotated[str, typer.Option(metavar="D", help="Data set, such as dsprites.")],
-    steps: Annotated[int, typer.Option(min=1, help="Optimiser steps.")],
+    steps: Annotated[int, typer.Option(min=1, help="Number of optimiser steps.")],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Folder to write.")],
     seed: Annotated[
         str, typer.Option("--seed", "--seeds", metavar="S|0..9", help="One seed, or several.")
     ] = "0",
     latents: Annotated[int, typer.Option(min=1, help="Number of latents.")] = 10,
     network: Annotated[
-        str, typer.Option(help="Its name, or JSON with its name and options.")
+        str, typer.Option(help="Name of the network, or JSON with name and options.")
     ] = "mlp",
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="FIELD=VALUE", help="Of the objective, such as beta=8."),
+        typer.Option(
+            "--set", metavar="FIELD=VALUE", help="Setting of the objective, such as beta=8."
+        ),
     ] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Images, or pairs, of a step.")] = 64,
-    learning_rate: Annotated[float, typer.Option(help="Of Adam.")] = 1e-4,
+    batch_size: Annotated[
+        int, typer.Option(min=1, help="Number of images, or pairs, per step.")
+    ] = 64,
+    learning_rate: Annotated[float, typer.Option(help="Learning rate of Adam.")] = 1e-4,
     schedule: Annotated[str, typer.Option(help="constant, cosine or one-cycle.")] = "constant",
     warmup: Annotated[
-        int, typer.Option(min=0, help="Steps over which the learning rate first rises.")
+        int, typer.Option(min=0, help="Steps of linear warm-up of the learning rate.")
     ] = 0,
     accumulate: Annotated[
-        int, typer.Option(min=1, help="Parts of a batch computed one after the other.")
+        int, typer.Option(min=1, help="Number of parts in which a batch is computed.")
     ] = 1,
     precision: Annotated[str, typer.Option(help="32-true or bf16-mixed.")] = "32-true",
     pairing: Annotated[
         str | None,
-        typer.Option(help="laplace, laplace-moving or uniform; the objective's own by default."),
+        typer.Option(help="laplace, laplace-moving or uniform; by default the objective's own."),
     ] = None,
-    pair_rate: Annotated[float, typer.Option(help="Of the Laplace steps of pairs.")] = 1.0,
+    pair_rate: Annotated[
+        float, typer.Option(help="Rate of the Laplace transitions of pairs.")
+    ] = 1.0,
     log_every: Annotated[int, typer.Option(min=1, help="Steps between rows of the log.")] = 100,
     checkpoint_every: Annotated[
-        int | None, typer.Option(min=1, help="Steps between checkpoints; ten rows by default.")
+        int | None,
+        typer.Option(min=1, help="Steps between checkpoints; by default ten rows of the log."),
     ] = None,
     evaluate_every: Annotated[
         int | None,
@@ -66,28 +73,26 @@ def train(
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Write events for TensorBoard as well.")
     ] = False,
-    device: Annotated[str, typer.Option(help="Where to train, such as cuda.")] = "cpu",
+    device: Annotated[str, typer.Option(help="Device to train on, such as cuda.")] = "cpu",
     stack: Annotated[
         bool | None,
         typer.Option(
             "--stack/--in-a-row",
-            help="Train several seeds as one; by default where that is faster.",
+            help="Train several seeds as one stack; by default where this is faster.",
         ),
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with what is in DIR, from its checkpoint.")
+        bool, typer.Option("--resume", help="Resume the run in DIR from its checkpoint.")
     ] = False,
-    force: Annotated[
-        bool, typer.Option("--force", help="Replace the runs in DIR, if there are any.")
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON document.")] = False,
+    force: Force = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Train a model; write its weights, its log, and checkpoints to go on from.
+    """Train a model; write its weights, its log, and checkpoints to resume from.
 
-    DIR holds model.safetensors, log.csv, checkpoint.safetensors and run.json, or a folder seed-S
-    with these for each of several seeds. A run that is stopped, in whatever way, and gone on
-    with by --resume ends with the weights of one that was not (on the CPU, to the last bit).
-    Under torchrun, its processes share the batch of each step.
+    DIR gets model.safetensors, log.csv, checkpoint.safetensors and run.json, or one folder
+    seed-S with these for each of several seeds. A stopped run that is continued with --resume
+    ends with the same weights as an uninterrupted one (on the CPU, bit for bit). Under torchrun,
+    the processes share the batch of each step.
     """
     from vaebias import data as datasets
     from vaebias import training
@@ -121,7 +126,7 @@ def train(
     fabric = training.launch(parse_device(device), precision)
     if fabric.is_global_zero:
         _check_folder(out, configs, resume=resume, force=force)
-    fabric.barrier()  # no folder may be filled before it has been looked at
+    fabric.barrier()  # no process may write before all folders are checked
     runs = [
         RunFolder(
             folder, one, grid, resume=resume, replace=resume or force, tensorboard=tensorboard
@@ -130,7 +135,9 @@ def train(
     ]
     found = []
     if _stacks(runs, config, fabric, stack):
-        for step in sorted({run.reached for run in runs}):  # killed between two checkpoints
+        for step in sorted(
+            {run.reached for run in runs}
+        ):  # a killed run may have saved some seeds only
             group = [run for run in runs if run.reached == step]
             found += _together(group, config, grid, fabric, evaluate_every)
         found.sort(key=lambda one: seeds.index(one["seed"]))
@@ -138,9 +145,9 @@ def train(
         found = _one_by_one(runs, config, grid, fabric, evaluate_every)
     if not fabric.is_global_zero:
         return
-    said = {"name": grid.name, "source": grid.source, "provenance": grid.provenance}
+    source = {"name": grid.name, "source": grid.source, "provenance": grid.provenance}
     if as_json:
-        typer.echo(json.dumps({"config": config, "data": said, "runs": found}, allow_nan=False))
+        typer.echo(json.dumps({"config": config, "data": source, "runs": found}, allow_nan=False))
         return
     for one in found:
         shown = one["loss"] | one["evaluation"]
@@ -151,7 +158,7 @@ def train(
 def _stacks(
     runs: Sequence[RunFolder], config: Mapping[str, Any], fabric: Fabric, wanted: bool | None
 ) -> bool:
-    """Whether to train the seeds as one, if that can be."""
+    """Return whether to train the seeds as one stack."""
     from vaebias import training
 
     can = fabric.world_size == 1 and config["accumulate"] == 1 and config["precision"] == "32-true"
@@ -197,7 +204,7 @@ def _together(
     """Train seeds stacked; all must have reached the same step."""
     from vaebias import training
 
-    of = {run.seed: run for run in runs}
+    by_seed = {run.seed: run for run in runs}
     label = f"{config['model']}, {len(runs)} seeds at once"
     with _watch(label, fabric) as display, ExitStack() as folders:
         for run in runs:
@@ -207,8 +214,8 @@ def _together(
             [run.objective for run in runs],
             grid,
             _training_config(config),
-            seeds=list(of),
-            callbacks=lambda seed: _callbacks(of[seed], config, evaluate_every, display),
+            seeds=list(by_seed),
+            callbacks=lambda seed: _callbacks(by_seed[seed], config, evaluate_every, display),
             progress=display.progress,
             states=[run.state for run in runs],
             stack=True,
@@ -248,15 +255,15 @@ def _check_folder(
         raise InputError("--out", "a folder", f"{out}, a file")
     if not resume:
         if not force and out.is_dir() and any(out.iterdir()):
-            expected = "a new or empty folder (or --resume, to go on, or --force, to replace)"
+            expected = "a new or empty folder (or --resume to continue, or --force to replace)"
             raise InputError("--out", expected, f"{out}, which is not empty")
         return
     ours = FILES if len(runs) == 1 else [folder.name for folder in runs]
     if out.is_dir() and any(out.iterdir()) and not any((out / name).exists() for name in ours):
-        raise InputError("--resume", "the folder of a run", f"{out}, which holds other things")
+        raise InputError("--resume", "the folder of a run", f"{out}, which contains other files")
     for folder, config in runs.items():
         file = folder / RUN_FILE
-        if not file.is_file():  # stopped before its first row: it begins at the beginning
+        if not file.is_file():  # stopped before its first row: starts anew
             continue
         try:
             before = json.loads(file.read_text(encoding="utf-8"))["config"]

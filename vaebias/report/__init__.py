@@ -1,4 +1,4 @@
-"""Pages: one self-contained HTML file with its pictures, from arrays and finished runs."""
+"""Reports: self-contained HTML pages made from arrays and finished runs."""
 
 from vaebias.report.align import Diagnosed, align_page
 from vaebias.report.page import HtmlTable, render, write

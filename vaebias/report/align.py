@@ -1,4 +1,4 @@
-"""The page of one or more diagnosed decoders."""
+"""Page of one or more diagnosed decoders."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import torch
 from vaebias.analysis import Diagnosis
 from vaebias.checkpoints import Model
 from vaebias.data import FactorGrid
+from vaebias.inference import encode
 from vaebias.numbers import number
 from vaebias.report import figures
 from vaebias.report.directions import Pair, directions
@@ -26,7 +27,7 @@ SHOWN = 8
 
 
 class Diagnosed(NamedTuple):
-    """A checkpoint, its model, and what was found."""
+    """A checkpoint, its model and its diagnosis."""
 
     path: Path
     model: Model
@@ -50,9 +51,11 @@ def align_page(found: Sequence[Diagnosed], grid: FactorGrid, samples: int, seed:
     found
         The diagnoses, each with data.
     grid
-        The data they were made on.
-    samples, seed
-        Of the images that were looked at.
+        The data set that they were made on.
+    samples
+        Number of images sampled.
+    seed
+        Seed of the sample.
     """
     names = _names(found)
     return render(
@@ -75,11 +78,11 @@ def align_page(found: Sequence[Diagnosed], grid: FactorGrid, samples: int, seed:
 
 
 LABEL = 28
-"""Characters of a name that leave a chart room for its axes."""
+"""Longest name in a chart, in characters; longer ones lose their beginning."""
 
 
 def _names(found: Sequence[Diagnosed]) -> list[str]:
-    """What to call each: its file or folder, the folder it is in, or else its path."""
+    """Return a name for each: its file or folder, its parent, or its path if these repeat."""
     paths = [one.path for one in found]
     for names in (
         [path.name if path.is_dir() else path.stem for path in paths],
@@ -91,11 +94,11 @@ def _names(found: Sequence[Diagnosed]) -> list[str]:
 
 
 def _labels(names: Sequence[str]) -> list[str]:
-    """The names as a chart's margin holds them: the ends of long ones, numbered where alike."""
+    """Return names that fit a chart's margin, numbered if their ends are the same."""
     short = [name if len(name) <= LABEL else "…" + name[1 - LABEL :] for name in names]
     if len(set(short)) == len(short):
         return short
-    return [f"{number}: {name}" for number, name in enumerate(short, 1)]
+    return [f"{place}: {name}" for place, name in enumerate(short, 1)]
 
 
 def _overview(names: Sequence[str], found: Sequence[Diagnosed]) -> dict[str, Picture]:
@@ -160,21 +163,21 @@ def _cell(record: dict[str, float | None] | None) -> str:
 def _model(prefix: str, name: str, one: Diagnosed, grid: FactorGrid, seed: int) -> dict[str, Any]:
     d = one.diagnosis
     index = np.sort(grid.sample(d.points, np.random.default_rng(seed)))
-    images = torch.from_numpy(grid.images(index))
-    with torch.no_grad():
-        codes = one.model.encoder(images)[0]
+    images = grid.images(index)
+    codes = torch.from_numpy(encode(one.model.encoder, grid, index)[0])
     spread = codes.std(0, correction=0)
     active = sorted(np.flatnonzero(d.active).tolist(), key=lambda i: -float(spread[i]))
     few = np.linspace(0, len(index) - 1, min(SHOWN, len(index))).astype(np.int64)
     shown = images[few]
     rebuilt = decode(one.model, codes[few])
-    # a real code near the middle, not the mean: the mean of a cyclic factor's codes is no image
+    # the code of an image near the mean, not the mean itself: with a cyclic factor, the mean of
+    # all codes decodes to no image
     middle = int((codes - codes.mean(0)).square().sum(1).argmin())
     return {
         "name": name,
         "notes": d.notes,
         "facts": _facts(one),
-        "images": strip(shown.numpy(), f"{len(few)} images of the data set"),
+        "images": strip(shown, f"{len(few)} images of the data set"),
         "rebuilt": strip(rebuilt, f"the same {len(few)} images as the model reconstructs them"),
         "components": _cosines(d, name, components=True),
         "factors": _cosines(d, name, components=False),
@@ -202,7 +205,7 @@ def _directions(
 
 
 def _mixtures(d: Diagnosis, active: Sequence[int], name: str) -> Picture | None:
-    """For each latent, the angle between its two usual factors: 0 is the one, 90 the other."""
+    """Draw for each latent the angle between its two main factors: 0 is one, 90 the other."""
     if d.data is None or len(d.data.factors) < 2:
         return None
     mixture = d.data.mixture
@@ -219,13 +222,13 @@ def _mixtures(d: Diagnosis, active: Sequence[int], name: str) -> Picture | None:
         return None
     return figures.mixing_angles(
         angles,
-        title=f"Latents of {name} as mixtures of their two usual factors",
+        title=f"Latents of {name} as mixtures of their two main factors",
         label="angle between the two factors",
     )
 
 
 def _references(d: Diagnosis) -> HtmlTable | None:
-    """Cosines and principal angles beside each kind of principal components."""
+    """Tabulate cosines and principal angles with each kind of principal components."""
     kinds = {"factors' tangents": d.data.components} if d.data is not None else {}
     kinds |= {LABELS[name]: reference for name, reference in d.label_free.items()}
     if not kinds or not d.active.any():
@@ -243,12 +246,12 @@ def _references(d: Diagnosis) -> HtmlTable | None:
 LABELS = {
     "neighbours": "nearest images",
     "global": "all images",
-    "posterior": "decoded draws of q(z|x)",
+    "posterior": "decoded samples of q(z|x)",
 }
 
 
 def _angles(records: Sequence[dict[str, Any]]) -> str:
-    """Each angle over the images, in degrees."""
+    """Return the median and range of each angle over the images, in degrees."""
     texts = []
     for one in records:
         low, _, middle, _, high = one["quantiles"]
@@ -264,7 +267,7 @@ def _cosines(d: Diagnosis, name: str, *, components: bool) -> Picture | None:
         [f"PC {i + 1}" for i in range(cosines.shape[-1])] if components else list(d.data.factors)
     )
     mean = np.abs(cosines).mean(0)
-    # a factor without order, as a shape, has no direction; nor has a component without variance
+    # a factor without order, such as shape, has no direction; nor has a component without variance
     present = np.flatnonzero(mean.any(0))
     rows = np.flatnonzero(d.active)
     if not len(present):

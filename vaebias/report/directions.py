@@ -1,4 +1,4 @@
-"""A decoder's directions beside the data's local principal components, as pictures."""
+"""Pictures of a decoder's directions beside the data's local principal components."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ FRAMES = 7
 
 
 class Pair(NamedTuple):
-    """A latent and the component it was matched with, at one image.
+    """A latent and the component matched with it, at one image.
 
     Attributes
     ----------
     name
-        What they are.
+        Names of the two.
     picture
-        Two rows, latent and component: the direction itself (signed, by its own largest
-        value), then what is drawn as the latent moves by two standard deviations either way,
-        and the same reconstruction moved as far along the component.
+        Two rows, latent and component. First the direction itself, signed and scaled to its
+        largest value; then the decoded images as the latent moves by two standard deviations
+        either way, and the reconstruction moved equally far along the component.
     """
 
     name: str
@@ -53,13 +53,17 @@ def directions(
     Parameters
     ----------
     model
-        Has a decoder.
-    grid, point
-        The data, and the index of the image.
-    code, spread
-        Its code, and how far codes lie apart.
+        A model with a decoder.
+    grid
+        The data.
+    point
+        Index of the image.
+    code
+        Code of the image, [d].
+    spread
+        Standard deviation of each latent over the data, [d].
     partners
-        Latents and their components, in the order of the page.
+        Pairs of a latent and its component, in the order of the page.
     """
     if model.decoder is None:
         return []
@@ -70,7 +74,7 @@ def directions(
     pairs = []
     for latent, matched in partners:
         column, component = columns[latent], components[matched]
-        if column @ component < 0:  # a component has no sign of its own: that of its latent
+        if column @ component < 0:  # the sign of a component is arbitrary: take the latent's
             component = -component
         z = code.repeat(FRAMES, 1)
         z[:, latent] += steps * spread[latent]
@@ -93,7 +97,7 @@ def _rgb(image: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:  # [3, 
 
 
 def _signed(direction: Tensor, shape: Sequence[int]) -> NDArray[np.floating[Any]]:  # [3, H, W]
-    """White where nothing moves, purple and orange either way; the mean over channels."""
+    """Return a direction as colours: white is zero, purple negative, orange positive."""
     plane = direction.reshape(*shape).mean(0).numpy()
     level = plane / (2 * max(float(np.abs(plane).max()), 1e-30)) + 0.5
     return np.moveaxis(matplotlib.colormaps["PuOr_r"](level)[..., :3], -1, 0)

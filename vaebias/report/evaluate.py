@@ -1,4 +1,4 @@
-"""The page of a panel of metrics: scores, what latents know of factors, and the codes."""
+"""Page of an evaluation: scores, what latents know of factors, and the codes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from vaebias.report.theme import SERIES, WIDTH, Picture, axes, styled, svg
 __all__ = ["code_scatter", "evaluate_page"]
 
 BARS = ("mig", "sap", "explicitness", "mcc", "infomec")
-"""Metrics whose scores of single factors are drawn, where they were asked for."""
+"""Metrics whose scores of single factors are drawn."""
 
 
 def evaluate_page(found: Evaluation, facts: Sequence[tuple[str, str]], *, command: str) -> str:
@@ -26,11 +26,11 @@ def evaluate_page(found: Evaluation, facts: Sequence[tuple[str, str]], *, comman
     Parameters
     ----------
     found
-        What `vaebias.metrics.evaluate` returned.
+        Result of `vaebias.metrics.evaluate`.
     facts
-        What was scored, in words: names and values.
+        Pairs of name and value that describe what was scored.
     command
-        What the reader types to get the same page.
+        Command line that writes the same page.
     """
     settings = found.settings
     return render(
@@ -59,13 +59,13 @@ def code_scatter(
     factors: NDArray[np.int64],  # [n, k]
     names: Sequence[str],
 ) -> Picture:
-    """Each latent over each factor: one row a latent, one column a factor.
+    """Draw each latent over each factor: one row per latent, one column per factor.
 
-    A latent that is one factor is a curve in its column and a cloud in all others.
+    A latent that follows one factor is a curve in its column and a cloud in all others.
     """
     d, k = codes.shape[1], factors.shape[1]
     figure, panels = axes(WIDTH, 0.35 + 0.55 * d, rows=d, columns=k)
-    beside = np.random.default_rng(0).uniform(-0.3, 0.3, len(codes))  # levels lie apart
+    beside = np.random.default_rng(0).uniform(-0.3, 0.3, len(codes))  # jitter: levels are discrete
     for place, ax in enumerate(panels):
         i, j = divmod(place, k)
         colour = SERIES[j % len(SERIES)]

@@ -1,6 +1,6 @@
-"""The charts of the reports: plain arrays in, an inline SVG out.
+"""Charts of the reports: from plain arrays to inline SVG.
 
-Each is laid out for the width of a phone, and says in words what it shows.
+Each is laid out for the width of a phone and has a description in words.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
+from vaebias.numbers import number
 from vaebias.report.theme import (
     INK,
     MARKERS,
@@ -46,23 +47,23 @@ def score_bars(
     limits: tuple[float, float] = (0.0, 1.0),
     marks: bool = True,
 ) -> Picture:
-    """Bars of the mean over seeds, each seed a mark: ``scores[group][series]``."""
+    """Draw bars of the mean over seeds, each seed as a mark: ``scores[group][series]``."""
     groups, series = list(scores), list(next(iter(scores.values())))
     figure, (ax,) = axes(WIDTH, 2.7)
     width = 0.8 / len(series)
     said = []
     for position, group in enumerate(groups):
-        for number, name in enumerate(series):
+        for place, name in enumerate(series):
             values = np.asarray(scores[group].get(name, ()), dtype=float)
             if not len(values):
                 continue
-            x = position + (number - (len(series) - 1) / 2) * width
+            x = position + (place - (len(series) - 1) / 2) * width
             first = position == 0
             ax.bar(
                 x,
                 values.mean(),
                 width * 0.86,
-                color=SERIES[number % len(SERIES)],
+                color=SERIES[place % len(SERIES)],
                 alpha=0.85,
                 label=name if first else None,
             )
@@ -71,24 +72,24 @@ def score_bars(
                 ax.plot(
                     x + 0.22 * width * beside,
                     values,
-                    MARKERS[number % len(MARKERS)],
+                    MARKERS[place % len(MARKERS)],
                     color=INK,
                     markersize=4,
                     markerfacecolor="none",
                     markeredgewidth=0.9,
                 )
-            # below the axis, where no mark can lie on it
+            # below the axis, where no mark can cover it
             ax.annotate(
-                _short(values.mean()),
+                number(values.mean()),
                 (x, limits[0]),
                 textcoords="offset points",
                 xytext=(0, -11),
                 ha="center",
                 fontsize=8.5,
-                color=SERIES[number % len(SERIES)],
+                color=SERIES[place % len(SERIES)],
                 annotation_clip=False,
             )
-            said.append(f"{group}, {name}: {_short(values.mean())}")
+            said.append(f"{group}, {name}: {number(values.mean())}")
     ax.set_xticks(range(len(groups)), groups)
     ax.tick_params(axis="x", length=0, pad=15)
     ax.set_ylabel(label)
@@ -106,10 +107,10 @@ def distances(
     label: str = "distance to orthogonality",
     title: str,
 ) -> Picture:
-    """Values of a row on a common axis, and beside each row what random axes would give.
+    """Draw the values of each row on a common axis, with the chance level of random axes.
 
-    Up to a dozen values (runs) are drawn as dots with their mean; more (images) as the range
-    of 90 % of them, the quartiles and the median.
+    Up to twelve values (runs) are drawn as dots with their mean; more (images) as median,
+    quartiles and 90 % range.
     """
     figure, (ax,) = axes(WIDTH, 0.75 + 0.38 * len(values))
     levels = [float(c) for c in chance.values() if c is not None]
@@ -125,7 +126,7 @@ def distances(
             ax.plot([first, third], [row, row], color=colour, lw=6, alpha=0.45)
             ax.plot([middle], [row], marker, color=colour, markersize=7)
             levels.append(high)
-            said.append(f"{name}: median {_short(middle)}")
+            said.append(f"{name}: median {number(middle)}")
         elif len(dots):
             ax.plot(
                 dots,
@@ -138,11 +139,11 @@ def distances(
             )
             ax.plot([dots.mean()] * 2, [row - 0.3, row + 0.3], color=colour, lw=1.5)
             levels.append(dots.max())
-            said.append(f"{name}: mean {_short(dots.mean())}")
+            said.append(f"{name}: mean {number(dots.mean())}")
         random = chance.get(name)
         if random is not None:
             ax.plot([random] * 2, [row - 0.42, row + 0.42], color=INK, lw=1.1, ls=(0, (3, 2)))
-            said.append(f"random axes for {name}: {_short(random)}")
+            said.append(f"random axes for {name}: {number(random)}")
     drawn = [(row, chance[name]) for row, name in enumerate(values) if chance.get(name) is not None]
     if drawn:
         ax.annotate(
@@ -172,30 +173,30 @@ def spectra(
     title: str,
     label: str = "singular value",
 ) -> Picture:
-    """Singular values, or variances, by rank: median over images, quartiles as a band.
+    """Draw singular values, or variances, by rank: median over images, quartiles as a band.
 
-    Ranks whose median is zero (passive latents) are left off the logarithmic axis.
+    Ranks whose median is zero (passive latents) are omitted from the logarithmic axis.
     """
     figure, (ax,) = axes(WIDTH, 2.6)
     said, drawn = [], False
-    for number, (name, values) in enumerate(singular_values.items()):
+    for place, (name, values) in enumerate(singular_values.items()):
         low, middle, high = np.quantile(values, (0.25, 0.5, 0.75), axis=0)
         shown = middle > 1e-9 * max(float(middle.max(initial=0.0)), 1e-30)
         rank = np.flatnonzero(shown) + 1
         drawn = drawn or bool(len(rank))
-        colour = SERIES[number % len(SERIES)]
+        colour = SERIES[place % len(SERIES)]
         ax.fill_between(rank, low[shown], high[shown], color=colour, alpha=0.18, linewidth=0)
         ax.plot(
             rank,
             middle[shown],
-            marker=MARKERS[number % len(MARKERS)],
+            marker=MARKERS[place % len(MARKERS)],
             color=colour,
             markersize=5,
             linewidth=1.4,
             label=name,
         )
         said.append(f"{name}: {', '.join(f'{v:.3g}' for v in middle[shown])}")
-    if drawn:  # else no latent is active, and nothing can be on a logarithmic axis
+    if drawn:  # without an active latent, a logarithmic axis would be empty
         ax.set_yscale("log")
         ax.yaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1, 2, 5)))
         ax.yaxis.set_minor_locator(matplotlib.ticker.NullLocator())
@@ -215,15 +216,15 @@ def curves(
     label: str,
     title: str,
 ) -> Picture:
-    """Lines over training steps, one for each run of each series: ``(steps, values)``."""
+    """Draw a line over training steps for each run of each series: ``(steps, values)``."""
     figure, (ax,) = axes(WIDTH, 2.4)
     said = []
-    for number, (name, runs) in enumerate(values.items()):
+    for place, (name, runs) in enumerate(values.items()):
         for position, (steps, run) in enumerate(runs):
             ax.plot(
                 steps,
                 run,
-                color=SERIES[number % len(SERIES)],
+                color=SERIES[place % len(SERIES)],
                 linewidth=1.1,
                 alpha=0.8,
                 label=name if position == 0 else None,
@@ -245,28 +246,28 @@ def mixing_angles(
     title: str,
     label: str,
 ) -> Picture:
-    """Histograms of the angle between a factor's axis and the local principal component.
+    """Draw histograms of the angle between a factor's axis and the local principal component.
 
-    0 and 90 degrees: the component is one of the two factors; 45: an even mixture of both.
+    At 0 and 90 degrees the component is one of the two factors, at 45 an even mixture.
     """
     figure, panels = axes(WIDTH, 0.75 + 0.85 * len(angles), rows=len(angles))
     said = []
-    for number, (name, values) in enumerate(angles.items()):
+    for place, (name, values) in enumerate(angles.items()):
         degrees = np.degrees(np.abs(values))
         # 2|G_ab| > |G_aa - G_bb| is the same as an angle within 22.5 degrees of 45.
         within = float(np.mean(np.abs(degrees - 45) < 22.5)) if len(degrees) else 0.0
-        ax = panels[number]
+        ax = panels[place]
         ax.axvspan(22.5, 67.5, color=MUTED, alpha=0.13, linewidth=0)
         ax.hist(
             degrees,
             bins=np.linspace(0, 90, 37).tolist(),
             weights=np.full(len(degrees), 100 / max(len(degrees), 1)),
-            color=SERIES[number % len(SERIES)],
+            color=SERIES[place % len(SERIES)],
             alpha=0.85,
         )
         ax.set_xlim(0, 90)
         ax.set_xticks([0, 22.5, 45, 67.5, 90], ["0°", "22.5°", "45°", "67.5°", "90°"])
-        ax.tick_params(axis="x", labelbottom=number == len(angles) - 1)
+        ax.tick_params(axis="x", labelbottom=place == len(angles) - 1)
         ax.set_title(f"{name}: mixed at {100 * within:.0f} % of the images", loc="left")
         said.append(f"{name}: {100 * within:.0f} % between 22.5 and 67.5 degrees")
     panels[-1].set_xlabel(label)
@@ -284,18 +285,18 @@ def matrices(
     limits: tuple[float, float] = (0.0, 1.0),
     diagonal: bool = True,
 ) -> Picture:
-    """Heat maps side by side with their numbers written in: mixed shares, cosines.
+    """Draw heat maps side by side, with the number in each cell.
 
     Parameters
     ----------
     values
-        A matrix under its heading; no heading where it is empty.
+        Matrices by heading; an empty heading is not drawn.
     rows, columns
-        What they stand for, the same in all.
+        Labels, the same for all matrices.
     limits
         Values of the darkest and the lightest colour.
     diagonal
-        Whether a diagonal means anything.
+        If False, the diagonal is left blank.
     """
     margin = 0.25 + 0.075 * max(map(len, rows), default=0)
     cell = min(0.46, (WIDTH - margin) / len(values) / (len(columns) + 0.35))
@@ -315,7 +316,7 @@ def matrices(
         for i, j in zip(*np.nonzero(np.isfinite(shown)), strict=True):
             level = (shown[i, j] - limits[0]) / (limits[1] - limits[0])
             colour = "#ffffff" if level < 0.55 else "#000000"
-            text = _short(shown[i, j])
+            text = number(shown[i, j])
             ax.text(j, i, text, ha="center", va="center", fontsize=8, color=colour)
             exact = f"{rows[i]}, {columns[j]}: {shown[i, j]:.4g}"
             cell_area = Rectangle((j - 0.5, i - 0.5), 1, 1, alpha=0.0, gid=hover(exact))
@@ -345,9 +346,9 @@ def response_maps(
     title: str,
     words: Mapping[str, Sequence[str]],
 ) -> Picture:
-    """What each latent answers to, over the plane of two factors: one row a model.
+    """Draw the mean code of each latent over the plane of two factors, one row per model.
 
-    Bands along an axis: the latent is that factor. Bands along the diagonal: a mixture.
+    Bands parallel to an axis mean that the latent is one factor, slanted bands a mixture.
     """
     columns = max(len(m) for m in maps.values())
     figure, panels = axes(WIDTH, 0.35 + 1.28 * len(maps), rows=len(maps), columns=columns)
@@ -386,9 +387,3 @@ def _legend_above(ax: Axes, columns: int) -> None:
         columnspacing=1.4,
         handletextpad=0.5,
     )
-
-
-def _short(value: float) -> str:
-    """Two decimals without the leading zero, as the field writes scores: .51, −.03, 1.00."""
-    text = f"{value:.2f}".replace("-", "−")
-    return text.replace("0.", ".", 1) if text.lstrip("−").startswith("0.") else text

@@ -1,10 +1,11 @@
-"""Images of a data set or a decoder as inline PNG: strips, differences, sheets for a slider."""
+"""Images as inline PNG: strips, signed differences, sheets for sliders."""
 
 from __future__ import annotations
 
 import matplotlib
 import numpy as np
 
+from vaebias.pixels import as_bytes
 from vaebias.report.theme import Picture, png
 
 __all__ = ["sheet", "strip"]
@@ -16,16 +17,16 @@ def strip(
     *,
     signed: float | None = None,
 ) -> Picture:
-    """Return images side by side, one image pixel a pixel.
+    """Return images side by side, at one PNG pixel per image pixel.
 
     Parameters
     ----------
     images
         [n, C, H, W], 1 or 3 channels.
     alt
-        What they show, in words.
+        Description for readers who cannot see the picture.
     signed
-        For differences: the value drawn in full colour, zero is white (purple to orange).
+        For differences: value at full colour (purple to orange); zero is white.
     """
     return sheet(images[None], alt, signed=signed)
 
@@ -38,7 +39,7 @@ def sheet(
     gap: int = 1,
     css: str = "pixels",
 ) -> Picture:
-    """Return a table of images, ``gap`` clear pixels between them; see `strip`."""
+    """Return a table of images with ``gap`` transparent pixels between them; see `strip`."""
     colours = _colours(images, signed)
     rows, columns, height, width, _ = colours.shape
     canvas = np.zeros(
@@ -56,10 +57,7 @@ def _colours(images: np.ndarray, signed: float | None) -> np.ndarray:
     if signed is not None:
         level = np.asarray(images, dtype=np.float64).mean(axis=-3) / (2 * signed) + 0.5
         return np.asarray(matplotlib.colormaps["PuOr_r"](level.clip(0, 1), bytes=True))
-    pixels = np.asarray(images)
-    if pixels.dtype != np.uint8:
-        pixels = (np.clip(pixels, 0, 1) * 255).round().astype(np.uint8)
-    pixels = np.moveaxis(pixels, -3, -1)
+    pixels = np.moveaxis(as_bytes(np.asarray(images)), -3, -1)
     if pixels.shape[-1] == 1:
         pixels = np.repeat(pixels, 3, axis=-1)
     opaque = np.full((*pixels.shape[:-1], 1), 255, dtype=np.uint8)

@@ -1,4 +1,4 @@
-"""One self-contained HTML page from a template: everything inlined, nothing fetched."""
+"""Self-contained HTML pages from templates: everything is inline, nothing is loaded."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["HtmlTable", "render", "write"]
 
 
 class HtmlTable(NamedTuple):
-    """A table of a page: headings, rows of strings, and how many leading columns are text."""
+    """A table: headings, rows of strings, and the number of leading text columns."""
 
     head: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
@@ -23,7 +23,7 @@ class HtmlTable(NamedTuple):
 
 
 def render(template: str, **context: Any) -> str:
-    """Fill ``templates/<template>``; text is escaped, pictures stand as they are."""
+    """Fill ``templates/<template>``; text is escaped, pictures are inserted as they are."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent / "templates"),
         autoescape=True,
@@ -38,12 +38,12 @@ def render(template: str, **context: Any) -> str:
 
 
 def write(path: Path, html: str, *, force: bool = False, option: str = "path") -> None:
-    """Write a page in one piece.
+    """Write a page atomically.
 
     Raises
     ------
     InputError
-        ``path`` exists and ``force`` is not set.
+        ``path`` exists and ``force`` is False, or it is a folder.
     """
     refuse_to_overwrite(path, force=force, option=option)
     write_text(path, html)

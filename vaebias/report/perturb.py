@@ -1,4 +1,4 @@
-"""The page of a perturbation: what it adds, and what it does to the local structure."""
+"""Page of a perturbation: the change in the images and in their local structure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from vaebias.report.structure import differences, structure_sections
 from vaebias.report.theme import MUTED, SERIES, WIDTH, Picture, axes, styled, svg
 from vaebias.structure import structure
 
-__all__ = ["course", "perturb_page"]
+__all__ = ["loss_curve", "perturb_page"]
 
 POINTS = 4096
 
@@ -26,9 +26,9 @@ def perturb_page(
     Parameters
     ----------
     original, modified
-        The same grid without and with the perturbation, treated alike.
+        The grid without and with the perturbation, brought into the same range.
     verification
-        What `vaebias.perturb.verify` found, where it was asked.
+        Result of `vaebias.perturb.verify`, if it was run.
     """
     made = modified.perturbation
     assert made is not None
@@ -44,7 +44,7 @@ def perturb_page(
         title=f"What the {made.name} perturbation changes",
         kind="perturbation",
         strips=differences(original, modified, made.name),
-        course=_course(made),
+        training=_training(made),
         sections=structure_sections(structures, getattr(made, "pairs", ())),
         checks=None if verification is None else _checks(verification),
         accuracy=None if verification is None else _accuracy(verification),
@@ -53,10 +53,10 @@ def perturb_page(
 
 
 @styled
-def course(losses: Sequence[float], *, stretch: int, label: str, title: str) -> Picture:
-    """Course of a loss over the training, one point a stretch of steps; 0 is drawn."""
+def loss_curve(losses: Sequence[float], *, stretch: int, label: str, title: str) -> Picture:
+    """Draw the loss of a training, one point per ``stretch`` steps, with a line at 0."""
     figure, (ax,) = axes(WIDTH, 2.2)
-    steps = [stretch * (number + 1) for number in range(len(losses))]
+    steps = [stretch * place for place in range(1, len(losses) + 1)]
     ax.axhline(0, color=MUTED, lw=0.8)
     ax.plot(steps, losses, color=SERIES[0], lw=1.4)
     ax.set_xlabel("step")
@@ -66,13 +66,13 @@ def course(losses: Sequence[float], *, stretch: int, label: str, title: str) -> 
     return svg(figure, f"{title}. From {losses[0]:.3g} to {losses[-1]:.3g}.")
 
 
-def _course(made: Perturbation) -> Picture | None:
+def _training(made: Perturbation) -> Picture | None:
     losses = getattr(made, "losses", ())
     if not losses:
         return None
     stretch = -(-made.to_json()["steps"] // len(losses))
     label = made.to_json().get("loss", "criterion")
-    return course(losses, stretch=stretch, label=label, title="Course of the training")
+    return loss_curve(losses, stretch=stretch, label=label, title="Loss of the training")
 
 
 def _checks(found: Verification) -> HtmlTable:

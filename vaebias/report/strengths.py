@@ -1,4 +1,4 @@
-"""A line search in one picture: does more regularisation rescue the score, and at what price?"""
+"""Chart of a line search: scores, active latents and reconstruction over the strength."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _LABELS = ("MIG", "active latents", "reconstruction, nats")
 
 
 def line_search(study: Study) -> Picture:
-    """Draw MIG, active latents and reconstruction over the strengths, a column a model.
+    """Draw MIG, active latents and reconstruction over the strengths, one column per model.
 
-    Lines join means over seeds, marks are runs, and a ring is around the over-pruned ones.
+    Lines join means over seeds, marks are runs, and rings mark over-pruned runs.
 
     Raises
     ------
     InputError
-        No finished run of the study is at one of several strengths.
+        The study has no finished run with a strength.
     """
     results = [result for result in study.results if result.run.model.strengths]
     if not results:

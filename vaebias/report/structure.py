@@ -1,4 +1,4 @@
-"""The page of a data set's local variance structure."""
+"""Page of a data set's local variance structure."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 
 import matplotlib
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from vaebias.data import FactorGrid
 from vaebias.numbers import number
 from vaebias.ops import local_variance
+from vaebias.pixels import as_tensor
 from vaebias.report import figures
 from vaebias.report.images import strip
 from vaebias.report.page import HtmlTable, render
@@ -34,7 +34,7 @@ WINDOW = 9
 WINDOW_IMAGES = 256
 PAIRS = 3
 RARE = 0.01
-"""Share of points below which mixtures are not worth a word."""
+"""Share of points below which mixtures are not mentioned."""
 
 
 class Measured(NamedTuple):
@@ -52,11 +52,11 @@ def structure_page(
     Parameters
     ----------
     measured
-        One or more versions of a data set under their names, the original first.
+        Versions of a data set by name, the original first.
     pairs
-        Pairs of factors to look at closely; the most mixed ones where it is empty.
+        Pairs of factors to show in detail; if empty, the most mixed ones.
     command
-        What the reader types to get the same page.
+        Command line that writes the same page.
     """
     grid, structure = next(iter(measured.values()))
     named = ", ".join(f"{n} ({s})" for n, s in zip(grid.names, grid.sizes, strict=True))
@@ -87,7 +87,7 @@ def neighbourhood_page(
     name: str,
     command: str,
 ) -> str:
-    """Return the page of images without factors as HTML; see `structure_page`."""
+    """Return the page of images without known factors as HTML; see `structure_page`."""
     record = found.to_json()
     rows = [
         (f"PC {i + 1}", number(one["variance_share"]), " to ".join(map(number, one["quantiles"])))
@@ -132,7 +132,7 @@ def neighbourhood_page(
 def structure_sections(
     structures: Mapping[str, Structure], pairs: Sequence[tuple[str, str]]
 ) -> dict[str, Any]:
-    """Pictures and tables of one or more versions' structures, for the macro ``structure``."""
+    """Return pictures and tables of the structures, for the macro ``structure``."""
     first = next(iter(structures.values()))
     chosen = list(pairs) or most_mixed(list(structures.values())[-1], PAIRS)
     kept = _with_tangents(first)
@@ -174,7 +174,7 @@ def structure_sections(
 
 
 def most_mixed(structure: Structure, count: int) -> list[tuple[str, str]]:
-    """The pairs with the largest share of mixed points, at least one of two factors or more."""
+    """Return up to ``count`` pairs with the largest share of mixed points, at least one."""
     names = [structure.names[i] for i in _with_tangents(structure)]
     share = structure.mixed_share
     at = structure.names.index
@@ -191,7 +191,7 @@ def factor_maps(
     title: str,
     limits: tuple[float, float],
 ) -> Picture:
-    """One value over the plane of two factors, a panel a version; grey where there is no point."""
+    """Draw a value over the plane of two factors, one panel per version; gaps are grey."""
     figure, panels = axes(WIDTH, 2.35, columns=max(2, len(maps)))
     said = []
     for ax, (name, plane) in zip(panels, maps.items(), strict=False):
@@ -216,7 +216,7 @@ def factor_maps(
 
 
 def differences(before: FactorGrid, after: FactorGrid, name: str) -> list[tuple[str, str, Picture]]:
-    """Rows of images: the original's, the same ones after, and what was added."""
+    """Return rows of images: original, perturbed, and their difference."""
     index = spread(before)
     x, y = before.images(index), after.images(index)
     change = y - x
@@ -233,7 +233,7 @@ def differences(before: FactorGrid, after: FactorGrid, name: str) -> list[tuple[
 
 
 def spread(grid: FactorGrid) -> NDArray[np.int64]:  # [8]
-    """Indices of a few images with every factor somewhere else: a fixed low-discrepancy draw."""
+    """Return the indices of a few images that spread over all factors (low discrepancy)."""
     # multiples of the square roots of primes, modulo 1: evenly spread in every factor
     roots = np.sqrt(np.array([2, 3, 5, 7, 11, 13, 17, 19, 23, 29], dtype=np.float64))
     steps = np.arange(1, SHOWN + 1)[:, None] * np.resize(roots, len(grid.sizes))
@@ -320,12 +320,12 @@ def _table(structures: Mapping[str, Structure], names: Sequence[str]) -> HtmlTab
 
 
 def _window(measured: Mapping[str, Measured]) -> Picture:
-    """Where in the image a small window varies: mean over images of the variance within it."""
+    """Draw the variance within a small window at each place, averaged over images."""
     maps = {}
     for name, (grid, structure) in measured.items():
         some = np.linspace(0, len(structure.index) - 1, min(WINDOW_IMAGES, len(structure.index)))
         images = grid.images(structure.index[some.astype(np.int64)])
-        x = torch.from_numpy(images).float() / (255 if images.dtype == np.uint8 else 1)
+        x = as_tensor(images)
         window = min(WINDOW, *(size - 1 + size % 2 for size in x.shape[2:]))
         maps[name] = local_variance(x, window=window).mean((0, 1)).double().numpy().T
     highest = max(float(plane.max()) for plane in maps.values()) or 1.0

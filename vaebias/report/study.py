@@ -1,4 +1,4 @@
-"""The page of a study: what was changed in the images, and what followed from it."""
+"""Page of a study: what was changed in the images, and how the scores changed."""
 
 from __future__ import annotations
 
@@ -8,10 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from markupsafe import Markup
-from numpy.typing import NDArray
 
 from vaebias import perturb
-from vaebias.data import FactorGrid
 from vaebias.experiments import Document, Result, Sweep, Table
 from vaebias.experiments.running.run import variant_grid
 from vaebias.numbers import number
@@ -19,19 +17,20 @@ from vaebias.perturb import PerturbedGrid, Structure
 from vaebias.report import figures, trained
 from vaebias.report.images import strip
 from vaebias.report.page import HtmlTable, render
+from vaebias.report.structure import spread
 from vaebias.report.theme import Picture
 
 __all__ = ["Shown", "structures", "study_page"]
 
 SHOWN = 8
-"""Images of a strip."""
+"""Number of images in a strip."""
 VARIANTS = 6
-"""Variants of a chart: it has as many colours."""
+"""Largest number of variants in a chart, which has as many colours."""
 STRUCTURE_IMAGES = 2048
 
 
 class Shown(NamedTuple):
-    """A study and what is said of it.
+    """A study, its tables and its verdict.
 
     Attributes
     ----------
@@ -40,11 +39,11 @@ class Shown(NamedTuple):
     document
         Their tables.
     text
-        What they say, in sentences.
+        The result in sentences.
     structure
-        From `structures`.
+        Result of `structures`.
     command
-        What the reader types to get the same.
+        Command line that writes the same page.
     model
         Name of the model whose decoder is shown; the first that has one by default.
     """
@@ -58,7 +57,7 @@ class Shown(NamedTuple):
 
 
 def structures(sweep: Sweep) -> dict[str, Structure]:
-    """Measure the local variance structure of each variant, all at the largest stride of any."""
+    """Measure the local variance structure of each variant, all at the largest stride."""
     grids = _grids(sweep)
     stride = max((grid.stride for grid in grids.values()), default=1)
     return {
@@ -155,7 +154,7 @@ def _variants(sweep: Sweep) -> tuple[tuple[str, ...], ...]:
 
 
 def _tiles(table: Table) -> list[dict[str, Any]]:
-    """Headline scores: one tile a model, one number a variant."""
+    """Return the headline scores: one tile per model, one number per variant."""
     tiles: dict[str, dict[str, Any]] = {}
     for row in table.rows:
         tile = tiles.setdefault(row.model, {"name": row.model, "scores": []})
@@ -169,7 +168,7 @@ def _tiles(table: Table) -> list[dict[str, Any]]:
 def _strips(grids: Mapping[str, PerturbedGrid]) -> list[tuple[str, str, Picture]]:
     """Images of each variant, and their differences from the first (the original)."""
     (first, original), *others = grids.items()
-    index = _spread(original)
+    index = spread(original)
     before = original.images(index)
     rows = [(first, "", strip(before, f"{SHOWN} images of the data set"))]
     for name, grid in others:
@@ -181,15 +180,6 @@ def _strips(grids: Mapping[str, PerturbedGrid]) -> list[tuple[str, str, Picture]
         note = f"at most {number(largest)} of the range"
         rows.append((f"{name} − {first}", note, strip(change, alt, signed=largest or 1.0)))
     return rows
-
-
-def _spread(grid: FactorGrid) -> NDArray[np.int64]:
-    """Indices of a few images with every factor somewhere else: a fixed low-discrepancy draw."""
-    # multiples of the square roots of primes, modulo 1: evenly spread in every factor
-    roots = np.sqrt(np.array([2, 3, 5, 7, 11, 13, 17, 19, 23, 29], dtype=np.float64))
-    steps = np.arange(1, SHOWN + 1)[:, None] * roots[: len(grid.sizes)]
-    levels = np.floor((steps % 1) * np.array(grid.sizes)).astype(np.int64)
-    return grid.index(levels)
 
 
 def _structure(
@@ -231,7 +221,9 @@ def _scores(
         if f"mig.{factor}" in table.columns
     }
     return {
-        "all": figures.score_bars(by_model, label="MIG", title="MIG of each model, a mark a seed")
+        "all": figures.score_bars(
+            by_model, label="MIG", title="MIG of each model, one mark per seed"
+        )
         if by_model
         else None,
         "parts": figures.score_bars(
@@ -270,6 +262,6 @@ def _facts(sweep: Sweep, grids: Mapping[str, PerturbedGrid]) -> list[tuple[str, 
         ("runs", f"{len(sweep.results)} finished, {len(sweep.failures)} failed"),
     ]
     if seconds:
-        facts.append(("time", f"{np.mean(seconds):.0f} s a run on one thread, in the mean"))
+        facts.append(("time", f"{np.mean(seconds):.0f} s per run on one thread, on average"))
     facts += [("versions", version) for version in sorted(versions)]
     return facts

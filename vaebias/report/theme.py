@@ -1,7 +1,8 @@
-"""From a Matplotlib figure or an array to a string that stands in a page by itself.
+"""Matplotlib figures and arrays as inline elements of a page.
 
-A figure is drawn once, in the Okabe–Ito colours on no background, and follows the reader's
-light or dark setting: each colour of the palette becomes a CSS variable with itself as fallback.
+A figure is drawn once, in the Okabe–Ito colours on a transparent background, and follows the
+reader's light or dark setting: each colour of the palette becomes a CSS variable whose fallback
+is the colour itself.
 """
 
 from __future__ import annotations
@@ -40,11 +41,11 @@ Parameters = ParamSpec("Parameters")
 INK = "#1b1b1d"
 MUTED = "#77777a"
 SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
-"""Okabe and Ito's colours, told apart under every common colour blindness."""
+"""Colours of Okabe and Ito, distinguishable under all common colour blindness."""
 WIDTH = 4.6
-"""Inches across a whole picture: letters of 9 points then read well on a phone."""
+"""Width of a picture in inches: letters of 9 points are then readable on a phone."""
 MARKERS = ("o", "D", "s", "^", "v", "P")
-"""One shape a series, so that colour is never the only difference."""
+"""One shape per series, so that colour is never the only difference."""
 
 _VARIABLES = {INK: "ink", MUTED: "muted"} | {
     colour: f"series-{number}" for number, colour in enumerate(SERIES, 1)
@@ -84,14 +85,14 @@ def hover(text: str) -> str:
 
 
 class Picture(NamedTuple):
-    """A picture ready to stand in a page: an ``<svg>`` or ``<img>`` element, and its words."""
+    """A picture of a page: an ``<svg>`` or ``<img>`` element, and its description."""
 
     html: Markup
     alt: str
 
 
 def styled(draw: Callable[Parameters, Picture]) -> Callable[Parameters, Picture]:
-    """Run ``draw`` under the style of the pages, whatever the reader's own Matplotlib settings."""
+    """Run ``draw`` under the style of the pages, independent of Matplotlib's settings."""
 
     @functools.wraps(draw)
     def wrapper(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Picture:
@@ -113,7 +114,7 @@ def axes(
 
 
 def svg(figure: Figure, alt: str) -> Picture:
-    """Return ``figure`` as an inline ``<svg>`` that says ``alt`` to those who cannot see it."""
+    """Return ``figure`` as an inline ``<svg>`` with the description ``alt``."""
     buffer = io.StringIO()
     # The salt makes element names differ between the pictures of one page, and repeat between runs.
     salt = hashlib.sha256(alt.encode()).hexdigest()
@@ -138,7 +139,7 @@ def svg(figure: Figure, alt: str) -> Picture:
 
 
 def png(pixels: np.ndarray, alt: str, *, css: str = "pixels") -> Picture:
-    """Return ``pixels`` (uint8 [H, W, 3 or 4]) as an inline PNG, one image pixel each."""
+    """Return ``pixels`` (uint8 [H, W, 3 or 4]) as an inline PNG."""
     buffer = io.BytesIO()
     imsave(buffer, np.ascontiguousarray(pixels), format="png")
     data = base64.b64encode(buffer.getvalue()).decode()

@@ -1,4 +1,4 @@
-"""What a study's page shows of one model: its latents' answers, its decoder's axes, traversals."""
+"""Pictures of one model of a study: latent responses, decoder axes, traversals, training."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from vaebias.data import FactorGrid
 from vaebias.experiments import Result
 from vaebias.experiments.running.measure import factor_correlations
 from vaebias.files import MODEL_FILE
+from vaebias.inference import encode
 from vaebias.numbers import number
 from vaebias.report import figures
 from vaebias.report.theme import Picture
@@ -26,14 +27,14 @@ __all__ = ["Trained", "curves", "decoder", "information", "load", "responses", "
 
 CODES = 10_000
 SETTINGS = 16
-"""Settings of the other factors that a latent's answer to two of them is averaged over."""
+"""Number of settings of the other factors over which a response map is averaged."""
 CURVES = ("loss", "reconstruction", "kl")
 
 Pair = tuple[str, str]
 
 
 class Trained(NamedTuple):
-    """A trained model with the images it knows, and its codes of some of them."""
+    """A trained model, the grid it was trained on, and its codes of a sample."""
 
     result: Result
     grid: FactorGrid
@@ -44,7 +45,7 @@ class Trained(NamedTuple):
 
 
 def load(results: Sequence[Result], grid: FactorGrid) -> Trained | None:
-    """Return the first of the models that has a decoder, its active latents by falling spread."""
+    """Return the first model with a decoder; active latents by decreasing spread."""
     for result in results:
         diagnosis = result.details["details"]["diagnosis"]
         if diagnosis is None:
@@ -62,7 +63,7 @@ def load(results: Sequence[Result], grid: FactorGrid) -> Trained | None:
 
 
 def responses(trained: Mapping[str, Trained], pair: Pair) -> Picture | None:
-    """Mean code of each active latent over the plane of two factors."""
+    """Draw the mean code of each active latent over the plane of two factors."""
     maps, words = {}, {}
     for name, found in trained.items():
         if found.active:
@@ -75,7 +76,7 @@ def responses(trained: Mapping[str, Trained], pair: Pair) -> Picture | None:
 
 
 def information(trained: Mapping[str, Trained]) -> list[tuple[str, Picture]]:
-    """Mutual information of each active latent with each factor, in shares of its entropy."""
+    """Draw the mutual information of active latents and factors, over the factor's entropy."""
     pictures = []
     for name, found in trained.items():
         mig = found.result.details["details"]["mig"]
@@ -93,12 +94,12 @@ def information(trained: Mapping[str, Trained]) -> list[tuple[str, Picture]]:
 def decoder(
     runs: Mapping[str, Sequence[Result]], trained: Mapping[str, Trained], model: str
 ) -> dict[str, Picture]:
-    """Distance to orthogonality beside chance, cosines with the data's directions, spectra."""
+    """Draw distance to orthogonality, cosines with the data's directions, and spectra."""
 
     def scores(name: str, column: str) -> list[float]:
         return [v for r in runs[name] if (v := r.scores.get(column)) is not None]
 
-    # the chance level goes with the number of active latents, which may differ between seeds
+    # the chance level depends on the number of active latents, which may differ between seeds
     chance = {name: _mean(scores(name, "dto.chance")) for name in trained}
     spectra = {
         name: np.array([found.result.details["details"]["diagnosis"]["singular_values"]])
@@ -112,7 +113,7 @@ def decoder(
         "dto": figures.distances(
             {name: scores(name, "dto") for name in trained},
             chance,
-            title=f"Distance to orthogonality of the {model}, a mark a seed",
+            title=f"Distance to orthogonality of the {model}, one mark per seed",
         ),
         "cosines": figures.score_bars(
             cosines,
@@ -124,7 +125,7 @@ def decoder(
 
 
 def curves(runs: Mapping[str, Sequence[Result]]) -> list[tuple[str, Picture]]:
-    """What was logged in training, a line a run."""
+    """Draw the training curves, one line per run."""
     histories = {
         name: [
             json.loads((result.folder / "history.json").read_text(encoding="utf-8"))
@@ -145,7 +146,7 @@ def curves(runs: Mapping[str, Sequence[Result]]) -> list[tuple[str, Picture]]:
 
 
 def traversal(prefix: str, found: Trained) -> tuple[Latent, ...]:
-    """Move each active latent away from the code of the middle image."""
+    """Return traversals of each active latent from the code of the middle image."""
     grid = found.grid
     middle = grid.index(np.array([[size // 2 for size in grid.sizes]]))
     named = _names(found, found.result.run.perturbation.pairs)
@@ -159,14 +160,12 @@ def traversal(prefix: str, found: Trained) -> tuple[Latent, ...]:
     )
 
 
-@torch.no_grad()
-def _encode(model: Model, grid: FactorGrid, index: NDArray[np.int64]) -> Tensor:
-    parts = np.array_split(index, max(1, len(index) // 1024))
-    return torch.cat([model.encoder(torch.from_numpy(grid.images(part)))[0] for part in parts])
+def _encode(model: Model, grid: FactorGrid, index: NDArray[np.int64]) -> Tensor:  # [n, d]
+    return torch.from_numpy(encode(model.encoder, grid, index)[0])
 
 
 def _planes(found: Trained, pair: Pair) -> NDArray[np.float32]:  # [active, a, b]
-    """Codes over the pair's plane, averaged over settings of the other factors."""
+    """Return codes over the pair's plane, averaged over settings of the other factors."""
     grid = found.grid
     a, b = (grid.names.index(factor) for factor in pair)
     settings = grid.factors(grid.sample(SETTINGS, np.random.default_rng(0)))
@@ -181,7 +180,7 @@ def _planes(found: Trained, pair: Pair) -> NDArray[np.float32]:  # [active, a, b
 
 
 def _names(found: Trained, pairs: Sequence[Pair]) -> list[tuple[int, str]]:
-    """Each active latent with the factor or mixture that it goes with most."""
+    """Return each active latent with the factor or mixture that it correlates with most."""
     correlations = factor_correlations(
         found.codes.numpy(), found.grid.factors(found.points), found.grid.names, pairs
     )

@@ -1,4 +1,4 @@
-"""Latent traversals: what a decoder draws as one code moves and the others stay."""
+"""Latent traversals: decoded images as one latent varies and the others are fixed."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vaebias.checkpoints import Model
+from vaebias.numbers import number
 from vaebias.report.images import sheet
 from vaebias.report.theme import Picture
 
@@ -21,7 +22,7 @@ REACH = (0.02, 0.98)
 
 
 class Latent(NamedTuple):
-    """One latent of the page: its slider, where it starts, and the frames that it moves over."""
+    """One latent of a page: its slider, where it starts, and the frames it moves over."""
 
     id: str
     name: str
@@ -45,17 +46,17 @@ def traverse(
     Parameters
     ----------
     model
-        Has a decoder.
+        A model with a decoder.
     codes
-        Encoder means of the data, for the range of each latent.
+        Encoder means of the data, [N, d]; they set the range of each latent.
     start
-        Where the other latents stay.
+        Code at which the other latents are fixed, [d].
     latents
-        Which to move, in the order of the page.
+        Latents to move, in the order of the page.
     prefix
-        Makes element names of the page unique.
+        Prefix that makes element ids unique within the page.
     notes
-        A word on each of ``latents``.
+        Remark on each of ``latents``.
     """
     shown = []
     for position, latent in enumerate(latents):
@@ -71,7 +72,7 @@ def traverse(
                 id=f"{prefix}-{latent + 1}",
                 name=name,
                 note=notes[position] if notes else "",
-                values=tuple(map(_short, values)),
+                values=tuple(map(number, values)),
                 at=int(np.abs(values - float(start[latent])).argmin()),
                 strip=sheet(frames[None], alt, gap=0),
             )
@@ -79,17 +80,12 @@ def traverse(
     return tuple(shown)
 
 
-def _short(value: float) -> str:
-    text = f"{value:.1f}"
-    return "0.0" if text == "-0.0" else text.replace("-", "−")
-
-
 @torch.no_grad()
 def decode(
     model: Model,
     z: Tensor,  # [B, d]
 ) -> NDArray[np.float32]:  # [B, C, H, W] in 0..1
-    """Return images, whatever the decoder puts out."""
+    """Return images in 0..1, whether the decoder returns logits or images."""
     if model.decoder is None:
         raise TypeError(f"{model.name} has no decoder")
     images = model.decoder(z)
