@@ -42,7 +42,7 @@ def test_json_is_one_document_on_stdout_and_nothing_else(checkpoint: Path) -> No
     assert one["diagnosis"]["latents"] == 3
 
 
-def test_posteriors_are_asked_of_encoders_that_have_them(checkpoint: Path, tmp_path: Path) -> None:
+def test_posteriors_are_measured_if_the_encoder_has_them(checkpoint: Path, tmp_path: Path) -> None:
     plain = tmp_path / "ae.safetensors"
     checkpoints.save(plain, models.build("autoencoder", (1, 24, 24), 3, NETWORK, seed=0), {})
     options = ["--data", "blobs", "--samples", "8", "--json", "--neighbours", "4"]
@@ -55,7 +55,7 @@ def test_posteriors_are_asked_of_encoders_that_have_them(checkpoint: Path, tmp_p
     assert second["prediction"]["likelihood"] == "bernoulli"
 
 
-def test_table_and_page_for_people(checkpoint: Path, tmp_path: Path) -> None:
+def test_terminal_gets_a_table_and_the_file_a_page(checkpoint: Path, tmp_path: Path) -> None:
     page = tmp_path / "pages" / "align.html"
     result = RUN.invoke(
         app, ["align", str(checkpoint), "--data", "blobs", "--samples", "16", "--html", str(page)]
@@ -107,7 +107,7 @@ def test_existing_page_is_kept_without_force(checkpoint: Path, tmp_path: Path) -
     assert page.read_text() == "mine"
 
 
-def test_the_example_that_comes_with_it_knows_its_data() -> None:
+def test_shipped_example_records_its_data() -> None:
     result = RUN.invoke(app, ["align", "example", "--samples", "32", "--draws", "0", "--json"])
     assert result.exit_code == 0, result.stderr
     said = json.loads(result.stdout)
@@ -117,7 +117,7 @@ def test_the_example_that_comes_with_it_knows_its_data() -> None:
     assert dto["mean"] < 0.7 * dto["chance"]["mean"]
 
 
-def test_several_checkpoints_ask_for_their_data() -> None:
+def test_several_checkpoints_need_data() -> None:
     result = RUN.invoke(app, ["align", "example", "example"])
     assert result.exit_code == 2
     assert "--data: expected a data set, for several checkpoints" in result.stderr

@@ -38,7 +38,7 @@ def options(name: tuple[str, ...]) -> dict[str, Any]:
 
 
 @every_command
-def test_help_says_what_it_does_and_what_each_option_is(name: tuple[str, ...]) -> None:
+def test_help_describes_the_command_and_each_option(name: tuple[str, ...]) -> None:
     result = RUN.invoke(app, [*name, "--help"], prog_name="vaebias")
     assert result.exit_code == 0
     assert f"Usage: vaebias {' '.join(name)}" in result.stdout
@@ -47,7 +47,7 @@ def test_help_says_what_it_does_and_what_each_option_is(name: tuple[str, ...]) -
 
 
 @pytest.mark.parametrize("name", sorted({name[0] for name in COMMANDS}))
-def test_examples_are_of_the_command_and_its_options(name: str) -> None:
+def test_examples_use_existing_options(name: str) -> None:
     shown = RUN.invoke(app, [name, "--help"]).stdout
     assert EXAMPLES[name][0].split()[-1] in shown
     for example in EXAMPLES[name]:
@@ -58,18 +58,18 @@ def test_examples_are_of_the_command_and_its_options(name: str) -> None:
 
 
 @every_command
-def test_json_is_to_be_had(name: tuple[str, ...]) -> None:
+def test_every_command_has_json(name: tuple[str, ...]) -> None:
     assert options(name)["--json"].is_flag
 
 
 @every_command
-def test_what_writes_does_not_overwrite_unasked(name: tuple[str, ...]) -> None:
+def test_files_are_replaced_only_with_force(name: tuple[str, ...]) -> None:
     known = options(name)
     if {"--out", "--html", "--figure"} & known.keys() and name[0] not in ("sweep", "reproduce"):
         assert known["--force"].is_flag  # those two go on with what is there
 
 
-def test_an_option_is_the_same_thing_everywhere() -> None:
+def test_an_option_means_the_same_in_all_commands() -> None:
     kinds: dict[str, dict[str, list[str]]] = {}
     for name in COMMANDS:
         for flag, each in options(name).items():
@@ -79,7 +79,7 @@ def test_an_option_is_the_same_thing_everywhere() -> None:
     assert [(flag, found) for flag, found in kinds.items() if len(found) > 1] == []
 
 
-def test_completion_is_installed_by_the_program_itself() -> None:
+def test_program_installs_its_own_completion() -> None:
     assert "--install-completion" in RUN.invoke(app, ["--help"]).stdout
 
 

@@ -99,7 +99,7 @@ def test_too_little_memory_is_one_line_that_says_what_to_do(
     assert one_line(result).startswith("error: not enough memory: try smaller batches")
 
 
-def test_what_torch_cannot_allocate_is_too_little_memory() -> None:
+def test_failed_allocation_in_torch_is_reported_as_too_little_memory() -> None:
     from vaebias.cli.app import _NO_MEMORY
 
     with pytest.raises(RuntimeError) as raised:
@@ -107,7 +107,7 @@ def test_what_torch_cannot_allocate_is_too_little_memory() -> None:
     assert _NO_MEMORY.search(str(raised.value))
 
 
-def test_a_reader_that_has_enough_is_no_error(tmp_path: Path) -> None:
+def test_closed_pipe_is_no_error(tmp_path: Path) -> None:
     code = "from vaebias.cli import main; main()"
     command = [sys.executable, "-c", code, "data", "list", "--json"]
     with subprocess.Popen(

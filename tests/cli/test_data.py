@@ -65,7 +65,7 @@ def test_info_of_a_perturbation_is_its_provenance(tmp_path: Path) -> None:
     assert "expected a complete safetensors file" in _error("info", path)[1]
 
 
-def test_list_says_where_images_come_from(data_folder: Path) -> None:
+def test_list_names_the_source_of_images(data_folder: Path) -> None:
     found = _json("list")
     assert found["folders"][0] == str(data_folder)
     entries = {entry["name"]: entry for entry in found["datasets"]}
@@ -181,9 +181,7 @@ def test_perturbed_grid_is_exported_with_its_provenance(tmp_path: Path) -> None:
         (["x=99"], r"level of 'x': expected 0..15, found 99"),
     ],
 )
-def test_levels_that_make_no_sense_are_refused(
-    tmp_path: Path, restrict: list[str], message: str
-) -> None:
+def test_invalid_levels_are_refused(tmp_path: Path, restrict: list[str], message: str) -> None:
     options = [word for text in restrict for word in ("--restrict", text)]
     code, line = _error("export", "blobs", "--out", tmp_path / "b.h5", *options)
     assert code == 2
@@ -196,7 +194,7 @@ def test_wrong_suffix_is_refused_before_any_work(tmp_path: Path) -> None:
     assert "one channel" in _error("export", "shapes3d", "--out", tmp_path / "s.npz")[1]
 
 
-def test_verify_exits_with_1_for_a_file_that_is_not_what_its_name_says(tmp_path: Path) -> None:
+def test_verify_exits_with_1_for_a_file_of_another_name(tmp_path: Path) -> None:
     good = tmp_path / "mine.h5"
     _json("export", "blobs", "--out", good, "--restrict", "size=0")
     assert "ok (<FileGrid blobs" in _text("verify", good)
@@ -248,7 +246,7 @@ def test_fetch_downloads_to_the_data_folder(served: PublishedFile, data_folder: 
     assert "set.bin: 200,000 bytes" in _text("fetch", "set")
 
 
-def test_fetch_gives_the_address_where_the_network_says_no(
+def test_fetch_without_network_prints_the_address(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     from vaebias.data import fetch as downloads
@@ -260,7 +258,7 @@ def test_fetch_gives_the_address_where_the_network_says_no(
     assert "http://127.0.0.1:1/set.bin" in line
 
 
-def test_fetch_of_what_is_not_published_lists_what_is() -> None:
+def test_fetch_of_an_unpublished_name_lists_the_published() -> None:
     code, line = _error("fetch", "blobs")
     assert code == 2
     assert "known: cars3d, dsprites, mpi3d, shapes3d, smallnorb" in line

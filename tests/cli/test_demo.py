@@ -74,7 +74,7 @@ def test_sentence_comes_from_the_numbers(finished: tuple[Path, Result]) -> None:
     assert "one seed" in text
 
 
-def test_report_stands_alone_and_shows_every_variant(finished: tuple[Path, Result]) -> None:
+def test_report_is_self_contained_and_shows_every_variant(finished: tuple[Path, Result]) -> None:
     html = (finished[0] / "report.html").read_text()
     # a namespace is a name, not something that is fetched
     rest = re.sub(r'xmlns(?::\w+)?="[^"]*"', "", html)
@@ -108,7 +108,7 @@ def test_force_replaces_the_report_and_repeats_no_run(finished: tuple[Path, Resu
     assert {path: path.stat().st_mtime_ns for path in stamps} == stamps
 
 
-def test_folder_of_other_things_is_left_alone(tmp_path: Path) -> None:
+def test_folder_with_other_files_is_refused(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("mine")
     result = _demo(tmp_path)
     assert result.exit_code == 2
@@ -116,7 +116,7 @@ def test_folder_of_other_things_is_left_alone(tmp_path: Path) -> None:
     assert [entry.name for entry in tmp_path.iterdir()] == ["thesis.tex"]
 
 
-def test_file_in_the_place_of_the_folder_is_refused(tmp_path: Path) -> None:
+def test_out_that_is_a_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "demo"
     path.write_text("mine")
     result = _demo(path)

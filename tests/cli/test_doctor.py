@@ -19,7 +19,7 @@ KERNELS = {
 }
 
 
-def test_json_holds_the_build_the_devices_and_each_kernels_error():
+def test_json_has_build_devices_and_the_error_of_each_kernel():
     result = CliRunner().invoke(app, ["doctor", "--json"])
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)

@@ -57,14 +57,14 @@ def test_json_of_a_checkpoint_is_one_document(checkpoint: Path) -> None:
     assert low <= found["scores"]["mig"]["mean"] <= high
 
 
-def test_a_run_is_its_model(checkpoint: Path) -> None:
+def test_run_folder_is_evaluated_by_its_model(checkpoint: Path) -> None:
     expected = _json(checkpoint, "--data", "blobs", *QUICK)
     found = _json(checkpoint.parent, "--data", "blobs", *QUICK)
     assert found["scores"] == expected["scores"]
 
 
 @pytest.mark.parametrize("data_of_run", ["blobs", {"name": "blobs", "options": {}}])
-def test_a_run_that_names_its_data_needs_none(tmp_path: Path, data_of_run: object) -> None:
+def test_recorded_data_needs_no_option(tmp_path: Path, data_of_run: object) -> None:
     path = tmp_path / "model.safetensors"
     run = {
         "data": data_of_run,
@@ -84,7 +84,7 @@ def test_a_run_that_names_its_data_needs_none(tmp_path: Path, data_of_run: objec
         assert found["data"]["provenance"]["perturbation"] == made.to_json()
 
 
-def test_provenance_that_does_not_hold_is_named(tmp_path: Path) -> None:
+def test_wrong_provenance_is_named(tmp_path: Path) -> None:
     objective = models.build("beta_vae", (1, 24, 24), 3, NETWORK, seed=0)
     for run, message in (
         ({}, "expected the provenance of a run of vaebias"),
@@ -121,7 +121,7 @@ def test_a_table_needs_no_data_set(table: Path) -> None:
     assert list(found["details"]["mig"]["per_factor"]) == ["hue", "size"]
 
 
-def test_codes_of_a_whole_grid_take_its_factors(tmp_path: Path) -> None:
+def test_codes_of_a_whole_grid_use_its_factors(tmp_path: Path) -> None:
     grid = data.load("blobs")
     path = tmp_path / "codes.npz"
     np.savez(path, codes=grid.factors(np.arange(len(grid))).astype(np.float32))
@@ -132,7 +132,7 @@ def test_codes_of_a_whole_grid_take_its_factors(tmp_path: Path) -> None:
     assert line.startswith("error: --data: expected a data set, or factors beside the codes")
 
 
-def test_people_see_a_table(table: Path) -> None:
+def test_terminal_gets_a_table(table: Path) -> None:
     result = RUN.invoke(app, ["evaluate", str(table), *QUICK])
     assert result.exit_code == 0, result.stderr
     assert "mig.bins40" in result.stdout
@@ -140,7 +140,7 @@ def test_people_see_a_table(table: Path) -> None:
     assert "2 repeats of 40 training and 20 test samples from 60 of 60 rows" in result.stdout
 
 
-def test_files_that_are_no_tables_are_named(tmp_path: Path) -> None:
+def test_files_that_are_not_tables_are_named(tmp_path: Path) -> None:
     path = tmp_path / "codes.npz"
     assert _error(path)[1] == f"error: {path}: expected a file, found no such file"
     path.write_bytes(b"nothing")
@@ -156,7 +156,7 @@ def test_files_that_are_no_tables_are_named(tmp_path: Path) -> None:
 def test_a_checkpoint_without_its_data_is_refused(checkpoint: Path) -> None:
     code, line = _error(checkpoint)
     assert code == 2
-    assert line.startswith("error: --data: expected a data set for the images")
+    assert line.startswith("error: --data: expected a data set (the checkpoint")
     code, line = _error(checkpoint, "--data", "dsprites")
     assert code == 2
     assert "expected images of (1, 24, 24)" in line

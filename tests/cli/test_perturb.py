@@ -19,7 +19,7 @@ def _run(out: Path, *arguments: str, source: str = "blobs") -> Result:
     return RUN.invoke(app, ["perturb", source, "--out", str(out), *arguments])
 
 
-def test_json_is_one_document_and_the_file_does_what_it_says(tmp_path: Path) -> None:
+def test_json_is_one_document_and_agrees_with_the_file(tmp_path: Path) -> None:
     out = tmp_path / "m.safetensors"
     result = _run(out, "--steps", "60", "--seed", "3", "--pairs", "x+y", "--json")
     assert result.exit_code == 0, result.stderr
@@ -53,13 +53,13 @@ def test_every_method_writes_a_file(tmp_path: Path, method: str, options: tuple[
     assert (stored.perturbation.name, stored.range) == (method, "clip")
 
 
-def test_a_learned_one_says_that_it_did_not_get_there(tmp_path: Path) -> None:
+def test_unreached_criterion_is_reported(tmp_path: Path) -> None:
     result = _run(tmp_path / "m", "--method", "learned", "--steps", "3")
     assert result.exit_code == 0, result.stderr
-    assert "The criterion does not hold at 90 % of the points" in result.stdout
+    assert "the criterion should hold at 90 % of the points" in result.stdout
 
 
-def test_a_picture_of_ones_own(tmp_path: Path) -> None:
+def test_own_picture_is_the_pattern(tmp_path: Path) -> None:
     np.save(tmp_path / "p.npy", np.ones((1, 24, 24)))
     result = _run(
         tmp_path / "m", "--method", "pattern", "--picture", str(tmp_path / "p.npy"), "--json"
@@ -111,7 +111,10 @@ def test_a_failed_check_is_exit_code_1(tmp_path: Path, monkeypatch: pytest.Monke
         (("--pairs", "x"), "--pairs: expected pairs such as"),
         (("--pairs", "x+x"), "two different factors"),
         (("--method", "magic"), "unknown perturbation 'magic'; known: gram, learned"),
-        (("--method", "noise", "--steps", "5"), "--steps: expected no such option"),
+        (
+            ("--method", "noise", "--steps", "5"),
+            "--steps: expected an option of the method 'noise'",
+        ),
         (("--range", "wrap"), "--range: expected rescale or clip"),
         (
             ("--method", "pattern", "--picture", "absent.npy"),
@@ -133,7 +136,7 @@ def test_bad_input_is_one_line_and_exit_code_2(
     assert not list(tmp_path.iterdir())
 
 
-def test_pairs_without_an_order_are_refused(tmp_path: Path) -> None:
+def test_pairs_of_unordered_factors_are_refused(tmp_path: Path) -> None:
     result = _run(tmp_path / "m", "--pairs", "shape+posX", source="dsprites")
     assert result.exit_code == 2
     assert "factors with an order, found 'shape'" in result.stderr

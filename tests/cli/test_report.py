@@ -89,7 +89,7 @@ def page(study: Path) -> Path:
     return path
 
 
-def test_page_shows_what_the_study_holds(page: Path) -> None:
+def test_page_shows_the_results_of_the_study(page: Path) -> None:
     html = page.read_text()
     for heading in ("What was changed", "Scores", "Traversals", "Training", "How it was made"):
         assert f"<h2>{heading}</h2>" in html

@@ -74,7 +74,7 @@ def test_other_processes_make_the_same_grids(saved: Path) -> None:
     assert json.loads(there.stdout) == json.loads(here.stdout)
 
 
-def test_tables_and_page_for_people(saved: Path, tmp_path: Path) -> None:
+def test_terminal_gets_tables_and_the_file_a_page(saved: Path, tmp_path: Path) -> None:
     page = tmp_path / "pages" / "structure.html"
     result = RUN.invoke(
         app,
@@ -91,7 +91,7 @@ def test_tables_and_page_for_people(saved: Path, tmp_path: Path) -> None:
     assert page.read_text() == text
 
 
-def test_page_of_data_with_a_factor_without_order(tmp_path: Path) -> None:
+def test_unordered_factor_is_omitted_from_the_page(tmp_path: Path) -> None:
     page = tmp_path / "structure.html"
     result = RUN.invoke(app, ["structure", "dsprites", "--sample", "20", "--html", str(page)])
     assert result.exit_code == 0, result.stderr
@@ -99,7 +99,7 @@ def test_page_of_data_with_a_factor_without_order(tmp_path: Path) -> None:
     assert "posX and posY" in page.read_text()
 
 
-def test_images_without_labels_are_looked_at_by_their_nearest(tmp_path: Path) -> None:
+def test_images_without_labels_are_measured_by_their_neighbours(tmp_path: Path) -> None:
     grid = data.load("blobs")
     np.save(tmp_path / "images.npy", grid.images(np.arange(0, len(grid), 4)))
     page = tmp_path / "structure.html"

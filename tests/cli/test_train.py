@@ -64,7 +64,7 @@ def _same(one: Path, other: Path) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
-def test_a_run_is_its_weights_its_log_and_what_it_was(tmp_path: Path) -> None:
+def test_run_folder_contains_weights_log_and_settings(tmp_path: Path) -> None:
     out = tmp_path / "run"
     said = _json(out, "--set", "beta=8", "--seed", "3")
     assert {path.name for path in out.iterdir()} == FILES
@@ -83,7 +83,7 @@ def test_a_run_is_its_weights_its_log_and_what_it_was(tmp_path: Path) -> None:
     assert float(rows[-1]["loss"]) == run["loss"]["loss"]
 
 
-def test_it_is_the_fit_of_python(tmp_path: Path) -> None:
+def test_command_trains_as_python_fit_does(tmp_path: Path) -> None:
     _json(tmp_path / "run", "--seed", "3", "--schedule", "one-cycle")
     network = {"name": "mlp", "hidden": [8]}
     objective = models.build("beta_vae", (1, 24, 24), 3, network, seed=3)
@@ -93,7 +93,7 @@ def test_it_is_the_fit_of_python(tmp_path: Path) -> None:
         assert torch.equal(tensor, stored[name]), name
 
 
-def test_seeds_have_a_folder_each(tmp_path: Path) -> None:
+def test_each_seed_has_its_folder(tmp_path: Path) -> None:
     out = tmp_path / "runs"
     said = _json(out, "--seed", "0..1", "--in-a-row", steps=10)
     assert [run["seed"] for run in said["runs"]] == [0, 1]
@@ -106,7 +106,7 @@ def test_seeds_have_a_folder_each(tmp_path: Path) -> None:
     assert [run["resumed_from"] for run in longer["runs"]] == [10, 10, 0]
 
 
-def test_seeds_trained_as_one_are_those_of_a_row_up_to_rounding(tmp_path: Path) -> None:
+def test_stacked_seeds_equal_separate_ones_up_to_rounding(tmp_path: Path) -> None:
     as_one = _json(tmp_path / "as one", "--seed", "0..2", steps=10)
     in_a_row = _json(tmp_path / "row", "--seed", "0..2", "--in-a-row", steps=10)
     for one, other in zip(as_one["runs"], in_a_row["runs"], strict=True):
@@ -116,9 +116,7 @@ def test_seeds_trained_as_one_are_those_of_a_row_up_to_rounding(tmp_path: Path) 
         assert logs[0][0].keys() == logs[1][0].keys()
 
 
-def test_seeds_trained_as_one_go_on_as_if_never_stopped(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_stacked_seeds_resume_exactly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     arguments = ("--seed", "0..1", "--stack", "--evaluate-every", "10")
     _json(whole, *arguments)
@@ -140,26 +138,26 @@ def test_seeds_trained_as_one_go_on_as_if_never_stopped(
             assert (whole / seed / name).read_text() == (stopped / seed / name).read_text()
 
 
-def test_stacking_needs_one_part_of_a_batch(tmp_path: Path) -> None:
+def test_stacking_refuses_accumulation(tmp_path: Path) -> None:
     arguments = ("--seed", "0..1", "--stack", "--accumulate", "2")
     assert _error(tmp_path / "run", *arguments, model="vae")[1].startswith("error: --stack:")
 
 
-def test_pcl_with_a_read_out_can_be_looked_through(tmp_path: Path) -> None:
+def test_pcl_with_a_readout_can_be_diagnosed(tmp_path: Path) -> None:
     (run,) = _json(tmp_path / "run", "--set", "readout=gaussian", model="pcl")["runs"]
     model = checkpoints.load(run["model"])
     assert model.decoder is not None
     assert model.decoder(torch.zeros(2, 3)).shape == (2, 1, 24, 24)
 
 
-def test_without_json_it_says_where_the_weights_are(tmp_path: Path) -> None:
+def test_text_output_names_the_weights(tmp_path: Path) -> None:
     result = RUN.invoke(app, _arguments(tmp_path / "run", steps=5))
     assert result.exit_code == 0
     assert result.stdout.startswith(f"{tmp_path / 'run' / 'model.safetensors'}: loss ")
 
 
 @pytest.mark.parametrize("model", ["beta_vae", "factor_vae"])
-def test_killed_and_gone_on_with_it_ends_as_if_it_had_not_been(tmp_path: Path, model: str) -> None:
+def test_killed_and_resumed_run_ends_with_the_same_weights(tmp_path: Path, model: str) -> None:
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     extra = ("--set", "width=8", "--set", "layers=2") if model == "factor_vae" else ()
     options: dict[str, Any] = {"model": model, "steps": 1000}
@@ -197,7 +195,7 @@ def test_evaluations_and_events_are_logged(tmp_path: Path) -> None:
     assert [event.step for event in events.Scalars("mig")] == [10, 20, 30]
 
 
-def test_rows_beyond_the_checkpoint_are_written_anew(
+def test_rows_after_the_checkpoint_are_replaced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     original = checkpoints.save
@@ -219,7 +217,7 @@ def test_rows_beyond_the_checkpoint_are_written_anew(
     assert [int(row["step"]) for row in _rows(out / "evaluation.csv")] == [10, 20, 30]
 
 
-def test_what_is_finished_stays_as_it_is(tmp_path: Path) -> None:
+def test_resuming_a_finished_run_changes_nothing(tmp_path: Path) -> None:
     first = _json(tmp_path / "run")
     before = (tmp_path / "run" / "model.safetensors").read_bytes()
     again = _json(tmp_path / "run", "--resume")
@@ -228,12 +226,12 @@ def test_what_is_finished_stays_as_it_is(tmp_path: Path) -> None:
     assert (tmp_path / "run" / "model.safetensors").read_bytes() == before
 
 
-def test_there_need_be_nothing_to_go_on_with(tmp_path: Path) -> None:
+def test_resume_without_a_checkpoint_starts_anew(tmp_path: Path) -> None:
     (run,) = _json(tmp_path / "run", "--resume", steps=5)["runs"]
     assert run["resumed_from"] == 0
 
 
-def test_a_folder_with_something_in_it_is_refused(tmp_path: Path) -> None:
+def test_non_empty_folder_is_refused(tmp_path: Path) -> None:
     out = tmp_path / "run"
     _json(out, steps=5)
     code, line = _error(out, steps=5)
@@ -243,7 +241,7 @@ def test_a_folder_with_something_in_it_is_refused(tmp_path: Path) -> None:
     assert (run["seed"], run["resumed_from"]) == (1, 0)
 
 
-def test_force_leaves_what_is_not_its_own(tmp_path: Path) -> None:
+def test_force_keeps_other_files(tmp_path: Path) -> None:
     note = tmp_path / "note.txt"
     note.write_text("keep me")
     assert _error(tmp_path, "--resume", steps=5) == (
@@ -255,7 +253,7 @@ def test_force_leaves_what_is_not_its_own(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == FILES | {"note.txt"}
 
 
-def test_a_run_goes_on_only_with_its_own_settings(tmp_path: Path) -> None:
+def test_resume_needs_the_same_settings(tmp_path: Path) -> None:
     _json(tmp_path / "run", steps=10)
     code, line = _error(tmp_path / "run", "--resume", "--set", "beta=2", steps=20)
     assert code == 2
@@ -283,7 +281,7 @@ def _poisoned(grid: FactorGrid, good: int) -> FactorGrid:
     return Poisoned(grid.name, grid.axes, images, "blobs")
 
 
-def test_nan_ends_the_run_and_leaves_the_last_good_checkpoint(
+def test_nan_stops_the_run_and_keeps_the_last_good_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     grid = data.load("blobs")
@@ -303,7 +301,7 @@ def test_nan_ends_the_run_and_leaves_the_last_good_checkpoint(
     assert run["resumed_from"] == 20
 
 
-def test_a_checkpoint_that_does_not_fit_ends_the_run_and_leaves_no_part_of_it(
+def test_failed_checkpoint_stops_the_run_and_leaves_no_partial_file(
     tmp_path: Path,
 ) -> None:
     out = tmp_path / "run"
@@ -327,7 +325,7 @@ def test_a_checkpoint_that_does_not_fit_ends_the_run_and_leaves_no_part_of_it(
     assert [int(row["step"]) for row in _rows(out / "log.csv")] == [5, 10]
 
 
-def test_a_full_disk_ends_the_run_and_leaves_the_last_checkpoint(
+def test_full_disk_stops_the_run_and_keeps_the_last_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     original = os.fsync
@@ -370,7 +368,7 @@ def test_a_full_disk_ends_the_run_and_leaves_the_last_checkpoint(
         (("--resume", "--force"), "--resume, --force: expected one of the two"),
     ],
 )
-def test_wrong_arguments_are_named_and_leave_nothing(
+def test_wrong_arguments_are_named_and_write_nothing(
     tmp_path: Path, arguments: tuple[str, ...], message: str
 ) -> None:
     code, line = _error(tmp_path / "run", *arguments)
@@ -385,7 +383,7 @@ def test_unknown_model_lists_the_known(tmp_path: Path) -> None:
     assert line.startswith("error: unknown model 'gan'; known: ada_gvae, annealed_vae, ")
 
 
-def test_out_is_no_file(tmp_path: Path) -> None:
+def test_out_that_is_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "run").write_text("")
     code, line = _error(tmp_path / "run", "--force")
     assert code == 2

@@ -78,7 +78,7 @@ def options_of(words: list[str]) -> tuple[str, set[str]]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_python_compiles_and_commands_have_their_options(page: Path) -> None:
+def test_python_compiles_and_options_exist(page: Path) -> None:
     for block in blocks(page):
         if block.kind == "python":
             compile(block.text, page.name, "exec")
@@ -105,7 +105,7 @@ def test_marked_blocks_run(page: Path, tmp_path: Path, monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("page", sorted((ROOT / "docs" / "api").glob("*.md")), ids=lambda p: p.stem)
-def test_api_pages_show_functions_named_as_their_module(page: Path) -> None:
+def test_api_pages_list_functions_named_as_their_module(page: Path) -> None:
     # the site takes such a name for the module, which it does not show
     package = importlib.import_module(f"vaebias.{page.stem}")
     modules = {each.name for each in pkgutil.iter_modules(getattr(package, "__path__", []))}

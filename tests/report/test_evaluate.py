@@ -15,7 +15,7 @@ def found() -> Evaluation:
     return evaluate(codes, factors, "fast", 2, metrics=["mig", "dci", "mcc"], names=names, jobs=1)
 
 
-def test_page_has_a_picture_of_each_kind_and_every_score(found: Evaluation) -> None:
+def test_page_has_every_score_and_chart(found: Evaluation) -> None:
     html = evaluate_page(found, [("scored", "<codes>")], command="vaebias evaluate F")
     assert html.count("<svg") == 4  # bars, two matrices, codes
     assert "&lt;codes&gt;" in html
@@ -26,7 +26,7 @@ def test_page_has_a_picture_of_each_kind_and_every_score(found: Evaluation) -> N
         assert entry in html
 
 
-def test_a_page_of_one_score_has_no_empty_chapters(found: Evaluation) -> None:
+def test_page_of_one_score_has_no_empty_sections(found: Evaluation) -> None:
     only = {"mcc": found.details["mcc"]}
     lone = Evaluation(
         {"mcc": found.scores["mcc"]}, only, found.settings, found.codes, found.factors
@@ -36,6 +36,6 @@ def test_a_page_of_one_score_has_no_empty_chapters(found: Evaluation) -> None:
     assert html.count("<svg") == 2
 
 
-def test_scatter_names_what_it_shows(found: Evaluation) -> None:
+def test_scatter_describes_itself(found: Evaluation) -> None:
     picture = code_scatter(found.codes, found.factors, ["a", "b", "c"])
     assert picture.alt == "Codes of 40 images over the levels of a, b, c."

@@ -55,7 +55,7 @@ def named(request: pytest.FixtureRequest) -> tuple[str, Picture]:
     return request.param, PICTURES[request.param]()
 
 
-def test_chart_is_well_formed_and_says_what_it_shows(named: tuple[str, Picture]) -> None:
+def test_chart_is_well_formed_and_describes_itself(named: tuple[str, Picture]) -> None:
     name, picture = named
     root = ET.fromstring(str(picture.html))
     assert root.attrib["role"] == "img"
@@ -64,12 +64,12 @@ def test_chart_is_well_formed_and_says_what_it_shows(named: tuple[str, Picture])
         assert picture.alt == WORDS[name]
 
 
-def test_median_of_many_values_passes_over_undefined_ones() -> None:
+def test_median_ignores_undefined_values() -> None:
     values = [*np.linspace(0, 1, 51), float("nan")]
     assert "median .50" in figures.distances({"a": values}, {}, title="t").alt
 
 
-def test_angle_counts_as_mixed_as_the_gram_rule_says() -> None:
+def test_mixed_angles_agree_with_the_gram_rule() -> None:
     grams = RNG.normal(size=(500, 2, 7))
     grams = grams @ grams.transpose(0, 2, 1)
     a, b, cross = grams[:, 0, 0], grams[:, 1, 1], grams[:, 0, 1]
@@ -78,7 +78,7 @@ def test_angle_counts_as_mixed_as_the_gram_rule_says() -> None:
     assert f"g: {share} %" in figures.mixing_angles({"g": angles}, title="t", label="l").alt
 
 
-def test_cells_of_a_matrix_show_their_value_under_the_pointer() -> None:
+def test_cells_of_a_matrix_have_tooltips() -> None:
     picture = figures.matrices({"": np.array([[0.12345, 1.0]])}, ["a<b"], ["x", "y"], title="t")
     assert "<title>a&lt;b, x: 0.1235</title>" in picture.html
     assert "<title>a&lt;b, y: 1</title>" in picture.html

@@ -55,7 +55,7 @@ def diagnosed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Diagnosed, data
     return Diagnosed(path, model, diagnosis), grid
 
 
-def test_page_stands_alone(diagnosed: tuple[Diagnosed, data.FactorGrid]) -> None:
+def test_page_is_self_contained(diagnosed: tuple[Diagnosed, data.FactorGrid]) -> None:
     one, grid = diagnosed
     html = align_page([one], grid, 8, 0)
     assert external_references(html) == []
@@ -71,7 +71,7 @@ def test_names_are_escaped(diagnosed: tuple[Diagnosed, data.FactorGrid]) -> None
     assert "&lt;b&gt;model" in html
 
 
-def test_every_picture_has_words_and_every_slider_a_label(
+def test_every_picture_has_a_description_and_every_slider_a_label(
     diagnosed: tuple[Diagnosed, data.FactorGrid],
 ) -> None:
     one, grid = diagnosed
@@ -84,7 +84,7 @@ def test_every_picture_has_words_and_every_slider_a_label(
         assert f'<label for="{slider}">' in html
 
 
-def test_same_name_twice_is_told_apart_by_path(
+def test_equal_names_are_distinguished_by_path(
     diagnosed: tuple[Diagnosed, data.FactorGrid],
 ) -> None:
     one, grid = diagnosed
@@ -92,7 +92,7 @@ def test_same_name_twice_is_told_apart_by_path(
     assert "elsewhere/&lt;b&gt;model" in html
 
 
-def test_long_paths_leave_the_charts_their_axes(
+def test_long_paths_do_not_squeeze_charts(
     diagnosed: tuple[Diagnosed, data.FactorGrid],
 ) -> None:
     one, grid = diagnosed
@@ -103,7 +103,7 @@ def test_long_paths_leave_the_charts_their_axes(
         assert str(each.path) in html
 
 
-def test_text_is_escaped_and_pictures_stand_as_they_are() -> None:
+def test_text_is_escaped_and_pictures_are_not() -> None:
     table = HtmlTable((HOSTILE,), ((HOSTILE,),))
     html = render(
         "align.html.j2",
@@ -125,7 +125,7 @@ def page_picture(html: str) -> object:
     return Picture(Markup(html), "words")
 
 
-def test_missing_value_is_an_error_not_a_gap() -> None:
+def test_missing_value_of_a_template_is_an_error() -> None:
     with pytest.raises(Exception, match="undefined"):
         render("align.html.j2", title="t")
 
@@ -146,7 +146,7 @@ def test_page_is_never_written_over_a_folder(tmp_path: Path) -> None:
         page.write(tmp_path, "one", force=True)
 
 
-def test_failed_write_leaves_the_old_page_and_no_rest(
+def test_failed_write_keeps_the_old_page_and_no_partial_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "page.html"
@@ -183,5 +183,5 @@ def test_traversal_runs_over_the_range_of_the_codes() -> None:
     assert latent.id == "p-2"
     assert latent.name == "latent 2"
     assert latent.at == 5
-    assert (latent.values[0], latent.values[5], latent.values[-1]) == ("−1.00", ".00", "1.00")
+    assert (latent.values[0], latent.values[5], latent.values[-1]) == ("−.96", ".00", ".96")
     assert np.array(latent.values).size == 11

@@ -21,7 +21,7 @@ def _line(alt: str = "a line") -> Picture:
     return svg(figure, alt)
 
 
-def test_figure_is_one_svg_element_that_refers_to_nothing_outside() -> None:
+def test_figure_is_one_svg_element_without_external_references() -> None:
     html = str(_line().html)
     root = ET.fromstring(html)
     assert root.tag.endswith("svg")
@@ -40,7 +40,7 @@ def test_colours_follow_the_page_and_fall_back_to_the_palette() -> None:
     assert "#ffffff" not in html  # no background of its own
 
 
-def test_words_of_a_picture_are_escaped() -> None:
+def test_description_of_a_picture_is_escaped() -> None:
     picture = _line('<b>"x" & y</b>')
     assert picture.alt == '<b>"x" & y</b>'
     root = ET.fromstring(str(picture.html))
@@ -48,7 +48,7 @@ def test_words_of_a_picture_are_escaped() -> None:
     assert "<b>" not in picture.html
 
 
-def test_names_within_a_page_differ_between_pictures_and_repeat_between_runs() -> None:
+def test_ids_differ_between_pictures_and_are_reproducible() -> None:
     def names(alt: str) -> set[str]:
         return set(re.findall(r' id="([^"]*)"', str(_line(alt).html)))
 
@@ -56,7 +56,7 @@ def test_names_within_a_page_differ_between_pictures_and_repeat_between_runs() -
     assert names("one").isdisjoint(names("two"))
 
 
-def test_drawing_leaves_the_readers_own_settings_alone() -> None:
+def test_drawing_does_not_change_matplotlib_settings() -> None:
     before = dict(matplotlib.rcParams)
     with matplotlib.rc_context({"axes.grid": True, "text.color": "#ff0000"}):
         html = str(_line().html)
@@ -65,7 +65,7 @@ def test_drawing_leaves_the_readers_own_settings_alone() -> None:
     assert "#ff0000" not in html
 
 
-def test_png_holds_the_very_pixels() -> None:
+def test_png_is_lossless() -> None:
     pixels = np.arange(2 * 3 * 4, dtype=np.uint8).reshape(2, 3, 4)
     pixels[..., 3] = 255
     html = str(png(pixels, 'say "cheese"').html)

@@ -224,7 +224,7 @@ def _verify(original: PerturbedGrid, modified: PerturbedGrid) -> Verification:
 def _shares(
     original: PerturbedGrid, modified: PerturbedGrid, found: Verification | None
 ) -> dict[str, dict[str, float]]:
-    """Share of points at which each pair is mixed, and the coupling with its sign."""
+    """Return the share of points at which each pair is mixed, and its signed coupling."""
     from vaebias.structure import structure
 
     pairs = getattr(modified.perturbation, "pairs", ())

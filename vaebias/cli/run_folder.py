@@ -57,6 +57,7 @@ class RunFolder:
         tensorboard: bool,
     ) -> None:
         from vaebias import checkpoints, models
+        from vaebias.experiments.running.quick_scores import quick_scores
 
         self.seed: int = config["seed"]
         self.state: TrainingState | None = None
@@ -144,7 +145,7 @@ class RunFolder:
             "seconds": history.seconds,
         }
 
-    def _begin(self, row: Mapping[str, float]) -> None:
+    def _start(self, row: Mapping[str, float]) -> None:
         from vaebias.experiments.running.lock import locked
         from vaebias.files import write_json
 

@@ -315,7 +315,7 @@ def _table(structures: Mapping[str, Structure], names: Sequence[str]) -> HtmlTab
                     ),
                 )
             )  # fmt: skip
-    head = ("pair", "data", "mixed", "gap", "coupling", "with sign")
+    head = ("pair", "data", "mixed", "gap", "coupling", "signed coupling")
     return HtmlTable(head, tuple(rows), text=2)
 
 
