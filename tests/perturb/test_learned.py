@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,7 @@ def test_seeds_files_and_global_generators(tmp_path: Path, small_blobs: FactorGr
 
 
 def test_the_loss_is_the_error_of_decoded_images(small_blobs: FactorGrid) -> None:
-    patches = _Patches(small_blobs, ("x", "y"), 0.8, 3)
+    patches = _Patches(small_blobs, ("x", "y"), 0.8, 3, "sd")
     generator = torch.Generator().manual_seed(0)
     images = torch.rand(2, 9, 50, generator=generator)
     code = torch.rand(9, 2, generator=generator) * 3
@@ -93,7 +94,8 @@ def test_the_loss_is_the_error_of_decoded_images(small_blobs: FactorGrid) -> Non
     )
 
 
-def test_a_step_in_either_factor_moves_psi_alike() -> None:
+@pytest.mark.parametrize(("units", "ratio"), [("step", 1), ("sd", math.sqrt(24 / 288))])
+def test_a_unit_of_either_factor_moves_psi_alike(units: Any, ratio: float) -> None:
     axes = [
         Factor("hue", np.arange(4), period=4),
         Factor("kind", np.arange(3), ordinal=False),
@@ -102,13 +104,15 @@ def test_a_step_in_either_factor_moves_psi_alike() -> None:
     ]
     grid = ArrayGrid("unlike", axes, np.zeros((4 * 3 * 5 * 17, 1, 4, 4), np.uint8), "rendered")
     psi = Psi((7, 128, 128, 16), 10.0, torch.Generator().manual_seed(0))
-    _even_steps(psi, grid, (("few", "many"),))
+    _even_steps(psi, grid, (("few", "many"),), units)
     seen = torch.from_numpy(
         coordinates(grid, grid.index([[0, 0, 1, 1], [0, 0, 2, 1], [0, 0, 1, 2]]))
     )
     weight = psi.layers[0].get_parameter("weight").detach()
     moved = [(weight @ (seen[row] - seen[0])).square().mean().sqrt() for row in (1, 2)]
-    assert moved[0] == pytest.approx(float(moved[1]), rel=0.2)  # of 128 units drawn at random
+    assert moved[0] == pytest.approx(
+        float(moved[1]) / ratio, rel=0.2
+    )  # of 128 units drawn at random
 
 
 @pytest.mark.parametrize("patch", [2, 22])

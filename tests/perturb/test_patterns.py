@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 import numpy as np
@@ -40,11 +41,23 @@ def test_a_step_in_either_factor_of_a_pair_moves_the_pattern_alike() -> None:
     images[:, 0, 0, :2] = np.stack(np.unravel_index(np.arange(36), (4, 9)), 1) / 9
     grid = ArrayGrid("uneven", axes, images, "rendered")
     for form in ("grating", "checkerboard"):
-        made = pattern(grid, [("a", "b")], 0.5, form=form)
+        made = pattern(grid, [("a", "b")], 0.5, form=form, units="step")
         m = made.pattern(grid, grid.index([[2, 4], [1, 5], [0, 6], [0, 0], [3, 8]]))
         np.testing.assert_allclose(m[[1, 2]], m[[0, 0]], atol=1e-6)
         assert np.abs(m[3] - m[0]).max() > 0.1
     np.testing.assert_allclose(np.abs(m[3:]), 1)  # u is -1 and 1 at the ends
+
+
+def test_a_standard_deviation_of_either_factor_moves_the_pattern_alike() -> None:
+    axes = [Factor("a", np.arange(4)), Factor("b", np.arange(9))]
+    images = np.zeros((36, 1, 6, 6), np.float32)
+    images[:, 0, 0, :2] = np.stack(np.unravel_index(np.arange(36), (4, 9)), 1) / 9
+    grid = ArrayGrid("uneven", axes, images, "rendered")
+    made = pattern(grid, [("a", "b")], 0.5, form="checkerboard")
+    corners = [[0, 0], [1, 0], [0, 1], [3, 8]]
+    u = made.pattern(grid, grid.index(corners))[:, 0, 0, 0]
+    assert (u[1] - u[0]) / (u[2] - u[0]) == pytest.approx(math.sqrt(80 / 15), rel=1e-5)
+    np.testing.assert_allclose([u[0], u[3]], [-1, 1], atol=1e-6)
 
 
 def test_a_picture_of_ones_own(small_blobs: FactorGrid) -> None:

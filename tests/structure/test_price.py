@@ -13,7 +13,7 @@ from vaebias import data, perturb
 from vaebias.analysis import linear_vae
 from vaebias.data import ArrayGrid, Factor, FactorGrid
 from vaebias.errors import InputError
-from vaebias.structure import latent_cost, price
+from vaebias.structure import latent_cost, price, structure
 
 SCALE = 0.113
 
@@ -112,13 +112,20 @@ class TestLevels:
         assert abs(found.angle) < 1
         assert found.mixing_gain < -1
 
-    def test_a_mixture_per_level_step_turns_latents_by_a_fifth_of_a_quarter(
-        self, base: FactorGrid
+    @pytest.mark.parametrize(
+        ("units", "per_step", "per_sd", "angle"), [("step", 1, 0.1, 19), ("sd", 0, 1, 43)]
+    )
+    def test_only_a_mixture_per_standard_deviation_turns_latents_by_45_degrees(
+        self, base: FactorGrid, units: Any, per_step: float, per_sd: float, angle: float
     ) -> None:
-        mixing = perturb.gram(base, [("x", "y")], epsilon=0.2)
-        found = self.predicted(perturb.PerturbedGrid(base, mixing))
-        assert abs(found.angle) == pytest.approx(19, abs=3)
+        # trained models turn by about 20 degrees and by 45
+        made = perturb.gram(base, [("x", "y")], epsilon=0.2, units=units)
+        grid = perturb.PerturbedGrid(base, made)
+        found = self.predicted(grid)
+        assert abs(found.angle) == pytest.approx(angle, abs=3)
         assert found.gain > 1
+        shares = [structure(grid, units=one).mixed_share[0, 1] for one in ("step", "sd")]
+        assert shares == pytest.approx([per_step, per_sd], abs=0.1)
 
 
 @pytest.mark.parametrize(

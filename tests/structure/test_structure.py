@@ -17,7 +17,7 @@ from vaebias.structure.boxes import boxes
 
 
 def test_grams_are_those_of_the_directions_everywhere(plane: Any) -> None:
-    found = structure(plane([0.2, 0, 0.1], [0, 0.1, 0.1]))
+    found = structure(plane([0.2, 0, 0.1], [0, 0.1, 0.1]), units="step")
     expected = np.zeros((3, 3))
     expected[1:, 1:] = [[0.05, 0.01], [0.01, 0.02]]
     np.testing.assert_allclose(found.grams, np.broadcast_to(expected, (40, 3, 3)), atol=1e-6)
@@ -25,6 +25,43 @@ def test_grams_are_those_of_the_directions_everywhere(plane: Any) -> None:
     assert found.gap[1, 2] == pytest.approx(3 / 7, abs=1e-5)
     assert found.coupling[1, 2] == pytest.approx(2 / 7, abs=1e-5)
     assert found.total == 40
+
+
+def test_grams_are_per_standard_deviation_by_default(plane: Any) -> None:
+    grid = plane([0.2, 0, 0.1], [0, 0.1, 0.1])
+    per_step, found = structure(grid, units="step"), structure(grid)
+    sd = np.sqrt([0, 24 / 12, 15 / 12])  # shape has no order; 5 and 4 levels
+    np.testing.assert_allclose(found.sd, sd)
+    np.testing.assert_allclose(found.grams, per_step.grams * np.outer(sd, sd), rtol=1e-5)
+    assert (found.units, found.to_json()["units"]) == ("sd", "sd")
+    with pytest.raises(InputError, match="units: expected 'sd' or 'step', found 'pixels'"):
+        structure(grid, units="pixels")
+
+
+def test_a_part_of_the_levels_and_their_probabilities_set_the_unit(plane: Any) -> None:
+    grid = plane([0.2, 0, 0.1], [0, 0.1, 0.1])
+    part = structure(grid.restrict(x=[0, 2, 4], y=[1, 2]))
+    np.testing.assert_allclose(part.sd, [0, np.sqrt(8 / 12), 0.5])
+    ends = structure(grid, probabilities={"x": [1, 0, 0, 0, 1]})
+    np.testing.assert_allclose(ends.sd, [0, 2, np.sqrt(15 / 12)])
+
+
+def test_correlated_factors_are_whitened_together(plane: Any) -> None:
+    grid = plane([0.2, 0, 0.1], [0, 0.1, 0.1])
+    levels = grid.factors(np.arange(40))
+    joint = np.exp(-((levels[:, 1] - levels[:, 2]) ** 2) / 2)
+    found, per_step = structure(grid, probabilities=joint), structure(grid, units="step")
+    weights = joint / joint.sum()
+    deviations = (levels - weights @ levels)[:, 1:]
+    covariance = (deviations * weights[:, None]).T @ deviations
+    assert covariance[0, 1] > 0.5
+    # trace(Σ^½ G Σ^½) = trace(G Σ), and determinants multiply
+    inner, plain = found.grams[0, 1:, 1:], per_step.grams[0, 1:, 1:]
+    assert np.trace(inner) == pytest.approx(np.trace(plain @ covariance), rel=1e-4)
+    expected = np.linalg.det(plain) * np.linalg.det(covariance)
+    assert np.linalg.det(inner) == pytest.approx(expected, rel=1e-3)
+    shaped = structure(grid, probabilities=joint.reshape(2, 5, 4))
+    np.testing.assert_array_equal(shaped.grams, found.grams)
 
 
 def test_couplings_of_both_signs_cancel_in_the_signed_one() -> None:
@@ -42,8 +79,8 @@ def test_couplings_of_both_signs_cancel_in_the_signed_one() -> None:
 
 def test_bytes_and_floats_have_the_same_grams(plane: Any) -> None:
     x, y = [10, 0, 5], [0, 20, 5]
-    whole = structure(plane(x, y, np.uint8))
-    floats = structure(plane([v / 255 for v in x], [v / 255 for v in y]))
+    whole = structure(plane(x, y, np.uint8), units="step")
+    floats = structure(plane([v / 255 for v in x], [v / 255 for v in y]), units="step")
     np.testing.assert_allclose(whole.grams, floats.grams, rtol=1e-4, atol=1e-8)
 
 
@@ -51,7 +88,7 @@ def test_bytes_and_floats_have_the_same_grams(plane: Any) -> None:
 def test_mixing_angle_is_the_rotation_of_the_components(plane: Any, degrees: float) -> None:
     # Components of variance 4 and 1 along a and b turned by the angle: rows of S Rᵀ.
     c, s = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
-    found = structure(plane([0.2 * c, -0.1 * s], [0.2 * s, 0.1 * c]))
+    found = structure(plane([0.2 * c, -0.1 * s], [0.2 * s, 0.1 * c]), units="step")
     angle = np.degrees(found.mixing_angle[:, 1, 2])
     # an axis has no direction: 90 and -90 are one angle
     np.testing.assert_allclose((angle - degrees + 90) % 180, 90, atol=0.05)
@@ -60,7 +97,7 @@ def test_mixing_angle_is_the_rotation_of_the_components(plane: Any, degrees: flo
 
 
 def test_a_factor_is_never_mixed_with_itself_or_with_one_without_order(plane: Any) -> None:
-    share = structure(plane([0.1, 0.1], [0.1, -0.0999])).mixed_share
+    share = structure(plane([0.1, 0.1], [0.1, -0.0999]), units="step").mixed_share
     np.testing.assert_array_equal(np.diag(share), 0)
     np.testing.assert_array_equal(share[0], 0)
 
@@ -77,12 +114,13 @@ def test_cyclic_neighbours_wrap() -> None:
     images = np.array([0, 1, 3], np.float32)[:, None, None, None]
     grid = ArrayGrid("ring", [Factor("hue", np.arange(3), period=3)], images, "rendered")
     # central differences over two steps: (1 - 3)/2, (3 - 0)/2, (0 - 1)/2
-    np.testing.assert_allclose(structure(grid).grams[:, 0, 0], [1, 2.25, 0.25])
+    found = structure(grid, units="step")
+    np.testing.assert_allclose(found.grams[:, 0, 0], [1, 2.25, 0.25])
 
 
 def test_a_stride_looks_at_levels_farther_apart(plane: Any) -> None:
     grid = plane([0.2, 0, 0.1], [0, 0.1, 0.1])
-    near, far = structure(grid), structure(grid, stride=2)
+    near, far = structure(grid, units="step"), structure(grid, units="step", stride=2)
     np.testing.assert_allclose(far.grams, 4 * near.grams, atol=1e-6)  # tangents are twice as long
     assert not structure(grid, stride=5).grams.any()
     with pytest.raises(InputError, match="stride"):
@@ -124,7 +162,7 @@ def test_blobs_have_their_own_axes(small_blobs: FactorGrid) -> None:
 
 def test_components_are_the_eigenvectors_in_factor_coordinates(plane: Any) -> None:
     c, s = math.cos(0.3), math.sin(0.3)
-    found = structure(plane([0.2 * c, -0.1 * s], [0.2 * s, 0.1 * c])).components
+    found = structure(plane([0.2 * c, -0.1 * s], [0.2 * s, 0.1 * c]), units="step").components
     np.testing.assert_allclose(found.variance_share, [0.8, 0.2, 0], atol=1e-5)
     expected = [[0, c * c, s * s], [0, s * s, c * c], [1, 0, 0]]
     np.testing.assert_allclose(found.weights, expected, atol=1e-4)

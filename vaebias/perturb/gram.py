@@ -9,6 +9,7 @@ from typing import ClassVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from vaebias.checks import check_integer
@@ -19,8 +20,9 @@ from vaebias.perturb.pairs import check_pairs, check_tangents, inner_points
 from vaebias.perturb.perturbation import LOADABLE_TYPES, PERTURBATIONS, check_epsilon
 from vaebias.perturb.psi import Psi, PsiPerturbation, coordinates, psi_of
 from vaebias.pixels import as_floats
+from vaebias.structure import Distribution, Units, check_units
 
-__all__ = ["MARGIN", "GramPerturbation", "gram", "mixing_loss", "psi_grams"]
+__all__ = ["MARGIN", "GramPerturbation", "gram", "mixing_loss", "psi_grams", "relative_scale"]
 
 MARGIN = 0.15
 _POINTS = 128  # grid points a step
@@ -45,6 +47,7 @@ def gram(
     margin: float = MARGIN,
     frequency: float = 0,
     strides: int | Sequence[int] = 1,
+    units: Units = "sd",
     progress: Callable[[int, int, float], None] | None = None,
 ) -> GramPerturbation:
     """Train psi so that each pair of factors is mixed in the local principal components.
@@ -77,6 +80,9 @@ def gram(
         Neighbours are so many levels away; of several, as (1, 2, 3), each step takes the
         next. What alternates within the width of a model's posterior is lost to it as noise is:
         choose about that width, in levels.
+    units
+        ``"sd"``: mixtures are even per standard deviation of the factors, which is what a VAE
+        turns; ``"step"``: per level. Only pairs of unequal numbers of levels differ.
     progress
         Called as ``progress(steps done, steps, loss)``.
 
@@ -105,6 +111,7 @@ def gram(
     Zietlow, Rolinek, Martius, ICML 2021 (the modification and why it works).
     """
     strength = check_epsilon(epsilon)
+    units = check_units(units)
     several = _strides(strides)
     chosen = check_pairs(grid, pairs, max(several))
     steps = check_integer("steps", steps, 1)
@@ -119,6 +126,7 @@ def gram(
     cells = [
         (columns.index(grid.names.index(a)), columns.index(grid.names.index(b))) for a, b in chosen
     ]
+    scale = torch.from_numpy(relative_scale(grid, columns, units))
     rng = np.random.default_rng(seed)
     psi = psi_of(grid, float(frequency), torch.Generator().manual_seed(seed))
     optimiser = torch.optim.Adam(psi.parameters(), lr=2e-3)
@@ -130,7 +138,7 @@ def gram(
         optimiser.zero_grad(set_to_none=True)
         with torch.enable_grad():
             grams = psi_grams(grid, psi, strength, index, columns, apart)
-            loss = mixing_loss(grams, cells, margin)
+            loss = mixing_loss(grams * scale, cells, margin)
             loss.backward()
         optimiser.step()
         recent.append(float(loss.detach()))
@@ -150,7 +158,11 @@ def gram(
         grid.sizes,
         psi.frozen(),
         tuple(losses),
-        {"margin": float(margin), **({} if several == (1,) else {"strides": list(several)})},
+        {
+            "margin": float(margin),
+            "units": units,
+            **({} if several == (1,) else {"strides": list(several)}),
+        },
     )
 
 
@@ -205,3 +217,13 @@ def psi_grams(
     local = np.full(neighbours.shape, -1, np.int64)
     local[there] = position[len(index) :]
     return tangent_gram(modified, torch.from_numpy(local), torch.from_numpy(position[: len(index)]))
+
+
+def relative_scale(
+    grid: FactorGrid, columns: Sequence[int], units: Units
+) -> NDArray[np.float32]:  # [columns, columns]
+    """Return what turns Grams per step into Grams in these units, up to one factor for all."""
+    if units == "step":
+        return np.ones((len(columns), len(columns)), np.float32)
+    sd = Distribution(grid).sd[list(columns)]
+    return np.outer(sd / sd.max(), sd / sd.max()).astype(np.float32)

@@ -9,17 +9,18 @@ from typing import ClassVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from vaebias.checks import check_integer
 from vaebias.data.grid import FactorGrid, Index
 from vaebias.errors import InputError, RunFailedError
-from vaebias.perturb.gram import psi_grams
+from vaebias.perturb.gram import psi_grams, relative_scale
 from vaebias.perturb.pairs import Pairs, check_pairs, check_tangents
 from vaebias.perturb.perturbation import LOADABLE_TYPES, PERTURBATIONS, check_epsilon
 from vaebias.perturb.psi import Psi, PsiPerturbation, coordinates, psi_of
 from vaebias.pixels import as_floats
-from vaebias.structure import mixed_with_one_sign
+from vaebias.structure import Distribution, Units, check_units, mixed_with_one_sign
 
 __all__ = ["LearnedPerturbation", "learned"]
 
@@ -57,6 +58,7 @@ def learned(
     margin: float = MARGIN,
     frequency: float = 5.0,
     patch: int = 8,
+    units: Units = "sd",
     progress: Callable[[int, int, float], None] | None = None,
 ) -> LearnedPerturbation:
     """Train psi so that an entangled encoding is cheaper to decode than an aligned one.
@@ -92,7 +94,8 @@ def learned(
         512 points, for each pair; looked at every 50 steps. ``options["reached"]`` of the
         result says whether it did; if not, psi is that of the look at the largest share.
     noise
-        Geometric mean of the posterior standard deviations, in steps between levels. What
+        Geometric mean of the posterior standard deviations, in steps between levels (of the
+        geometric mean of both factors' steps). What
         turns over within it is lost to both decoders.
     margin
         By how much of both losses' sum the entangled one shall be the smaller, below 1.
@@ -101,6 +104,9 @@ def learned(
     patch
         Levels of each factor in a patch, fewer where a factor has fewer; 22 at most. Several
         times the noise; at the size of a factor, its ends are in every patch.
+    units
+        As for `gram`: latents code levels in these units, so that the entangled reference is
+        an even mixture in them.
     progress
         Called as ``progress(steps done, steps, relative loss difference)``.
 
@@ -125,6 +131,7 @@ def learned(
     """
     strength = check_epsilon(epsilon)
     chosen = _check(grid, pairs)
+    units = check_units(units)
     steps = check_integer("steps", steps, 1)
     seed = check_integer("seed", seed, 0, 2**63 - 1)
     patch = check_integer("patch", patch, 2, math.isqrt(_POINTS))
@@ -142,8 +149,8 @@ def learned(
     rng = np.random.default_rng(seed)
     generator = torch.Generator().manual_seed(seed)
     psi = psi_of(grid, float(frequency), generator)
-    _even_steps(psi, grid, chosen)
-    patches = [_Patches(grid, pair, noise, patch) for pair in chosen]
+    _even_steps(psi, grid, chosen, units)
+    patches = [_Patches(grid, pair, noise, patch, units) for pair in chosen]
     optimiser = torch.optim.Adam(
         [
             {"params": psi.parameters(), "lr": _RATE},
@@ -167,7 +174,7 @@ def learned(
         if not math.isfinite(recent[-1]):
             raise RunFailedError(f"the perturbation's loss is {recent[-1]} at step {step}")
         if step % _CHECK_EVERY == 0 or step == steps:
-            now = _mixed(grid, psi, chosen, strength)
+            now = _mixed(grid, psi, chosen, strength, units)
             if now > found:  # it may fall again, while the losses drift further apart
                 found, best = now, psi.frozen()
             reached = found >= share
@@ -183,6 +190,7 @@ def learned(
         "noise": float(noise),
         "margin": float(margin),
         "patch": patch,
+        "units": units,
         "steps_allowed": steps,
         "share_wanted": float(share),
         "share_found": found,
@@ -204,11 +212,13 @@ def learned(
 class _Patches:
     """Both reference encodings of one pair, on small pieces of the plane of its factors.
 
-    The code of a point is its two levels, turned or not; ``aligned`` and ``entangled`` are half
-    the logarithm of the ratio of their two posterior standard deviations.
+    The code of a point is its two levels in the units asked for, turned or not; ``aligned`` and
+    ``entangled`` are half the logarithm of the ratio of their two posterior standard deviations.
     """
 
-    def __init__(self, grid: FactorGrid, pair: tuple[str, str], noise: float, side: int) -> None:
+    def __init__(
+        self, grid: FactorGrid, pair: tuple[str, str], noise: float, side: int, units: Units
+    ) -> None:
         self._grid = grid
         self._columns = [grid.names.index(name) for name in pair]
         self._sizes = np.array(grid.sizes)[self._columns]
@@ -217,7 +227,8 @@ class _Patches:
         self._patches = _POINTS // len(self._levels)
         self._noise = noise
         half = math.sqrt(0.5)
-        plane = torch.from_numpy(self._levels.astype(np.float32))
+        steps = _steps(grid, self._columns, units)
+        plane = torch.from_numpy((self._levels * steps).astype(np.float32))
         self._codes = plane, plane @ torch.tensor([[half, half], [half, -half]])
         self.aligned = torch.zeros((), requires_grad=True)
         # of equal variances a turn is invisible: psi would have no gradient
@@ -281,11 +292,19 @@ def _check(grid: FactorGrid, pairs: Sequence[tuple[str, str]]) -> Pairs:
     return chosen
 
 
-def _even_steps(psi: Psi, grid: FactorGrid, pairs: Pairs) -> None:
-    """Let psi's first layer move as far by a step in one factor of a pair as in the other.
+def _steps(grid: FactorGrid, columns: Sequence[int], units: Units) -> NDArray[np.float64]:
+    """Return the length of one level of each factor of a pair; their geometric mean is 1."""
+    if units == "step":
+        return np.ones(2)
+    first, second = Distribution(grid).sd[list(columns)]
+    return np.sqrt([second / first, first / second])
 
-    Psi sees each in [-1, 1]. Of fewer levels the steps are the longer, its variance is then the
-    larger, and an encoding that gives it the finer axis is rewarded for that already.
+
+def _even_steps(psi: Psi, grid: FactorGrid, pairs: Pairs, units: Units) -> None:
+    """Scale psi's first layer so that one unit of either factor of a pair moves it as far.
+
+    Psi sees each factor in [-1, 1]. If it moved farther along one of them, an encoding that gives
+    this one the finer axis would be rewarded for that already.
     """
     first_levels = np.zeros((1, len(grid.sizes)), np.int64)
     second_levels = first_levels + np.eye(len(grid.sizes), dtype=np.int64)
@@ -294,13 +313,14 @@ def _even_steps(psi: Psi, grid: FactorGrid, pairs: Pairs) -> None:
     with torch.no_grad():
         for pair in pairs:
             factors = [grid.names.index(name) for name in pair]
-            steps = [grid.sizes[factor] - 1 for factor in factors]
+            lengths = _steps(grid, factors, units)
+            steps = [(grid.sizes[f] - 1) * at for f, at in zip(factors, lengths, strict=True)]
             for factor, count in zip(factors, steps, strict=True):
                 moved = coordinates(grid, grid.index(second_levels[[factor]])) != origin
                 weight[:, torch.from_numpy(moved[0])] *= count / max(steps)
 
 
-def _mixed(grid: FactorGrid, psi: Psi, pairs: Pairs, epsilon: float) -> float:
+def _mixed(grid: FactorGrid, psi: Psi, pairs: Pairs, epsilon: float, units: Units) -> float:
     """Least share, over the pairs, of 512 points that are mixed with one sign."""
     columns = sorted({grid.names.index(name) for pair in pairs for name in pair})
     index = grid.sample(_CHECKED, np.random.default_rng(0))
@@ -311,5 +331,5 @@ def _mixed(grid: FactorGrid, psi: Psi, pairs: Pairs, epsilon: float) -> float:
         ]
     grams = torch.cat(parts)
     cells = [[columns.index(grid.names.index(name)) for name in pair] for pair in pairs]
-    g = grams.numpy()
+    g = grams.numpy() * relative_scale(grid, columns, units)
     return min(mixed_with_one_sign(g[:, i, i], g[:, j, j], g[:, i, j]) for i, j in cells)

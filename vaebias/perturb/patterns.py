@@ -14,6 +14,7 @@ from vaebias.data.grid import FactorGrid, Index
 from vaebias.errors import InputError
 from vaebias.perturb.pairs import Pairs, check_pairs, check_tangents
 from vaebias.perturb.perturbation import LOADABLE_TYPES, PERTURBATIONS, Perturbation, check_epsilon
+from vaebias.structure import Units, check_units, uniform_sd
 
 __all__ = ["FORMS", "PatternPerturbation", "pattern"]
 
@@ -33,6 +34,8 @@ class PatternPerturbation(Perturbation):
         As given to `pattern`.
     sizes
         Numbers of levels of the two factors of each pair.
+    units
+        In which the two are added; "step" in files of version 0.1, which say none.
     picture
         [C, H, W] in [-1, 1], for the form "picture".
     """
@@ -45,6 +48,7 @@ class PatternPerturbation(Perturbation):
     cycles: float
     sizes: tuple[tuple[int, int], ...]
     picture: Floats | None
+    units: Units = "sd"
 
     def pattern(
         self,
@@ -62,12 +66,14 @@ class PatternPerturbation(Perturbation):
         m = np.zeros((len(index), *grid.image_shape))
         for number, (pair, sizes) in enumerate(zip(self.pairs, self.sizes, strict=True)):
             u = np.zeros(len(index))
-            for name, size in zip(pair, sizes, strict=True):
+            steps = [1 / uniform_sd(size) if self.units == "sd" else 1.0 for size in sizes]
+            for name, size, step in zip(pair, sizes, steps, strict=True):
                 if name not in grid.names or grid.sizes[grid.names.index(name)] != size:
                     found = f"{grid.names} of sizes {grid.sizes}"
                     raise InputError("grid", f"a factor {name!r} of {size} levels", found)
-                u += levels[:, grid.names.index(name)]
-            u = 2 * u / (sum(sizes) - 2) - 1
+                u += levels[:, grid.names.index(name)] * (step / steps[0])
+            top = sum((n - 1) * step / steps[0] for n, step in zip(sizes, steps, strict=True))
+            u = 2 * u / top - 1
             m += self._driven(u[:, None, None, None], number, grid.image_shape)
         return (m / len(self.pairs)).astype(np.float32)
 
@@ -90,6 +96,7 @@ class PatternPerturbation(Perturbation):
             "turn": self.turn,
             "cycles": self.cycles,
             "sizes": [list(sizes) for sizes in self.sizes],
+            "units": self.units,
         }
 
     def tensors(self) -> dict[str, NDArray[Any]]:
@@ -119,6 +126,7 @@ class PatternPerturbation(Perturbation):
             cycles=float(record["cycles"]),
             sizes=sizes,
             picture=tensors.get("picture"),
+            units=check_units(record.get("units", "step")),
         )
 
 
@@ -131,11 +139,12 @@ def pattern(
     turn: float = 0.5,
     cycles: float = 6,
     picture: NDArray[Any] | None = None,
+    units: Units = "sd",
 ) -> PatternPerturbation:
     """Make a pattern that follows the sum of each pair's factors, without any training.
 
-    For each pair, u is the sum of both factors' levels, scaled to [-1, 1]: a step in either
-    moves the pattern alike, so that its own tangents have no gap. Several pairs share the
+    For each pair, u is the sum of both factors, scaled to [-1, 1]: a standard deviation of
+    either moves the pattern alike, so that its own tangents have no gap. Several pairs share the
     strength evenly.
 
     Parameters
@@ -157,6 +166,9 @@ def pattern(
         Of the grating across the image.
     picture
         [C, H, W] in [-1, 1].
+    units
+        ``"sd"``: factors are added per standard deviation, as a VAE turns them; ``"step"``:
+        per level.
 
     Returns
     -------
@@ -190,6 +202,7 @@ def pattern(
         float(cycles),
         tuple((size[a], size[b]) for a, b in chosen),
         _check_picture(picture, form, grid.image_shape),
+        check_units(units),
     )
 
 

@@ -19,6 +19,7 @@ from vaebias.data.grid import FactorGrid, Index
 from vaebias.errors import InputError
 from vaebias.perturb.pairs import Pairs
 from vaebias.perturb.perturbation import Perturbation, check_epsilon
+from vaebias.structure import Units, check_units
 
 __all__ = ["HIDDEN", "Psi", "PsiPerturbation", "coordinates", "psi_of"]
 
@@ -125,6 +126,11 @@ class PsiPerturbation(Perturbation):
     def stride(self) -> int:
         """As given, the least of several; 1 by default."""
         return int(min(self.options.get("strides", [1])))
+
+    @property
+    def units(self) -> Units:
+        """Units in which its pairs are mixed; "step" in files of version 0.1, which say none."""
+        return check_units(self.options.get("units", "step"))
 
     def pattern(
         self,

@@ -15,7 +15,7 @@ from vaebias.data.grid import FactorGrid, Index
 from vaebias.errors import InputError
 from vaebias.perturb.perturbation import PerturbedGrid
 from vaebias.perturb.probe import probe_accuracy
-from vaebias.structure import Structure, mixed_with_one_sign, structure
+from vaebias.structure import UNITS, Structure, Units, mixed_with_one_sign, structure
 
 __all__ = ["Check", "Verification", "verify"]
 
@@ -111,6 +111,7 @@ def verify(
     modified: PerturbedGrid,
     *,
     share: float = 0.9,
+    units: Units = "sd",
     sample: int = 4096,
     steps: int = 2500,
     seed: int = 0,
@@ -133,6 +134,8 @@ def verify(
         The same with a perturbation.
     share
         Of the points, in (0, 1].
+    units
+        In which tangents are taken; see `vaebias.structure.structure`.
     sample
         Images compared and points of the structure; all where the grid has fewer.
     steps, seed
@@ -168,7 +171,14 @@ def verify(
     index = everything[:sample]
     change = _compare(treated, modified, np.sort(index), tell("images"))
     before, after = (
-        structure(grid, sample, seed, stride=modified.stride, progress=tell(f"structure {when}"))
+        structure(
+            grid,
+            sample,
+            seed,
+            units=units,
+            stride=modified.stride,
+            progress=tell(f"structure {when}"),
+        )
         for grid, when in ((treated, "before"), (modified, "after"))
     )
     test, train = np.split(everything, [min(TESTED, len(everything) // 4)])
@@ -255,7 +265,8 @@ def _structure(after: Structure, pairs: Sequence[tuple[str, str]], share: float)
     return Check(
         "structure",
         all(value >= share for value in found.values()),
-        f"mixed with one sign: {said} of the points, {100 * share:g} % wanted",
+        f"mixed with one sign: {said} of the points, {100 * share:g} % wanted "
+        f"({UNITS[after.units]})",
     )
 
 

@@ -2,7 +2,7 @@
 
 from vaebias.structure.boxes import boxes
 from vaebias.structure.criterion import is_mixed, mixed_with_one_sign
-from vaebias.structure.distribution import UNITS, Distribution, Units, check_units
+from vaebias.structure.distribution import UNITS, Distribution, Units, check_units, uniform_sd
 from vaebias.structure.label_free import (
     PrincipalComponents,
     global_components,
@@ -42,4 +42,5 @@ __all__ = [
     "posterior_variance",
     "price",
     "structure",
+    "uniform_sd",
 ]

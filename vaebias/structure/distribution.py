@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, Literal, TypeAlias
@@ -12,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from vaebias.data.grid import FactorGrid, Index
 from vaebias.errors import InputError
 
-__all__ = ["UNITS", "Distribution", "Probabilities", "Units", "check_units"]
+__all__ = ["UNITS", "Distribution", "Probabilities", "Units", "check_units", "uniform_sd"]
 
 Units: TypeAlias = Literal["sd", "step"]
 UNITS: dict[str, str] = {
@@ -32,6 +33,11 @@ def check_units(units: str) -> Units:
     if units not in UNITS:
         raise InputError("units", " or ".join(map(repr, UNITS)), repr(units))
     return "sd" if units == "sd" else "step"
+
+
+def uniform_sd(size: int) -> float:
+    """Return the standard deviation of a factor of equally likely levels, in levels."""
+    return math.sqrt((size**2 - 1) / 12)
 
 
 class Distribution:
@@ -69,7 +75,7 @@ class Distribution:
         ordinal = np.array(grid.ordinal)
         self.points: Floats | None = None
         if probabilities is None:
-            self.covariance = np.diag([(n * n - 1) / 12 for n in grid.sizes])
+            self.covariance = np.diag([uniform_sd(size) ** 2 for size in grid.sizes])
         else:
             self.points = _joint(grid, probabilities)
             levels = np.stack(np.unravel_index(np.arange(len(grid)), grid.sizes), 1)
@@ -94,6 +100,16 @@ class Distribution:
         scale = np.outer(self.sd, self.sd)
         off = np.abs(self.covariance - np.diag(np.diagonal(self.covariance)))
         return bool((off > 1e-6 * scale).any())
+
+    def whiten(
+        self,
+        grams: NDArray[np.float32],  # [n, k, k]
+    ) -> NDArray[np.float32]:  # [n, k, k]
+        """Return Σ^½ G Σ^½: Grams of tangents per level as those of whitened factors."""
+        if self.correlated:
+            root = self.root.astype(np.float32)
+            return np.asarray(root @ grams @ root, np.float32)
+        return np.asarray(grams * np.outer(self.sd, self.sd).astype(np.float32), np.float32)
 
     def draw(self, grid: FactorGrid, count: int | None, seed: int) -> tuple[Index, Floats]:
         """Return points [n] and their weights [n], which sum to 1.

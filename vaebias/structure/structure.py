@@ -21,6 +21,7 @@ from vaebias.ops import tangent_gram
 from vaebias.pixels import unit
 from vaebias.structure.boxes import boxes
 from vaebias.structure.criterion import is_mixed
+from vaebias.structure.distribution import Distribution, Probabilities, Units, check_units
 
 __all__ = ["Components", "Structure", "structure"]
 
@@ -58,21 +59,32 @@ class Structure:
     Attributes
     ----------
     grams
-        [N, k, k] G_ab = t_a . t_b, where t_a is the image's change for one step in factor a,
-        of ``stride`` levels, in units of pixel value 0..1. Rows of a factor without neighbours
-        are 0.
+        [N, k, k] squared units of pixel value 0..1; rows of a factor without neighbours are 0.
+        In units ``"sd"`` Σ^½ G Σ^½, for independent factors s_a s_b G_ab: G_ab = t_a . t_b, t_a
+        the image's change for one level of factor a, Σ the covariance of the factors and s_a
+        their standard deviations. In units ``"step"`` t_a . t_b, t_a the image's change for one
+        step of ``stride`` levels.
     index
         [N] the points.
     names
         The k factors.
     sizes
         Their numbers of levels.
+    units
+        ``"sd"``, in which a VAE decides between its axes, or ``"step"``.
+    sd
+        [k] standard deviation of each factor, in levels.
+    stride
+        Distance of the neighbours, in levels.
     """
 
     grams: NDArray[np.float32]
     index: Index
     names: tuple[str, ...]
     sizes: tuple[int, ...]
+    units: Units
+    sd: NDArray[np.float64]
+    stride: int
 
     @property
     def total(self) -> int:
@@ -171,6 +183,8 @@ class Structure:
         distance = np.minimum(angle, 90 - angle)
         return {
             "factors": list(self.names),
+            "units": self.units,
+            "sd": dict(zip(self.names, self.sd.tolist(), strict=True)),
             "points": len(self.index),
             "total": self.total,
             "variance_share": dict(zip(self.names, self.variance_share.tolist(), strict=True)),
@@ -214,6 +228,8 @@ def structure(
     sample: int | None = None,
     seed: int = 0,
     *,
+    units: Units = "sd",
+    probabilities: Probabilities | None = None,
     stride: int = 1,
     memory: int = 2**28,
     progress: Callable[[int, int], None] | None = None,
@@ -229,8 +245,15 @@ def structure(
         Number of points, drawn without replacement; None for all of them.
     seed
         Of the draw.
+    units
+        ``"sd"``: tangents per standard deviation of the factors, Σ^½ G Σ^½. A VAE's codes have to
+        match N(0, 1), so that it can rotate whitened factors only: in these units 45 degrees
+        are an even mixture of latents. ``"step"``: tangents per step of ``stride`` levels.
+    probabilities
+        Distribution of the factors, from which Σ is taken; see `Distribution`. Uniform by
+        default.
     stride
-        Neighbours are so many levels away; see `gram` for when to look farther than one.
+        Neighbours are this many levels away; see `gram` for when to look farther than one.
     memory
         Rough bound in bytes on the images held at once; their making holds some once more.
     progress
@@ -242,8 +265,10 @@ def structure(
     Raises
     ------
     InputError
-        Where ``sample`` or ``stride`` is below 1.
+        A ``sample`` or ``stride`` below 1, unknown units, or probabilities that do not fit.
     """
+    units = check_units(units)
+    distribution = Distribution(grid, probabilities)
     if sample is not None and sample < 1:
         raise InputError("sample", "a number of points >= 1, or None for all", sample)
     k = len(grid.names)
@@ -266,7 +291,9 @@ def structure(
         done += len(found)
         if progress is not None:
             progress(done, len(index))
-    return Structure(grams, index, grid.names, grid.sizes)
+    if units == "sd":
+        grams = distribution.whiten(grams / np.float32(stride**2))
+    return Structure(grams, index, grid.names, grid.sizes, units, distribution.sd, stride)
 
 
 def _grams(grid: FactorGrid, index: Index, stride: int) -> NDArray[np.float32]:  # [n, k, k]
