@@ -305,7 +305,8 @@ def power(effect: float, seeds: int, level: float = LEVEL) -> float:
         raise InputError("seeds", "at least 2", seeds)
     freedom, shift = seeds - 1, effect * math.sqrt(seeds)
     edge = float(stats.t.ppf(_upper(level), freedom))
-    return float(stats.nct.sf(edge, freedom, shift) + stats.nct.cdf(-edge, freedom, shift))
+    # t² is F with 1 and n - 1 degrees of freedom; scipy.stats.nct is NaN for some of these
+    return float(stats.ncf.sf(edge**2, 1, freedom, shift**2))
 
 
 def seeds_needed(effect: float, wanted: float = 0.8, level: float = LEVEL) -> int:

@@ -95,7 +95,7 @@ def test_page_shows_the_results_of_the_study(page: Path) -> None:
         assert f"<h2>{heading}</h2>" in html
     assert "&lt;VAE&gt;" in html
     assert "<VAE>" not in html
-    assert "Paired differences over seeds" in html
+    assert "Differences of the means" in html
     assert re.search(r"<title>latent \d, size: [\d.e-]+</title>", html)
     assert page.stat().st_size < 5 * 2**20
 

@@ -69,10 +69,15 @@ def test_dry_run_writes_nothing_and_counts_what_is_done(
     new = run("sweep", protocol, "--out", tmp_path / "new", "--dry-run", "--seeds", "0..2")
     assert new.exit_code == 0
     assert "12 runs, 0 done" in new.stdout
+    assert "Differences of .5, .7, 1.0, 1.5, 2.0 need 34, 19, 10, 6, 5." in " ".join(
+        new.stdout.split()
+    )
     assert not (tmp_path / "new").exists()
     old = json.loads(run("sweep", protocol, "--out", folder, "--dry-run", "--json").stdout)
     assert len(old["done"]) == 8
     assert old["left"] == 0
+    assert old["power"]["values"] == 2
+    assert old["power"]["needed"]["1"] == 10
     stacked = ("--together", "2", "--dry-run", "--json")
     both = json.loads(run("sweep", protocol, "--out", folder, *stacked).stdout)
     assert both["step"].keys() == old["step"].keys()

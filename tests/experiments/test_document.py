@@ -11,12 +11,14 @@ import pandas as pd
 import pytest
 from rich.console import Console
 
-from vaebias.experiments.protocol import DataSpec, Protocol, Run, load_protocol
+from vaebias.experiments.protocol import ContrastSpec, DataSpec, Protocol, Run, load_protocol
 from vaebias.experiments.protocol.published import published
 from vaebias.experiments.results.document import Document, document
 from vaebias.experiments.results.records import Failure, Result
 from vaebias.experiments.results.study import Study
 from vaebias.experiments.results.writers import WRITERS, rich
+
+CONTRAST = ContrastSpec("beta-VAE", "original", "noise")
 
 
 def _result(run: Run, mig: float, *, active: int | None = 3, loss: float = 10.0) -> Result:
@@ -46,8 +48,8 @@ def test_over_pruned_runs_are_in_no_mean_and_have_a_price(found: Document) -> No
     assert row.cells["mig"].values == (0.6,)
     (pruned,) = found.pruned
     assert pruned.price == 4.0
-    assert [(one.before, one.after, one.seeds) for one in found.differences] == [
-        ("original", "noise", (0,))
+    assert [(one.before, one.after, one.counts) for one in found.differences] == [
+        ("original", "noise", (1, 1))
     ]
 
 
@@ -72,7 +74,7 @@ def test_every_part_is_in_every_format(found: Document) -> None:
     Console(file=stream, width=120).print(rich(found))
     texts = [stream.getvalue(), WRITERS["markdown"](found), WRITERS["latex"](found)]
     for text in texts:
-        for part in ("Mean (sd)", "Paired differences", "Over-pruned", "Failed"):
+        for part in ("Mean (sd)", "Differences of the means", "Over-pruned", "Failed"):
             assert part in text
         assert "broke" in text
     assert json.loads(json.dumps(found.to_json(), allow_nan=False))["over_pruned"][0]["seed"] == 1
@@ -83,7 +85,7 @@ def test_latex_holds_no_character_that_it_would_choke_on(found: Document) -> Non
     assert text.isascii()
     assert "of\\_it" in text
     assert "100 \\% of" in text
-    assert "95 \\% bootstrap" in text
+    assert "95 \\% Welch" in text
     assert text.count("\\begin{table}") == text.count("\\end{table}") == 4
 
 
@@ -158,3 +160,38 @@ def test_line_counts_over_pruned_runs_and_goes_by_strength(tiny: Protocol) -> No
     assert "| beta-VAE ×2 | original | .50 (.00) | 2.50 (.71) | 10.00 (.00) | 1 of 2 |" in (
         WRITERS["markdown"](found)
     )
+
+
+def test_contrasts_carry_their_p_and_their_caveats(tiny: Protocol) -> None:
+    many = replace(tiny, seeds=tuple(range(6)), contrasts=(CONTRAST,))
+    level = {"original": 0.6, "noise": 0.3}
+    results = tuple(_result(run, level[run.variant.name] + run.seed / 100) for run in many.runs())
+    found = document(Study(many, results, (), ()), ["mig"])
+    text = WRITERS["markdown"](found)
+    assert "| model | data | runs | MIG | p | exact p |" in text
+    assert "| beta-VAE | original → noise | 6 | −.30 [−.32, −.28] | <.001* | .002 |" in text
+    assert "are not primary (*)" in text
+    assert "drawn once: intervals are over training seeds alone" in text
+    assert "No interval" not in text
+
+
+def test_a_single_run_has_a_sentence_instead_of_an_interval(tiny: Protocol) -> None:
+    first, noisy, *_ = tiny.runs()
+    found = document(Study(tiny, (_result(first, 0.6), _result(noisy, 0.4)), (), ()), ["mig"])
+    text = WRITERS["markdown"](found)
+    assert "No interval, one run in a cell: beta-VAE original → noise." in text
+    assert "nan" not in text.lower()
+
+
+def test_runs_in_two_groups_are_counted(tiny: Protocol) -> None:
+    many = replace(tiny, seeds=tuple(range(8)))
+    results = tuple(
+        _result(
+            run, (0.3 if run.seed == 4 and run.variant.name == "noise" else 0.8) + run.seed / 1000
+        )
+        for run in many.runs()
+    )
+    text = WRITERS["markdown"](document(Study(many, results, (), ()), ["mig"]))
+    assert "### Runs in two groups" in text
+    assert "| beta-VAE | noise | MIG | 7 of 8 | .55 |" in text
+    assert text.count(" of 8 |") == 1

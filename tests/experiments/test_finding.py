@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pytest
 
 from vaebias.experiments.results.compare import Difference
-from vaebias.experiments.results.finding import Finding, find, tell
+from vaebias.experiments.results.finding import Finding, describe, find
 from vaebias.experiments.results.tables import Cell, Row, Table
 
 VARIANTS = ("original", "modified", "noise")
@@ -36,14 +36,14 @@ def test_clear_effect_is_called_one() -> None:
 def test_overlapping_runs_show_no_effect_however_far_apart_the_means() -> None:
     found = _find(((0.5, 0.9), (0.1, 0.55), NOISE), CONTROL)
     assert not found.shows
-    assert found.falls is False
+    assert found.lower is False
     assert "the effect does not show" in found.text
     assert "can still be found" not in found.text
 
 
 def test_fall_that_noise_explains_is_not_put_down_to_structure() -> None:
     found = _find((ORIGINAL, MODIFIED, (0.2, 0.3)), CONTROL)
-    assert found.falls
+    assert found.lower
     assert not found.beyond_noise
     assert not found.shows
     assert "noise costs .30 where the modification costs .40" in found.text
@@ -75,38 +75,58 @@ def test_missing_runs_leave_nothing_to_say(missing: int) -> None:
     cells = [list(values) for values in (ORIGINAL, MODIFIED, NOISE)]
     cells[missing] = []
     found = _find(cells, CONTROL)
-    assert found.falls is None
+    assert found.lower is None
     assert not found.shows
     assert found.to_json()["text"] == "Too few runs of beta-VAE finished to say anything."
 
 
-def _difference(model: str, interval: tuple[float, float] | None) -> Difference:
-    middle = sum(interval) / 2 if interval else -0.4
-    return Difference(model, "mig", "original", "modified", (0, 1), Cell((middle,)), interval)
+def test_few_seeds_are_said_to_be_few() -> None:
+    assert "this is about these runs, not about others" in _find((ORIGINAL, MODIFIED, NOISE)).text
+    many = [(a, a + 0.01, a + 0.02, a + 0.03, a + 0.04) for a in (0.6, 0.2, 0.55)]
+    text = _find(many).text
+    assert "these runs, not" not in text
+    assert "Modified minus original: −.40 [−.42, −.38]; modified minus noise: −.35" in text
 
 
-def test_a_change_is_told_where_its_interval_leaves_out_zero() -> None:
-    told = tell(
+def _difference(model: str, before: Sequence[float], after: Sequence[float]) -> Difference:
+    cells = Cell(tuple(before)), Cell(tuple(after))
+    return Difference(model, "mig", "original", "modified", *cells, p=0.0)
+
+
+HIGH, LOW = (0.80, 0.82, 0.79, 0.84, 0.81), (0.30, 0.33, 0.28, 0.31, 0.35)
+
+
+def test_each_change_is_called_what_its_runs_carry() -> None:
+    told = describe(
         [
-            _difference("beta-VAE", (-0.5, -0.3)),
-            _difference("PCL", (-0.1, 0.2)),
-            _difference("AE", (0.02, 0.1)),
-            _difference("one seed", None),
+            _difference("beta-VAE", HIGH, LOW),
+            _difference("PCL", HIGH, HIGH[::-1]),
+            _difference("AE", LOW, HIGH),
+            _difference("one seed", HIGH[:1], LOW[:1]),
+            _difference("two seeds", HIGH[:2], LOW[:2]),
         ]
     )
     assert told.startswith(
-        "From original to modified, MIG falls for beta-VAE (−.40 [−.50, −.30]); it rises for "
-        "AE (.06 [.02, .10]); it does not clearly change for PCL (.05 [−.10, .20]), "
-        "one seed (−.40)."
+        "From original to modified, MIG falls for beta-VAE (−.50 [−.53, −.46]); it rises for "
+        "AE (.50 [.46, .53]); it stays within ±.05 for PCL (.00 [−.03, .03]); it is lower in "
+        "these runs for two seeds (−.50 [−.58, −.41]); it does not clearly change for "
+        "one seed (−.50)."
     )
+    assert "only these runs are compared" in told
+
+
+def test_two_seeds_never_fall() -> None:
+    told = describe([_difference("beta-VAE", (0.021, 0.022), (0.011, 0.012))])
+    assert "falls" not in told
+    assert "is lower in these runs for beta-VAE" in told
 
 
 def test_of_many_models_the_first_are_named() -> None:
-    told = tell([_difference(f"m{i}", (-0.5, -0.3)) for i in range(9)])
+    told = describe([_difference(f"m{i}", HIGH, LOW) for i in range(9)])
     assert "m5 " in told
     assert "m6 " not in told
     assert "3 more" in told
 
 
 def test_nothing_is_told_of_nothing() -> None:
-    assert tell([]) == "Too few runs finished to compare versions of the data."
+    assert describe([]) == "Too few runs finished to compare versions of the data."

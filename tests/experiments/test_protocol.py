@@ -9,6 +9,7 @@ import pytest
 from vaebias import data
 from vaebias.errors import InputError, UnknownNameError
 from vaebias.experiments.protocol import (
+    ContrastSpec,
     ModelSpec,
     Protocol,
     VariantSpec,
@@ -274,3 +275,60 @@ def test_a_rate_of_pairs_is_read_under_its_name_of_0_1_0_and_keeps_its_key() -> 
     assert old.config()["rate"] == 3.0
     with pytest.raises(InputError, match=r"expected a key among .*pair_rate.*found 'rate'"):
         from_table(ModelSpec, {**table, "rate": 3.0, "pair_rate": 3.0}, "f.toml")
+
+
+def test_draws_of_a_perturbation_are_versions_of_their_own(tiny: Protocol) -> None:
+    original, _ = tiny.variants
+    drawn = VariantSpec("noise", "noise", draws=(0, 7))
+    study = replace(tiny, variants=(original, drawn))
+    check(study)
+    versions = [variant for _, variant in study.versions()]
+    assert [(one.name, one.row, dict(one.options)) for one in versions] == [
+        ("original", "original", {}),
+        ("noise, draw 0", "noise", {"seed": 0}),
+        ("noise, draw 7", "noise", {"seed": 7}),
+    ]
+    assert len(study.runs()) == 2 * 3
+    # a draw is the run of a study that names its seed
+    assert study.runs()[1].key == tiny.runs()[1].key
+    assert study.version_key(*study.versions()[1]) == tiny.version_key(*tiny.versions()[1])
+    assert from_table(Protocol, study.to_json(), "study.json") == study
+
+
+@pytest.mark.parametrize(
+    ("variant", "message"),
+    [
+        (VariantSpec("v", "none", draws=(0, 1)), r"v\.draws: expected none for the method"),
+        (VariantSpec("v", "noise", {"seed": 0}, (0, 1)), r"expected draws or options.seed"),
+        (VariantSpec("v", "noise", draws=(1, 1)), "expected each only once, found 1 2 times"),
+    ],
+)
+def test_draws_that_cannot_be_are_refused(
+    tiny: Protocol, variant: VariantSpec, message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        replace(tiny, variants=(variant,))
+
+
+@pytest.mark.parametrize(
+    ("contrast", "message"),
+    [
+        (ContrastSpec("VAE", "original", "noise"), r"contrasts\[0\]\.model: expected one"),
+        (ContrastSpec("beta-VAE", "first", "noise"), r"before: expected one of noise, original"),
+        (ContrastSpec("beta-VAE", "noise", "noise"), "after: expected another version of the data"),
+    ],
+)
+def test_primary_contrasts_name_what_the_study_has(
+    tiny: Protocol, contrast: ContrastSpec, message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        replace(tiny, contrasts=(contrast,))
+
+
+def test_contrasts_change_no_key_and_leave_with_their_model(tiny: Protocol) -> None:
+    other = replace(tiny.models[0], name="other")
+    contrasts = (ContrastSpec("other", "original", "noise"),)
+    study = replace(tiny, models=(*tiny.models, other), contrasts=contrasts)
+    assert study.runs()[0].key == tiny.runs()[0].key
+    assert study.with_models(("other",)).contrasts == contrasts
+    assert study.with_models(("beta-VAE",)).contrasts == ()

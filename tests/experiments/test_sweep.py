@@ -10,10 +10,12 @@ import torch
 
 from vaebias import checkpoints
 from vaebias.errors import InputError, UnknownNameError
-from vaebias.experiments.protocol import Protocol
+from vaebias.experiments import read_study, summarise
+from vaebias.experiments.protocol import Protocol, VariantSpec
 from vaebias.experiments.results.records import Result
 from vaebias.experiments.running import run
 from vaebias.experiments.running.events import Event
+from vaebias.experiments.running.power import study_power
 from vaebias.experiments.running.run import build, execute
 from vaebias.experiments.running.sweep import sweep
 
@@ -229,3 +231,19 @@ def test_runs_on_a_gpu_score_as_on_the_cpu(tiny: Protocol, tmp_path: Path, toget
     for one, other in zip(here.results, there.results, strict=True):
         assert other.details["device"] == torch.cuda.get_device_name()
         assert other.details["loss"] == pytest.approx(one.details["loss"], rel=1e-3)
+
+
+def test_each_draw_of_a_perturbation_is_run_and_tables_have_one_row(
+    tiny: Protocol, tmp_path: Path
+) -> None:
+    drawn = VariantSpec("noise", "noise", draws=(0, 1))
+    study = replace(tiny.with_seeds((0,)), variants=(tiny.variants[0], drawn))
+    done = sweep(study, tmp_path, jobs=1, record=True)
+    assert list(done.perturbations) == ["original", "noise, draw 0", "noise, draw 1"]
+    assert len(list((tmp_path / "perturbations").iterdir())) == 2
+    table = summarise(read_study(tmp_path).results, {"mig": "MIG"})
+    assert [(row.variant, len(row.seeds)) for row in table.rows] == [("original", 1), ("noise", 2)]
+    assert len(set(table.rows[1].cells["mig"].draws)) == 2
+    power = study_power(study)
+    assert power.values == 1
+    assert "One run per cell finds no difference" in str(power)

@@ -165,10 +165,15 @@ def test_power_is_the_share_of_simulated_studies_that_find_the_effect() -> None:
 
 
 def test_detectable_effect_undoes_seeds_needed() -> None:
-    for seeds in (3, 5, 10):
+    for seeds in (2, 3, 5, 10, 50):
         effect = detectable_effect(seeds)
         assert power(effect, seeds) == pytest.approx(0.8)
         assert seeds_needed(effect * 1.0001) == seeds
+
+
+def test_power_is_a_probability_for_every_effect() -> None:
+    found = [power(effect, n) for n in (2, 3, 5, 10) for effect in np.linspace(0.1, 20, 50)]
+    assert all(0 <= one <= 1 for one in found)
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ def write_report(
 ) -> list[str]:
     """Write the page of one or more sweeps; return its sentence about each."""
     from vaebias.experiments import document, read_study
-    from vaebias.experiments.results.finding import tell
+    from vaebias.experiments.results.finding import describe
     from vaebias.experiments.running.run import perturbations
     from vaebias.experiments.running.sweep import Sweep
     from vaebias.files import refuse_to_overwrite
@@ -64,7 +64,7 @@ def write_report(
             study.protocol, study.results, study.failures, perturbations(study.protocol, folder)
         )
         found = document(study)
-        text = tell(found.differences)
+        text = describe(found.differences)
         shown.append(Shown(done, found, text, structures(done), command, model))
     html = study_page(shown, title="Do the scores follow the factors, or the variance?")
     page.write(out, html, force=force, option="--out")

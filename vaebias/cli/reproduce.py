@@ -50,7 +50,8 @@ def reproduce(
         "reproduce"
     ),
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show the runs and their expected time.")
+        bool,
+        typer.Option("--dry-run", help="Show the runs, their time, and the effects they can find."),
     ] = False,
     on: Annotated[
         str, typer.Option(help="Where to run: local or ray; see vaebias sweep.")

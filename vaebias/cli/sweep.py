@@ -45,7 +45,8 @@ def sweep(
         str | None, typer.Option("--models", help="Run only these models, such as beta-VAE,PCL.")
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show the runs and their expected time.")
+        bool,
+        typer.Option("--dry-run", help="Show the runs, their time, and the effects they can find."),
     ] = False,
     on: On = "local",
     jobs: Jobs = None,
@@ -113,13 +114,16 @@ def print_plan(protocol: Protocol, out: Path, how: Resources, *, as_json: bool) 
     from vaebias.experiments.results.tables import rich_table
     from vaebias.experiments.running.estimate import estimate
     from vaebias.experiments.running.local import default_jobs
+    from vaebias.experiments.running.power import study_power
 
     parse_device(how.device)  # steps are timed here, wherever the runs will be executed
     found = estimate(protocol, together=how.together, device=how.device)
     done = {run.key for run in found.runs if read_result(out, run) is not None}
     rest = sum(found.seconds(run) for run in found.runs if run.key not in done)
     workers = default_jobs(how.jobs, how.device)
+    power = study_power(protocol)
     document = found.to_json() | {"done": sorted(done), "left": rest, "jobs": workers}
+    document["power"] = power.to_json()
     if as_json:
         typer.echo(json.dumps(document, allow_nan=False))
         return
@@ -136,6 +140,7 @@ def print_plan(protocol: Protocol, out: Path, how: Resources, *, as_json: bool) 
         "on the original images. Perturbations and measurements are not included.",
         highlight=False,
     )
+    console.print(str(power), highlight=False)
 
 
 def _row(run: Run, seconds: float, *, done: bool) -> tuple[str, ...]:

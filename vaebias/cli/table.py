@@ -51,7 +51,7 @@ def table(
     as_json: AsJson = False,
     force: Force = False,
 ) -> None:
-    """Show means (sd) over seeds, paired differences, over-pruned runs and failures.
+    """Show means (sd) over seeds, differences with intervals, over-pruned runs, failures.
 
     The paper's value is shown where data set, epsilon and model are the paper's.
     """

@@ -97,7 +97,7 @@ def _study(prefix: str, study: Shown) -> dict[str, Any]:
         "variants": HtmlTable(("data", "method", "ε", "options"), _variants(sweep), text=2),
         "strips": _strips({name: grids[name] for name in shown}),
         "structure": _structure(study.structure, shown, pairs),
-        "scores": _scores(table, model, shown, pairs),
+        "scores": _scores(table, model, pairs),
         "tables": [
             (HtmlTable(section.head, section.rows, section.text), section.title, section.note)
             for section in study.document.sections()
@@ -207,13 +207,14 @@ def _structure(
 
 
 def _scores(
-    table: Table, model: str | None, shown: Sequence[str], pairs: Sequence[tuple[str, str]]
+    table: Table, model: str | None, pairs: Sequence[tuple[str, str]]
 ) -> dict[str, Picture | None]:
     def values(name: str | None, variant: str, column: str) -> tuple[float, ...]:
         row = None if name is None else table.row(name, variant)
         return row.cells[column].values if row is not None else ()
 
     models = list(dict.fromkeys(row.model for row in table.rows))
+    shown = list(dict.fromkeys(row.variant for row in table.rows))[:VARIANTS]
     by_model = {m: {v: values(m, v, "mig") for v in shown} for m in models}
     parts = {
         factor: {v: values(model, v, f"mig.{factor}") for v in shown}

@@ -3,9 +3,16 @@
 from vaebias.experiments.protocol.load import bundled, load_protocol
 from vaebias.experiments.protocol.protocol import Protocol
 from vaebias.experiments.protocol.run import Run, SeedGroup, seed_groups
-from vaebias.experiments.protocol.specs import DataSpec, ModelSpec, PerturbationSpec, VariantSpec
+from vaebias.experiments.protocol.specs import (
+    ContrastSpec,
+    DataSpec,
+    ModelSpec,
+    PerturbationSpec,
+    VariantSpec,
+)
 
 __all__ = [
+    "ContrastSpec",
     "DataSpec",
     "ModelSpec",
     "PerturbationSpec",

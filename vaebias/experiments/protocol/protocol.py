@@ -11,6 +11,7 @@ from typing import Any
 from vaebias.errors import InputError, UnknownNameError
 from vaebias.experiments.protocol.run import Run, digest
 from vaebias.experiments.protocol.specs import (
+    ContrastSpec,
     DataSpec,
     ModelSpec,
     PerturbationSpec,
@@ -29,6 +30,8 @@ class Protocol:
     ----------
     metrics
         Names in ``vaebias.metrics.METRICS`` to compute beside MIG, with their defaults.
+    contrasts
+        The primary contrasts. The p values of all others are adjusted for their number.
     """
 
     name: str
@@ -39,6 +42,7 @@ class Protocol:
     variants: tuple[VariantSpec, ...]
     models: tuple[ModelSpec, ...]
     metrics: tuple[str, ...] = ()
+    contrasts: tuple[ContrastSpec, ...] = ()
 
     def __post_init__(self) -> None:
         for kind in ("variants", "models"):
@@ -48,8 +52,11 @@ class Protocol:
         for epsilon in (self.perturbation.epsilon, *self.perturbation.epsilons):
             if not 0 < epsilon <= 1:
                 raise InputError("perturbation.epsilon", "in (0, 1]", epsilon)
+        for variant in self.variants:
+            variant.check()
         for model in self.models:
             model.check()
+        self._check_contrasts()
 
     def with_steps(self, steps: int) -> Protocol:
         """Return the same study with every model trained for ``steps`` steps."""
@@ -65,17 +72,21 @@ class Protocol:
         for name in names:
             if name not in known:
                 raise UnknownNameError("model of the protocol", name, known)
-        return replace(self, models=tuple(known[name] for name in names))
+        models = tuple(known[name] for name in names)
+        labels = {one.label for model in models for one in model.line()}
+        contrasts = tuple(contrast for contrast in self.contrasts if contrast.model in labels)
+        return replace(self, models=models, contrasts=contrasts)
 
     def versions(self) -> tuple[tuple[PerturbationSpec, VariantSpec], ...]:
-        """Return every variant at every epsilon; with several, the names say which."""
+        """Return every variant at every epsilon and draw; with several, the names say which."""
         spec = self.perturbation
         if not spec.epsilons:
-            return tuple((spec, variant) for variant in self.variants)
+            return tuple((spec, one) for variant in self.variants for one in variant.versions())
         return tuple(
-            (spec.at(epsilon), replace(variant, name=f"{variant.name}, ε {epsilon:g}"))
+            (spec.at(epsilon), one)
             for epsilon in spec.epsilons
             for variant in self.variants
+            for one in replace(variant, name=f"{variant.name}, ε {epsilon:g}").versions()
         )
 
     def runs(self) -> tuple[Run, ...]:
@@ -101,6 +112,25 @@ class Protocol:
 
     def version_key(self, spec: PerturbationSpec, variant: VariantSpec) -> str:
         """Return the file name of the perturbation of one of `versions`, as `Run.key`."""
-        version, how = asdict(variant), asdict(spec)
-        del version["name"], how["epsilons"]
-        return digest({"data": self.data.config(), "perturbation": how, "variant": version})
+        how = asdict(spec)
+        del how["epsilons"]
+        config = {"data": self.data.config(), "perturbation": how, "variant": variant.config()}
+        return digest(config)
+
+    def _check_contrasts(self) -> None:
+        known = {
+            "model": {one.label for model in self.models for one in model.line()},
+            "before": {variant.row for _, variant in self.versions()},
+        }
+        known["after"] = known["before"]
+        if self.contrasts:
+            check_distinct("contrasts", list(self.contrasts))
+        for place, contrast in enumerate(self.contrasts):
+            for field, names in known.items():
+                found = getattr(contrast, field)
+                if found not in names:
+                    where = f"contrasts[{place}].{field}"
+                    raise InputError(where, f"one of {', '.join(sorted(names))}", repr(found))
+            if contrast.before == contrast.after:
+                where = f"contrasts[{place}].after"
+                raise InputError(where, "another version of the data", repr(contrast.after))

@@ -26,13 +26,12 @@ class Run:
 
     def config(self) -> dict[str, Any]:
         """Return what the result depends on, as plain values; labels are left out."""
-        variant, spec = asdict(self.variant), asdict(self.perturbation)
-        # the options already hold the product with the strength, and run keys of 0.1.0 stay valid
-        del variant["name"], spec["epsilons"]
+        spec = asdict(self.perturbation)
+        del spec["epsilons"]
         config = {
             "data": self.data.config(),
             "perturbation": spec,
-            "variant": variant,
+            "variant": self.variant.config(),
             "model": self.model.config(),
             "seed": self.seed,
         }

@@ -11,7 +11,14 @@ from vaebias.errors import InputError
 if TYPE_CHECKING:
     from vaebias.data import FactorGrid
 
-__all__ = ["DataSpec", "ModelSpec", "PerturbationSpec", "VariantSpec", "check_distinct"]
+__all__ = [
+    "ContrastSpec",
+    "DataSpec",
+    "ModelSpec",
+    "PerturbationSpec",
+    "VariantSpec",
+    "check_distinct",
+]
 
 
 @dataclass(frozen=True)
@@ -87,11 +94,71 @@ class VariantSpec:
         ``"none"`` (the original), or a name in ``vaebias.perturb.PERTURBATIONS``.
     options
         Further arguments of the method, such as ``seed`` and ``steps``.
+    draws
+        Seeds of the perturbation. If there are several, all models are trained on each of these
+        draws, and comparisons treat the draw as a random effect.
+    drawn_from
+        Name of the variant of which this is one draw; set by `Protocol.versions`.
     """
 
     name: str
     method: str = "none"
     options: Mapping[str, Any] = field(default_factory=dict)
+    draws: tuple[int, ...] = ()
+    drawn_from: str | None = None
+
+    @property
+    def row(self) -> str:
+        """Label of the variant in tables, in which its draws have one row."""
+        return self.name if self.drawn_from is None else self.drawn_from
+
+    def versions(self) -> tuple[VariantSpec, ...]:
+        """Return the variant at each of its draws, or only itself if it has none."""
+        return tuple(
+            replace(
+                self,
+                name=f"{self.name}, draw {seed}",
+                options={**self.options, "seed": seed},
+                draws=(),
+                drawn_from=self.name,
+            )
+            for seed in self.draws
+        ) or (self,)
+
+    def config(self) -> dict[str, Any]:
+        """Return what a result depends on, as plain values; labels are left out."""
+        return {"method": self.method, "options": dict(self.options)}
+
+    def check(self) -> None:
+        """Raise InputError if the draws are not possible."""
+        if not self.draws:
+            return
+        where = f"variants.{self.name}.draws"
+        check_distinct(where, list(self.draws))
+        if self.method == "none":
+            raise InputError(where, "none for the method 'none'", list(self.draws))
+        if "seed" in self.options:
+            raise InputError(where, "draws or options.seed, not both", list(self.draws))
+
+
+@dataclass(frozen=True)
+class ContrastSpec:
+    """A primary contrast: one that the study is made for, named before it is run.
+
+    Attributes
+    ----------
+    model
+        Label of the model in tables, such as ``beta-VAE`` or ``beta-VAE ×1.5``.
+    before, after
+        Labels of the two versions of the data.
+    score
+        Name of the score.
+    """
+
+    model: str
+    before: str
+    after: str
+    score: str = "mig"
 
 
 @dataclass(frozen=True)

@@ -1,47 +1,132 @@
-"""Paired differences between variants of the data, over the seeds they share."""
+"""Contrasts between versions of the data: intervals, tests, and one word for the result."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from enum import Enum
 from itertools import combinations
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from vaebias.experiments.protocol import ContrastSpec
 from vaebias.experiments.protocol.published import role
 from vaebias.experiments.results.records import Result
-from vaebias.experiments.results.tables import Cell
+from vaebias.experiments.results.tables import Cell, cell
 from vaebias.numbers import number
 
-__all__ = ["Difference", "bootstrap", "differences"]
+if TYPE_CHECKING:
+    from vaebias.statistics import Interval
 
-DRAWS = 10_000
-LEVEL = 0.95
+__all__ = ["FEW", "Difference", "Verdict", "differences"]
+
+FEW = 5
+"""With fewer independent values than this, a verdict is about these runs only."""
+SIGNIFICANT = 0.05
+
+
+class Verdict(str, Enum):
+    """What a contrast shows."""
+
+    FALLS = "falls"
+    RISES = "rises"
+    STAYS = "stays within ±.05"
+    LOWER = "is lower in these runs"
+    HIGHER = "is higher in these runs"
+    OPEN = "does not clearly change"
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A score on ``after`` minus that on ``before``, seed by seed.
+    """A score on ``after`` compared with the same model's on ``before``.
 
     Attributes
     ----------
-    interval
-        95 % bootstrap interval of the mean; None for fewer than two seeds.
+    first, second
+        The score on ``before`` and on ``after``.
+    primary
+        True if the protocol names the contrast.
+    p
+        Welch's two-sided p. If the contrast is not primary, Holm-adjusted for the number of such
+        contrasts. None if there is no interval.
     """
 
     model: str
     score: str
     before: str
     after: str
-    seeds: tuple[int, ...]
-    cell: Cell
-    interval: tuple[float, float] | None
+    first: Cell
+    second: Cell
+    primary: bool = False
+    p: float | None = None
+
+    @property
+    def mean(self) -> float:
+        """Mean of ``second`` minus mean of ``first``, over independent values."""
+        from vaebias.statistics import moments
+
+        return moments(self.second.units).mean - moments(self.first.units).mean
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """Number of independent values: runs, or draws of a perturbation."""
+        return len(self.first.units), len(self.second.units)
+
+    @property
+    def interval(self) -> Interval | None:
+        """Welch's 95 % t interval of `mean`; None if `note` says why there is none."""
+        from vaebias.statistics import moments, welch_interval
+
+        return welch_interval(moments(self.first.units), moments(self.second.units))
+
+    @property
+    def exact_p(self) -> float:
+        """Two-sided p of the permutation test, not adjusted."""
+        from vaebias.statistics import permutation_p
+
+        return permutation_p(self.first.units, self.second.units)
+
+    @property
+    def equivalent(self) -> bool:
+        """True if the 90 % interval of `mean` lies within ±.05."""
+        from vaebias.statistics import equivalence_p, moments
+
+        p = equivalence_p(moments(self.first.units), moments(self.second.units))
+        return p is not None and p <= SIGNIFICANT
+
+    @property
+    def verdict(self) -> Verdict:
+        """One phrase for the result.
+
+        With five values or more in each cell: "stays" if `equivalent`; "falls" or "rises" if the
+        interval excludes 0 and neither p is above .05. With fewer: "lower" or "higher" if no run
+        of one cell lies within the other.
+        """
+        first, second = self.first.units, self.second.units
+        if min(self.counts) < FEW or self.interval is None:
+            if min(self.counts) > 1 and max(second) < min(first):
+                return Verdict.LOWER
+            if min(self.counts) > 1 and min(second) > max(first):
+                return Verdict.HIGHER
+            return Verdict.OPEN
+        if self.equivalent:
+            return Verdict.STAYS
+        if self.interval.excludes_zero and max(self.exact_p, self.p or 0.0) <= SIGNIFICANT:
+            return Verdict.FALLS if self.mean < 0 else Verdict.RISES
+        return Verdict.OPEN
+
+    @property
+    def note(self) -> str:
+        """Why there is no interval, in words; empty if there is one."""
+        if min(self.counts) == 1:
+            return "one run in a cell"
+        return "all runs of a cell have the same score" if self.interval is None else ""
 
     def __str__(self) -> str:
         """``−.41 [−.52, −.30]``."""
-        text = number(self.cell.mean or 0.0)
+        text = number(self.mean)
         if self.interval is None:
             return text
-        return f"{text} [{number(self.interval[0])}, {number(self.interval[1])}]"
+        return f"{text} [{number(self.interval.low)}, {number(self.interval.high)}]"
 
     def to_json(self) -> dict[str, Any]:
         """Return everything as plain values."""
@@ -50,57 +135,62 @@ class Difference:
             "score": self.score,
             "before": self.before,
             "after": self.after,
-            "seeds": list(self.seeds),
-            **self.cell.to_json(),
+            "values": [list(self.first.units), list(self.second.units)],
+            "mean": self.mean,
             "interval": None if self.interval is None else list(self.interval),
+            "p": self.p,
+            "exact_p": self.exact_p,
+            "primary": self.primary,
+            "equivalent": self.equivalent,
+            "verdict": self.verdict.value,
+            "note": self.note,
         }
 
 
-def bootstrap(values: Sequence[float], seed: int = 0) -> tuple[float, float] | None:
-    """Return the 95 % percentile interval of the mean under resampling with replacement.
+def differences(
+    results: Sequence[Result], scores: Sequence[str], primary: Sequence[ContrastSpec] = ()
+) -> tuple[Difference, ...]:
+    """Compare versions of the data by each score, for the same model and epsilon.
 
-    Intervals of few values are too narrow: of n equal chances, the extreme means come up once
-    in n^n draws.
-    """
-    if len(values) < 2:
-        return None
-    import numpy as np
+    The original is compared with each other version, and each modification with noise. Runs are
+    not paired by seed: the scores of one seed on two versions do not correlate.
 
-    rng = np.random.default_rng(seed)
-    means = rng.choice(np.asarray(values, dtype=float), (DRAWS, len(values))).mean(1)
-    low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return float(low), float(high)
-
-
-def differences(results: Sequence[Result], scores: Sequence[str]) -> tuple[Difference, ...]:
-    """Compare variants of the data by each score, where models, epsilons and seeds are the same.
-
-    Original against each other variant, and each modification against noise.
+    Parameters
+    ----------
+    results
+        Finished runs.
+    scores
+        Names in ``Result.scores``.
+    primary
+        Contrasts whose p is not adjusted.
     """
     groups: dict[tuple[str, float], dict[str, list[Result]]] = {}
     for result in results:
         group = groups.setdefault((result.run.model.label, result.run.perturbation.epsilon), {})
-        group.setdefault(result.run.variant.name, []).append(result)
+        group.setdefault(result.run.variant.row, []).append(result)
     found = []
     for (model, _), variants in groups.items():
         for before, after in combinations(variants, 2):
             pair = role(variants[before][0].run), role(variants[after][0].run)
             if pair[0] == "original" or pair == ("modified", "noise"):
                 for score in scores:
-                    found += _paired(model, score, before, after, variants)
+                    cells = cell(variants[before], score), cell(variants[after], score)
+                    if all(one.values for one in cells):
+                        named = any(
+                            {before, after} == {one.before, one.after}
+                            and (model, score) == (one.model, one.score)
+                            for one in primary
+                        )
+                        found.append(Difference(model, score, before, after, *cells, named))
     models = list(dict.fromkeys(result.run.model.label for result in results))
-    return tuple(sorted(found, key=lambda one: models.index(one.model)))
+    return _with_p(sorted(found, key=lambda one: models.index(one.model)))
 
 
-def _paired(
-    model: str, score: str, before: str, after: str, variants: dict[str, list[Result]]
-) -> list[Difference]:
-    first, second = (
-        {r.run.seed: value for r in variants[name] if (value := r.scores.get(score)) is not None}
-        for name in (before, after)
-    )
-    seeds = tuple(sorted(first.keys() & second.keys()))
-    values = tuple(second[seed] - first[seed] for seed in seeds)
-    if not values:
-        return []
-    return [Difference(model, score, before, after, seeds, Cell(values), bootstrap(values))]
+def _with_p(found: Sequence[Difference]) -> tuple[Difference, ...]:
+    """Return the contrasts with Welch's p, adjusted for those that are not primary."""
+    from vaebias.statistics import holm, moments, welch_p
+
+    p = [welch_p(moments(one.first.units), moments(one.second.units)) for one in found]
+    others = [n for n, one in enumerate(found) if not one.primary and p[n] is not None]
+    adjusted = dict(zip(others, holm([p[n] or 0.0 for n in others]), strict=True))
+    return tuple(replace(one, p=adjusted.get(n, p[n])) for n, one in enumerate(found))

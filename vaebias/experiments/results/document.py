@@ -10,6 +10,12 @@ from vaebias.experiments.protocol.published import Published, published
 from vaebias.experiments.results.compare import Difference, differences
 from vaebias.experiments.results.pruned import Point, Pruned, pruned_runs, strength_line
 from vaebias.experiments.results.records import Failure, Result
+from vaebias.experiments.results.sections import (
+    HEADINGS,
+    Section,
+    contrast_section,
+    split_section,
+)
 from vaebias.experiments.results.study import Study, over_pruned
 from vaebias.experiments.results.tables import Cell, Table, summarise
 from vaebias.numbers import number
@@ -17,20 +23,7 @@ from vaebias.numbers import number
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Document", "Section", "document"]
-
-_HEADINGS = {"mig": "MIG", "sap": "SAP", "dci": "DCI", "dto": "DtO", "dto.chance": "chance"}
-
-
-@dataclass(frozen=True)
-class Section:
-    """A table of strings with a title and a note; its first ``text`` columns are words."""
-
-    title: str
-    head: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    text: int
-    note: str = ""
+__all__ = ["Document", "document"]
 
 
 @dataclass(frozen=True)
@@ -47,12 +40,15 @@ class Document:
     missing: int
     paper: Mapping[tuple[str, str], tuple[float, float]] = field(default_factory=dict)
     note: str = ""
+    single_draw: bool = True
 
     def sections(self) -> tuple[Section, ...]:
         """Return the tables that are not empty."""
         parts = [self._scores()]
         if self.differences:
-            parts.append(self._differences())
+            parts.append(contrast_section(self.differences, self.single_draw))
+        if groups := split_section(self.table):
+            parts.append(groups)
         if self.pruned:
             parts.append(self._pruned())
         if self.line:
@@ -92,8 +88,9 @@ class Document:
         for one in self.differences:
             data_name = f"{one.before} → {one.after}"
             low, high = one.interval or (None, None)
-            found = _numbers("difference", one.model, data_name, one.score, one.cell)
-            rows.append(found | {"low": low, "high": high})
+            found = _labels("difference", one.model, data_name, one.score)
+            found |= {"runs": one.counts[1], "mean": one.mean, "low": low, "high": high}
+            rows.append(found | {"p": one.p, "exact_p": one.exact_p, "verdict": one.verdict.value})
         for pruned in self.pruned:
             run, told = pruned.result.run, pruned.to_json()
             for name in ("mig", "reconstruction", "price"):
@@ -101,7 +98,8 @@ class Document:
                 found = _numbers("over-pruned", run.model.label, run.variant.name, name, cell)
                 rows.append(found)
         columns = ["kind", "model", "data", "score", "runs", "mean", "sd", "low", "high"]
-        return pd.DataFrame(rows, columns=[*columns, "paper_mean", "paper_sd"])
+        columns += ["p", "exact_p", "verdict", "paper_mean", "paper_sd"]
+        return pd.DataFrame(rows, columns=columns)
 
     def _scores(self) -> Section:
         head, rows = self.table.head(), self.table.texts()
@@ -115,20 +113,6 @@ class Document:
     def _beside(self, model: str, variant: str) -> str:
         value = self.paper.get((model, variant))
         return "–" if value is None else f"{number(value[0])} ({number(value[1])})"
-
-    def _differences(self) -> Section:
-        scores = list(dict.fromkeys(one.score for one in self.differences))
-        rows: dict[tuple[str, str], dict[str, str]] = {}
-        for one in self.differences:
-            place = (one.model, f"{one.before} → {one.after}")
-            rows.setdefault(place, {"seeds": str(len(one.seeds))})[one.score] = str(one)
-        texts = tuple(
-            (*place, cells["seeds"], *(cells.get(score, "–") for score in scores))
-            for place, cells in rows.items()
-        )
-        head = ("model", "data", "seeds", *(_HEADINGS.get(score, score) for score in scores))
-        title = "Paired differences over seeds, mean [95 % bootstrap interval]"
-        return Section(title, head, texts, 2)
 
     def _pruned(self) -> Section:
         rows = []
@@ -178,10 +162,10 @@ def document(
     kept = [result for result in study.results if pruned_among or not over_pruned(result)]
     factors = dict.fromkeys(f"mig.{name}" for pair in protocol.perturbation.pairs for name in pair)
     shown = scores or ("mig", *factors, *protocol.metrics, "dto", "dto.chance")
-    columns = {name: _HEADINGS.get(name, name.removeprefix("mig.")) for name in shown}
+    columns = {name: HEADINGS.get(name, name.removeprefix("mig.")) for name in shown}
     source = published()
     paper = {
-        (result.run.model.label, result.run.variant.name): value
+        (result.run.model.label, result.run.variant.row): value
         for result in kept
         if (value := source.value(result.run)) is not None
     }
@@ -191,13 +175,18 @@ def document(
         protocol.name,
         protocol.description,
         summarise(kept, columns),
-        differences(kept, [name for name in shown if name in ("mig", *protocol.metrics)]),
+        differences(
+            kept,
+            [name for name in shown if name in ("mig", *protocol.metrics)],
+            protocol.contrasts,
+        ),
         () if pruned_among else pruned_runs(study.results),
         strength_line(study.results),
         study.failures,
         len(study.missing),
         paper,
         " ".join(notes),
+        not any(len(variant.draws) > 1 for variant in protocol.variants),
     )
 
 
@@ -223,6 +212,10 @@ def _note(study: Study, source: Published) -> str:
     )
 
 
+def _labels(kind: str, model: str, data_name: str, score: str) -> dict[str, Any]:
+    return {"kind": kind, "model": model, "data": data_name, "score": score}
+
+
 def _numbers(kind: str, model: str, data_name: str, score: str, cell: Cell) -> dict[str, Any]:
-    found = {"kind": kind, "model": model, "data": data_name, "score": score}
+    found = _labels(kind, model, data_name, score)
     return found | {"runs": len(cell.values), "mean": cell.mean, "sd": cell.sd}

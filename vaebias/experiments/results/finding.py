@@ -1,4 +1,4 @@
-"""What a study of original, modified and noisy images measured, in plain words."""
+"""The result of a study of original, modified and noisy images, in plain words."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from vaebias.experiments.results.compare import Difference
+from vaebias.experiments.results.compare import FEW, Difference, Verdict
 from vaebias.experiments.results.tables import Cell, Table
 from vaebias.numbers import number
 
-__all__ = ["Finding", "find", "tell"]
+__all__ = ["Finding", "describe", "find"]
 
 LISTED = 6
-"""Models that a sentence names."""
+"""Largest number of models that a sentence names."""
 
 
 @dataclass(frozen=True)
@@ -22,32 +22,33 @@ class Finding:
 
     Attributes
     ----------
-    falls
-        Every run of the variance-driven model on the modified images scores below every run on
-        the original ones. None where runs are missing.
+    lower
+        True if every run of the variance-driven model on the modified images scores below every
+        run on the original ones. None if runs are missing.
     beyond_noise
-        The mean falls by more than twice what noise of the same size costs.
+        True if the mean on modified images is lower by more than twice what noise of the same
+        size costs.
     spared
-        The comparison model loses less than half of what the variance-driven one loses.
+        True if the comparison model loses less than half of what the variance-driven one loses.
     text
         All of it in words.
     """
 
-    falls: bool | None
+    lower: bool | None
     beyond_noise: bool | None
     spared: bool | None
     text: str
 
     @property
     def shows(self) -> bool:
-        """Whether all three hold."""
-        return bool(self.falls and self.beyond_noise and self.spared)
+        """True if all three hold."""
+        return bool(self.lower and self.beyond_noise and self.spared)
 
     def to_json(self) -> dict[str, Any]:
         """Return the finding as plain values."""
         return {
             "shows": self.shows,
-            "falls": self.falls,
+            "lower": self.lower,
             "beyond_noise": self.beyond_noise,
             "spared": self.spared,
             "text": self.text,
@@ -62,53 +63,61 @@ def find(
     score: str = "mig",
     variants: tuple[str, str, str] = ("original", "modified", "noise"),
 ) -> Finding:
-    """Say what the table shows about ``model`` beside ``control``; nothing is taken for granted.
+    """Describe what the table shows about ``model`` beside ``control``.
 
     Parameters
     ----------
     table
-        Holds ``score`` for both models on the three ``variants`` (original, modified, noise).
+        Table with ``score`` for both models on the three ``variants`` (original, modified, noise).
     model
-        The one whose score is suspected to come from the data's variance.
+        The model whose score may follow the variance of the data.
     control
-        One that learns in another way.
+        A model that learns in another way.
+    score
+        Name of the score.
+    variants
+        Labels of the original, modified and noisy images.
     """
     title = table.columns[score]
-    original, modified, noise = (_cell(table, model, v, score) for v in variants)
-    if not (original.values and modified.values and noise.values):
+    cells = [_cell(table, model, variant, score) for variant in variants]
+    original, modified, noise = cells
+    if not all(one.values for one in cells):
         return Finding(None, None, None, f"Too few runs of {model} finished to say anything.")
-    fall, cost = _drop(original, modified), _drop(original, noise)
-    falls = max(modified.values) < min(original.values)
-    beyond_noise = falls and fall > 2 * cost
+    drop, cost = _drop(original, modified), _drop(original, noise)
+    lower = max(modified.values) < min(original.values)
+    beyond_noise = lower and drop > 2 * cost
     sentences = [
         f"The {title} of the {model} is {original} on the original images, {modified} on the "
         f"modified ones and {noise} under noise of the same size ({_runs(original)}).",
-        _judge(falls, beyond_noise, fall, cost),
+        _judge(lower, beyond_noise, drop, cost),
+        *_intervals(model, score, variants, cells),
     ]
-    controls = [_cell(table, control, v, score) for v in variants]
+    controls = [_cell(table, control, variant, score) for variant in variants]
     spared: bool | None = None
     if controls[0].values and controls[1].values:
         lost = _drop(controls[0], controls[1])
-        spared = falls and lost < fall / 2
+        spared = lower and lost < drop / 2
         listed = ", ".join(str(cell) for cell in controls)
-        sentences.append(_compare(control, listed, falls, lost, fall))
+        sentences.append(_compare(control, listed, lower, lost, drop))
     if len(original.values) < 2:
         sentences.append("One seed tells nothing about the spread between seeds.")
+    elif min(len(one.values) for one in cells) < FEW:
+        sentences.append(f"Fewer than {FEW} seeds: this is about these runs, not about others.")
     if table.failures:
         count = len(table.failures)
         sentences.append(f"{count} {'run' if count == 1 else 'runs'} failed and are left out.")
-    return Finding(falls, beyond_noise, spared, " ".join(sentences))
+    return Finding(lower, beyond_noise, spared, " ".join(sentences))
 
 
-def tell(differences: Sequence[Difference], score: str = "mig") -> str:
-    """Say how a score changes between versions of the data, and where that is clear.
+def describe(differences: Sequence[Difference], score: str = "mig") -> str:
+    """Describe how a score differs between versions of the data, and where that is clear.
 
     Parameters
     ----------
     differences
-        Of a study, as in ``Document.differences``.
+        Contrasts of a study, as in ``Document.differences``.
     score
-        Which of its scores.
+        Name of the score.
     """
     found = [one for one in differences if one.score == score]
     if not found:
@@ -116,19 +125,13 @@ def tell(differences: Sequence[Difference], score: str = "mig") -> str:
     sentences = []
     for before, after in dict.fromkeys((one.before, one.after) for one in found):
         here = [one for one in found if (one.before, one.after) == (before, after)]
-        groups = {word: [one for one in here if _direction(one) == word] for word in _DIRECTIONS}
-        said = [f"{word} for {_listed(group)}" for word, group in groups.items() if group]
+        groups = {word: [one for one in here if one.verdict is word] for word in Verdict}
+        said = [f"{word.value} for {_listed(group)}" for word, group in groups.items() if group]
         sentences.append(f"From {before} to {after}, {score.upper()} {'; it '.join(said)}.")
-    sentences.append("In brackets, 95 % intervals of the mean over paired seeds.")
+    sentences.append("In brackets, 95 % intervals of the difference of the means (Welch's t).")
+    if any(min(one.counts) < FEW for one in found):
+        sentences.append(f"With fewer than {FEW} runs in a cell, only these runs are compared.")
     return " ".join(sentences)
-
-
-_DIRECTIONS = ("falls", "rises", "does not clearly change")
-
-
-def _direction(one: Difference) -> str:
-    low, high = one.interval or (0.0, 0.0)
-    return _DIRECTIONS[0] if high < 0 else _DIRECTIONS[1] if low > 0 else _DIRECTIONS[2]
 
 
 def _listed(group: Sequence[Difference]) -> str:
@@ -137,8 +140,22 @@ def _listed(group: Sequence[Difference]) -> str:
     return ", ".join([*named, *more])
 
 
-def _judge(falls: bool, beyond_noise: bool, fall: float, cost: float) -> str:
-    if not falls:
+def _intervals(
+    model: str, score: str, variants: tuple[str, str, str], cells: Sequence[Cell]
+) -> list[str]:
+    original, modified, noise = variants
+    pairs = {(original, modified): (cells[0], cells[1]), (noise, modified): (cells[2], cells[1])}
+    found = [Difference(model, score, *names, *both) for names, both in pairs.items()]
+    if any(one.interval is None for one in found):
+        return []
+    return [
+        f"Modified minus original: {found[0]}; modified minus noise: {found[1]} "
+        "(95 % Welch t intervals)."
+    ]
+
+
+def _judge(lower: bool, beyond_noise: bool, drop: float, cost: float) -> str:
+    if not lower:
         return (
             "Runs on modified and original images overlap: with these seeds and this budget "
             "the effect does not show."
@@ -146,21 +163,21 @@ def _judge(falls: bool, beyond_noise: bool, fall: float, cost: float) -> str:
     if beyond_noise:
         return (
             f"Every run on modified images scores below every run on original ones, by "
-            f"{number(fall)} in the mean, where noise costs {number(max(cost, 0.0))}: the same "
-            f"factors are there, and the score follows the images' variance."
+            f"{number(drop)} in the mean, where noise costs {number(max(cost, 0.0))}: the factors "
+            "are the same, and in these runs the score follows the images' variance structure."
         )
     return (
         f"Every run on modified images scores below every run on original ones, but noise "
-        f"costs {number(cost)} where the modification costs {number(fall)}: the fall cannot be "
-        f"put down to the images' structure alone."
+        f"costs {number(cost)} where the modification costs {number(drop)}: the difference "
+        "cannot be put down to the images' structure alone."
     )
 
 
-def _compare(control: str, listed: str, falls: bool, lost: float, fall: float) -> str:
+def _compare(control: str, listed: str, lower: bool, lost: float, drop: float) -> str:
     text = f"{control}, on the same images, scores {listed}"
-    if not falls:
+    if not lower:
         return text + "."
-    if lost < fall / 2:
+    if lost < drop / 2:
         return text + ": the factors can still be found there by other means."
     return text + ": it loses as well, so the factors themselves may be harder to find."
 

@@ -14,7 +14,7 @@ from rich.table import Table as RichTable
 from vaebias.experiments.results.records import Failure, Result
 from vaebias.numbers import number
 
-__all__ = ["Cell", "Row", "Table", "markdown", "rich_table", "summarise"]
+__all__ = ["Cell", "Row", "Table", "cell", "markdown", "rich_table", "summarise"]
 
 
 @dataclass(frozen=True)
@@ -25,9 +25,21 @@ class Cell:
     ----------
     values
         One value per run, in the order of the seeds; runs without the score are left out.
+    draws
+        For each value the version of the data, if the perturbation was drawn several times.
     """
 
     values: tuple[float, ...]
+    draws: tuple[str, ...] = ()
+
+    @property
+    def units(self) -> tuple[float, ...]:
+        """Independent values: one per draw of the perturbation, or per run if there is one draw."""
+        if len(set(self.draws)) < 2:
+            return self.values
+        from vaebias.statistics import cluster_means
+
+        return tuple(cluster_means(self.values, self.draws))
 
     @property
     def mean(self) -> float | None:
@@ -141,12 +153,12 @@ def summarise(
     """
     groups: dict[tuple[str, str], list[Result]] = {}
     for result in results:
-        groups.setdefault((result.run.model.label, result.run.variant.name), []).append(result)
+        groups.setdefault((result.run.model.label, result.run.variant.row), []).append(result)
     models = list(dict.fromkeys(model for model, _ in groups))
     rows = []
     for (model, variant), group in sorted(groups.items(), key=lambda g: models.index(g[0][0])):
         found = sorted(group, key=lambda result: result.run.seed)
-        cells = {name: Cell(_values(found, name)) for name in columns}
+        cells = {name: cell(found, name) for name in columns}
         rows.append(Row(model, variant, tuple(result.run.seed for result in found), cells))
     return Table(dict(columns), tuple(rows), tuple(failures))
 
@@ -188,9 +200,15 @@ def rich_table(
     return table
 
 
-def _values(results: Sequence[Result], name: str) -> tuple[float, ...]:
-    values = (result.scores.get(name) for result in results)
-    return tuple(v for v in values if v is not None and math.isfinite(v))
+def cell(results: Sequence[Result], name: str) -> Cell:
+    """Return a score over runs, without those that do not have it."""
+    found = [
+        (value, result.run.variant.name)
+        for result in results
+        if (value := result.scores.get(name)) is not None and math.isfinite(value)
+    ]
+    draws = tuple(draw for _, draw in found)
+    return Cell(tuple(v for v, _ in found), draws if len(set(draws)) > 1 else ())
 
 
 def _escape(text: str) -> str:

@@ -14,7 +14,16 @@ from vaebias.experiments.results.tables import markdown, rich_table
 __all__ = ["WRITERS", "rich"]
 
 _LATEX = str.maketrans(
-    {"−": "$-$", "–": "--", "→": "$\\to$", "×": "$\\times$", "ε": "$\\epsilon$", "…": "\\ldots{}"}
+    {
+        "−": "$-$",
+        "–": "--",
+        "±": "$\\pm$",
+        "<": "$<$",
+        "→": "$\\to$",
+        "×": "$\\times$",
+        "ε": "$\\epsilon$",
+        "…": "\\ldots{}",
+    }
 )
 
 

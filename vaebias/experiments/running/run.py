@@ -52,7 +52,7 @@ def check(protocol: Protocol) -> None:
         for name in pair:
             if name not in grid.names:
                 raise UnknownNameError("factor", name, grid.names)
-    for variant in protocol.variants:
+    for _, variant in protocol.versions():
         _options(variant)
     variant_grid(grid, protocol.perturbation, None)
     for model in protocol.models:
