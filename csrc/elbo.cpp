@@ -3,7 +3,7 @@
 #include <cmath>
 
 #include "kernels.h"
-#include "standard_normal.h"
+#include "normal.h"
 
 namespace vaebias::cpu {
 

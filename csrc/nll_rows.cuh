@@ -7,7 +7,7 @@
 #include <cmath>
 
 #include "cuda_common.cuh"
-#include "standard_normal.h"
+#include "normal.h"
 
 namespace vaebias::cuda {
 

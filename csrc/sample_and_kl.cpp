@@ -3,9 +3,9 @@
 #include <cmath>
 
 #include "kernels.h"
+#include "normal.h"
 #include "parallel.h"
 #include "philox.h"
-#include "standard_normal.h"
 
 namespace vaebias::cpu {
 namespace {

@@ -3,8 +3,8 @@
 #include <cmath>
 
 #include "cuda_common.cuh"
+#include "normal.h"
 #include "philox.h"
-#include "standard_normal.h"
 
 namespace vaebias::cuda {
 namespace {

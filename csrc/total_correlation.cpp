@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "kernels.h"
+#include "normal.h"
 #include "parallel.h"
 #include "simd.h"
 
@@ -31,7 +32,7 @@ struct Posteriors {
       for (std::int64_t l = 0; l < d; ++l) {
         const std::size_t at = static_cast<std::size_t>(l * B + j);
         mu[at] = means[j * d + l];
-        scale[at] = static_cast<T>(kSqrtHalf) * std::exp(-logvar[j * d + l] / 2);
+        scale[at] = deviation_scale(logvar[j * d + l]);
         height[at] = -logvar[j * d + l] / 2;
       }
     }
@@ -285,7 +286,7 @@ void total_correlation_backward(const T* z, const T* mu, const T* logvar, const 
       const std::int64_t bottom = std::min(end, top + kOwners);
       for (std::int64_t at = top * d; at < bottom * d; ++at) {
         const std::size_t here = static_cast<std::size_t>(at - top * d);
-        scale[here] = static_cast<T>(kSqrtHalf) * std::exp(-logvar[at] / 2);
+        scale[here] = deviation_scale(logvar[at]);
         height[here] = -logvar[at] / 2;
         sum_u[here] = sum_square[here] = 0;
       }
@@ -301,7 +302,7 @@ void total_correlation_backward(const T* z, const T* mu, const T* logvar, const 
       }
       for (std::int64_t at = top * d; at < bottom * d; ++at) {
         const std::size_t here = static_cast<std::size_t>(at - top * d);
-        grad_mu[at] = static_cast<T>(2 * static_cast<double>(scale[here]) * sum_u[here]);
+        grad_mu[at] = static_cast<T>(static_cast<double>(scale[here]) * (2 * sum_u[here]));
         grad_logvar[at] = static_cast<T>(sum_square[here]);
       }
     }

@@ -17,6 +17,7 @@
 #include <cmath>
 
 #include "cuda_common.cuh"
+#include "normal.h"
 
 namespace vaebias::cuda {
 namespace {
@@ -25,13 +26,6 @@ constexpr int kOwners = 8;    // rows (or posteriors) of a block, a warp each
 constexpr int kTile = 32;     // posteriors (or rows) a step, a lane each
 constexpr int kLatents = 32;  // latents at a time: more are walked over again
 constexpr int kThreads = kOwners * kTile;
-
-// log N(z; mu, e^logvar) + log(2 pi)/2 is height - u^2 with u = (z - mu) scale. Scaled before it
-// is squared, u overflows only where the density is zero.
-template <class T>
-__device__ inline T scale_of(T logvar) {
-  return static_cast<T>(kSqrtHalf) * exp(-logvar / 2);
-}
 
 // What sums relative to the maximum `from` are multiplied by to be relative to `to`.
 template <class T>
@@ -122,7 +116,7 @@ struct RowsShared {
       const int j = at / count, l = at % count;
       const std::int64_t from = (first + j) * d + latent + l;
       mu[l][j] = mu_of[from];
-      scale[l][j] = scale_of(logvar_of[from]);
+      scale[l][j] = deviation_scale(logvar_of[from]);
       height[l][j] = -logvar_of[from] / 2;
     }
     for (int at = thread; at < kOwners * count; at += kThreads) {
@@ -309,7 +303,7 @@ struct PosteriorsShared {
     for (int at = thread; at < kOwners * count; at += kThreads) {
       const std::int64_t from = min(first_owner + at / count, B - 1) * d + latent + at % count;
       mu[at / count][at % count] = mu_of[from];
-      scale[at / count][at % count] = scale_of(logvar_of[from]);
+      scale[at / count][at % count] = deviation_scale(logvar_of[from]);
       height[at / count][at % count] = -logvar_of[from] / 2;
     }
     if (thread < width) grad_prod[thread] = grad_prod_of[first + thread];
@@ -370,7 +364,8 @@ __global__ void posteriors_kernel(const T* z, const T* mu, const T* logvar, cons
     const Share share(latents);
     const std::int64_t own =
         min(first_owner + share.owner, B - 1) * d + part * kLatents + share.latent;
-    const T own_mu = mu[own], own_scale = scale_of(logvar[own]), own_height = -logvar[own] / 2;
+    const T own_mu = mu[own], own_scale = deviation_scale(logvar[own]),
+            own_height = -logvar[own] / 2;
     PosteriorSum<T> total;
 
     for (std::int64_t first = 0; first < B; first += kTile) {
@@ -403,7 +398,7 @@ __global__ void posteriors_kernel(const T* z, const T* mu, const T* logvar, cons
     const int pairs = kOwners * latents;
     if (static_cast<int>(threadIdx.x) < pairs && first_owner + share.owner < B) {
       total.merge(shared, share, pairs);
-      grad_mu[own] = static_cast<T>(2 * static_cast<double>(own_scale) * total.u);
+      grad_mu[own] = static_cast<T>(static_cast<double>(own_scale) * (2 * total.u));
       grad_logvar[own] = static_cast<T>(total.square);
     }
     __syncthreads();

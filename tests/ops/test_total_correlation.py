@@ -305,3 +305,18 @@ def test_errors_name_the_argument():
     for start, call in cases.items():
         with pytest.raises(InputError, match=f"^{start}.*found "):
             call()
+
+
+@pytest.mark.parametrize("logvar", [-180.0, -1e3, -1e4, 180.0, 1e4])
+def test_variances_past_the_range_of_the_type_give_no_nan(logvar, dtype, device, close):
+    """At its own mean, and far from the others' in standard deviations, a sample is explained."""
+    mu = torch.tensor([[0.0, 0.0], [1.0, -2.0], [3.0, 1.0]], dtype=dtype, device=device)
+    inputs = [x.clone().requires_grad_() for x in (mu, mu, torch.full_like(mu, logvar))]
+    log_qz, log_prod_qz = total_correlation(*inputs, 3, "stratified")
+    own = -2 * (logvar + math.log(2 * math.pi)) / 2  # of two latents
+    # A small variance leaves each sample its own posterior, of weight 1/3; a large one all.
+    expected = torch.full_like(log_qz, own - (math.log(3) if logvar < 0 else 0))
+    close(log_qz / own, expected / own)
+    close(log_prod_qz / own, (expected - (math.log(3) if logvar < 0 else 0)) / own)
+    for gradient in torch.autograd.grad((log_qz - log_prod_qz).sum(), inputs):
+        assert gradient.isfinite().all()
