@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import os
+import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -150,9 +152,20 @@ def test_disent_conv64_computes_what_it_computed_there(
             state[f"{name}.weight"], state[f"{name}.bias"], stride=2, padding=1,
         )  # fmt: skip
     assert model.decoder is not None
-    torch.testing.assert_close(model.decoder(mu), x if loss == "bce" else (x + 1) / 2)
+    torch.testing.assert_close(model.decoder(mu), x)
     assert model.output == ("logits" if loss == "bce" else "image")
     assert (model.image_shape, model.latents) == ((channels, 64, 64), LATENTS)
+
+
+def test_images_of_old_disent_are_scaled_where_the_file_beside_says_so(tmp_path: Path) -> None:
+    file = _write_disent(tmp_path, _fc_state())
+    z = torch.randn(2, LATENTS)
+    plain = load(file).decoder
+    file.with_suffix(".json").write_text('{"range": [-1, 1]}')
+    scaled = load(file).decoder
+    assert plain is not None
+    assert scaled is not None
+    torch.testing.assert_close(scaled(z), (plain(z) + 1) / 2)
 
 
 def test_disent_fc_computes_what_it_computed_there(tmp_path: Path) -> None:
@@ -207,7 +220,8 @@ def test_code_in_a_pickle_is_refused_and_never_run(
     tmp_path: Path, write: Callable[[Path, Any], Path]
 ) -> None:
     target = tmp_path / "made"
-    path = write(tmp_path, {"encoder.1.weight": Payload(target)})
+    state = {"encoder.1.weight": Payload(target), "_model._encoder.model.0.weight": torch.ones(1)}
+    path = write(tmp_path, state)
     with pytest.raises(InputError, match="expected a state dict of plain tensors"):
         load(path)
     assert not target.exists()
@@ -215,6 +229,108 @@ def test_code_in_a_pickle_is_refused_and_never_run(
     with contextlib.suppress(RuntimeError):
         torch.load(path / "model.pt" if path.is_dir() else path, weights_only=False)
     assert target.exists()
+
+
+class Call:
+    """Unpickling calls a function with some arguments."""
+
+    def __init__(self, function: Callable[..., Any], *arguments: Any) -> None:
+        self.call = function, arguments
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        return self.call
+
+
+class WithState:
+    """Unpickling passes a state to an object, and items to a dict."""
+
+    def __init__(self, inner: Any) -> None:
+        self.inner = inner
+
+
+class Settings(dict[str, Any]):
+    """A dict of a class of one's own, as configuration libraries have."""
+
+
+def _attacks(target: Path) -> dict[str, Any]:
+    code = f"open({str(target)!r}, 'w')"
+    return {
+        "eval": Call(eval, code),
+        "exec": Call(exec, code),
+        "popen": Call(subprocess.Popen, ["touch", str(target)]),
+        "import": Call(getattr, Call(importlib.import_module, "os"), "mkdir"),
+        "state": WithState(Call(eval, code)),
+        "items": Settings(a=Call(eval, code)),
+    }
+
+
+@pytest.mark.parametrize("name", _attacks(Path()))
+def test_objects_beside_the_weights_are_inert(tmp_path: Path, name: str) -> None:
+    networks, state = _plain()
+    target = tmp_path / "made"
+    torch.save({"state_dict": state, "beside": _attacks(target)[name]}, tmp_path / "own.ckpt")
+    model = load_weights(tmp_path / "own.ckpt", _plain()[0], SHAPE, LATENTS, "image")
+    assert not target.exists()
+    z = torch.randn(2, LATENTS)
+    assert model.decoder is not None
+    torch.testing.assert_close(model.decoder(z), networks.decoder(z))
+
+
+def test_a_list_of_a_class_of_ones_own_is_named(tmp_path: Path) -> None:
+    class_of_list = type("Rows", (list,), {"__module__": __name__})
+    globals()["Rows"] = class_of_list
+    torch.save({"state_dict": _plain()[1], "rows": class_of_list([1])}, tmp_path / "own.ckpt")
+    with pytest.raises(InputError, match=r"plain tensors, found \S*Rows among them, which is code"):
+        load_weights(tmp_path / "own.ckpt", _plain()[0], SHAPE, LATENTS, "image")
+
+
+WRAPPED: dict[str, Callable[[dict[str, Tensor]], Any]] = {
+    "data parallel": lambda state: {f"module.{k}": v for k, v in state.items()},
+    "compiled": lambda state: {f"_orig_mod.{k}": v for k, v in state.items()},
+    "both": lambda state: {f"_orig_mod.module.{k}": v for k, v in state.items()},
+    "compiled parts": lambda state: {k.replace(".", "._orig_mod.", 1): v for k, v in state.items()},
+    "Lightning": lambda state: {"state_dict": {f"model.{k}": v for k, v in state.items()}},
+    "another key": lambda state: {"nets": {"vae": state}, "optimizer": {"lr": 0.1}},
+    "values beside": lambda state: {**state, "epoch": 3},
+}
+
+
+@pytest.mark.parametrize("name", WRAPPED)
+def test_prefixes_and_keys_of_trainers_are_removed(tmp_path: Path, name: str) -> None:
+    networks, state = _plain()
+    torch.save(WRAPPED[name](state), tmp_path / "own.pt")
+    model = load_weights(tmp_path / "own.pt", _plain()[0], SHAPE, LATENTS, "image")
+    z = torch.randn(2, LATENTS)
+    assert model.decoder is not None
+    torch.testing.assert_close(model.decoder(z), networks.decoder(z))
+
+
+def test_files_with_several_state_dicts_or_none_say_what_they_hold(tmp_path: Path) -> None:
+    networks, state = _plain()
+    file = tmp_path / "own.pt"
+    torch.save({"net": state, "ema": state}, file)
+    with pytest.raises(InputError, match="found several, under net or ema"):
+        load_weights(file, networks, SHAPE, LATENTS, "image")
+    torch.save({"epoch": 3, "lr": 0.1}, file)
+    with pytest.raises(InputError, match="found the keys epoch, lr"):
+        load_weights(file, networks, SHAPE, LATENTS, "image")
+    torch.save({f"{p}.{k}": v for p in ("net", "ema") for k, v in state.items()}, file)
+    with pytest.raises(InputError, match=r"one set of tensors \*encoder.*found net\. and ema\."):
+        load_weights(file, networks, SHAPE, LATENTS, "image")
+
+
+def test_a_lightning_file_with_its_network_beside_it_is_read(tmp_path: Path) -> None:
+    networks, state = _plain()
+    model = load(_write_plain(tmp_path, {"state_dict": state, "epoch": 2}, ".ckpt"))
+    z = torch.randn(2, LATENTS)
+    assert model.decoder is not None
+    torch.testing.assert_close(model.decoder(z), networks.decoder(z))
+
+
+def test_the_file_instead_of_its_folder_is_named(tmp_path: Path) -> None:
+    folder = _write_pythae(tmp_path, _pythae_state())
+    with pytest.raises(InputError, match=r"expected its folder .*final_model, which has the sett"):
+        load(folder / "model.pt")
 
 
 @pytest.mark.parametrize(
@@ -265,8 +381,10 @@ def test_wrong_description_is_named(tmp_path: Path, fields: dict[str, Any], mess
 
 def test_tensors_of_other_networks_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="disent's tensors"):
+        load(_write_disent(tmp_path, {"_model._encoder.model.weight": torch.ones(2)}))
+    with pytest.raises(InputError, match=r"a file last\.json beside them that names it, or the"):
         load(_write_disent(tmp_path, {"encoder.weight": torch.ones(2)}))
     state = _fc_state()
     state["_model._encoder.model.1.weight"] = torch.ones(1200, 784)
-    with pytest.raises(InputError, match="conv64 or fc, for 64x64"):
+    with pytest.raises(InputError, match="conv64, fc or linear, for 64x64"):
         load(_write_disent(tmp_path, state))

@@ -50,3 +50,19 @@ def test_published_model_scores_as_it_does_elsewhere(
     assert kl.sum(1).mean().item() == pytest.approx(known_kl, rel=0.03)
     active = per_latent[per_latent > 0.1]
     np.testing.assert_allclose(active, known_per_latent, rtol=0.03, atol=0.03)
+
+
+@pytest.mark.parametrize("name", ["betavae_conv_mse", "betavae_lin_mse"])
+@torch.no_grad()
+def test_models_that_disent_wrote_compute_what_disent_computed(
+    shared_file: Callable[[str], Path], name: str
+) -> None:
+    path = shared_file(f"checkpoints/disent_0.8.0/{name}.ckpt")
+    theirs = torch.load(path.with_suffix("").with_suffix(".ref.pt"), weights_only=True)
+    model = load(path)
+    assert (model.format, model.output, model.image_shape) == ("disent", "image", (3, 64, 64))
+    assert model.details["hyper_parameters"]["beta"] == 4
+    assert model.decoder is not None
+    codes = torch.cat([part for part in model.encoder(theirs["x"]) if part is not None], 1)
+    torch.testing.assert_close(codes, theirs["enc"], rtol=0, atol=1e-5)
+    torch.testing.assert_close(model.decoder(theirs["z"]), theirs["rec"], rtol=0, atol=1e-5)

@@ -87,5 +87,16 @@ def load(path: str | Path) -> Model:
     for name in CHECKPOINT_FORMATS.names():
         if CHECKPOINT_FORMATS[name].recognises(path):
             return CHECKPOINT_FORMATS[name].load(path)
-    known = ", ".join(CHECKPOINT_FORMATS.names())
-    raise InputError(str(path), f"a checkpoint of a known format ({known})", "none of them")
+    raise InputError(str(path), _ways(path), "none of them")
+
+
+def _ways(path: Path) -> str:
+    """Say what would have been read instead of ``path``."""
+    formats = [CHECKPOINT_FORMATS[name] for name in CHECKPOINT_FORMATS.names()]
+    if path.is_file() and any(one.recognises(path.parent) for one in formats):
+        return f"its folder {path.parent}, which has the settings too"
+    return (
+        f"a checkpoint of a known format ({', '.join(CHECKPOINT_FORMATS.names())}); for weights of"
+        f" another network, a file {path.stem}.json beside them that names it, or the network"
+        " itself by --model module:build (checkpoints.load_weights, analysis.diagnose)"
+    )

@@ -10,7 +10,7 @@ from vaebias.checkpoints.weights import load_weights, read_json
 from vaebias.errors import InputError, reading
 
 NAME = "state_dict"
-SUFFIXES = (".pt", ".pth", ".bin", ".safetensors")
+SUFFIXES = (".pt", ".pth", ".bin", ".ckpt", ".safetensors")
 FIELDS: dict[str, Any] = {
     "network": (str, dict),
     "image_shape": list,
