@@ -20,7 +20,9 @@ from vaebias.metrics.modularity import Modularity, modularity
 from vaebias.metrics.over_pruning import OverPruning, over_pruning
 from vaebias.metrics.panels import PANELS
 from vaebias.metrics.reconstruction import Reconstruction, reconstruction
+from vaebias.metrics.rotation_test import RotationTest, rotation_test
 from vaebias.metrics.sap import Sap, sap
+from vaebias.metrics.seed_agreement import SeedAgreement, seed_agreement
 from vaebias.metrics.udr import Udr, udr
 
 __all__ = [
@@ -43,8 +45,10 @@ __all__ = [
     "OverPruning",
     "Reconstruction",
     "Result",
+    "RotationTest",
     "Sap",
     "Score",
+    "SeedAgreement",
     "Summary",
     "Udr",
     "beta_vae_score",
@@ -66,6 +70,8 @@ __all__ = [
     "mutual_information",
     "over_pruning",
     "reconstruction",
+    "rotation_test",
     "sap",
+    "seed_agreement",
     "udr",
 ]
