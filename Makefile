@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 SOURCES := setup.py pyproject.toml CMakeLists.txt constraints.txt $(shell git ls-files csrc vaebias analysis 2>/dev/null)
 
-.PHONY: demo test lint develop docs docs-check dist wheels bench bench-quick sanitize tree clean
+.PHONY: demo test lint develop docs docs-check dist wheels bench bench-quick sanitize races tree clean
 
 demo: $(VENV)/installed ## the finding on this machine, in some minutes: demo/report.html
 	$(BIN)/vaebias demo --out demo --force
@@ -49,10 +49,16 @@ bench: $(VENV)/tools ## every benchmark, and a table of ratios
 bench-quick: $(VENV)/tools ## the main sizes only, in under two minutes
 	$(BIN)/python benchmarks/run.py --quick
 
-sanitize: $(VENV)/tools ## the kernel tests on a build with the address and undefined-behaviour sanitizers
+sanitize: $(VENV)/tools ## the kernel tests, CUDA emulated too, with the address and undefined-behaviour sanitizers
 	VAEBIAS_SANITIZE=ON VAEBIAS_CUDA=OFF $(PIP) install --no-deps --upgrade --target build/sanitized .
 	LD_PRELOAD="$$($${CXX:-c++} -print-file-name=libasan.so) $$($${CXX:-c++} -print-file-name=libubsan.so)" \
-		ASAN_OPTIONS=detect_leaks=0 PYTHONPATH=build/sanitized $(BIN)/pytest tests/ops -k "not compile"
+		ASAN_OPTIONS=detect_leaks=0 PYTHONPATH=build/sanitized EMULATED_SANITIZE=address OMP_NUM_THREADS=1 \
+		$(BIN)/pytest tests/ops tests/cuda_on_cpu -k "not compile"
+
+races: $(VENV)/tools ## the CUDA kernels, emulated on the CPU, with the thread sanitizer (Linux)
+	EMULATED_SANITIZE=thread $(BIN)/python tests/cuda_on_cpu/emulation.py
+	EMULATED_SANITIZE=thread TSAN_OPTIONS=halt_on_error=1 LD_PRELOAD="$$($${CXX:-c++} -print-file-name=libtsan.so)" \
+		setarch --addr-no-randomize $(BIN)/python tests/cuda_on_cpu/races.py
 
 tree: # the package as it is installed, with analysis/ in its place
 	@rm -rf build/tree && mkdir -p build/tree && cp -r vaebias build/tree/vaebias && cp -r analysis build/tree/vaebias/analysis

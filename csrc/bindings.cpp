@@ -67,7 +67,11 @@ std::string instruction_set() {
 
 }  // namespace
 
-PYBIND11_MODULE(_core, module) {
+#ifndef VAEBIAS_MODULE
+#define VAEBIAS_MODULE _core
+#endif
+
+PYBIND11_MODULE(VAEBIAS_MODULE, module) {
   module.attr("PIECE") = vaebias::kPiece;
   module.attr("MAX_COLUMNS") = vaebias::kMaxColumns;
   module.attr("LIKELIHOODS") = names_of(vaebias::kLikelihoods);
@@ -82,10 +86,12 @@ PYBIND11_MODULE(_core, module) {
 #endif
   module.def("instruction_set", &instruction_set);
 
+#ifndef VAEBIAS_WITHOUT_CPU  // as tests/cuda_on_cpu builds it
   py::module_ cpu_module = module.def_submodule("cpu");
 #undef VAEBIAS_KERNEL
 #define VAEBIAS_KERNEL(name, ...) VAEBIAS_BIND(cpu, name)
 #include "kernels.h"
+#endif
 #ifdef VAEBIAS_WITH_CUDA
   py::module_ cuda_module = module.def_submodule("cuda");
 #undef VAEBIAS_KERNEL

@@ -87,8 +87,9 @@ __device__ void load_tile(int count, int width, bool pixel_major, double* tile, 
 template <class Pair, class Fill, class Emit>
 __device__ void products_of_columns(int pairs, std::int64_t P, double* tile, double* slices,
                                     const Pair& columns_of, const Fill& fill, const Emit& emit) {
-  const int split = pairs < kGramThreads ? kGramThreads / max(pairs, 1) : 1;
-  const int slice = static_cast<int>(threadIdx.x) / max(pairs, 1);
+  if (pairs == 0) return;
+  const int split = pairs < kGramThreads ? kGramThreads / pairs : 1;
+  const int slice = static_cast<int>(threadIdx.x) / pairs;
   double sums[kMaxPairs] = {};
   for (std::int64_t first = 0; first < P; first += kGramTile) {
     const int width = static_cast<int>(P - first < kGramTile ? P - first : kGramTile);

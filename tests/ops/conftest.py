@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import emulation
 import pytest
 import torch
 from torch import Tensor
 
 from vaebias import _core
+from vaebias.ops import _native
 
 # One table: what the sum of a few thousand rounded terms may differ by.
 TOLERANCES = {
@@ -17,14 +19,42 @@ TOLERANCES = {
 }
 
 
-@pytest.fixture(params=["cpu", "cuda"])
+def _cuda_or_skip() -> str:
+    if not hasattr(_core, "cuda"):
+        pytest.skip("the CUDA kernels were not built (no nvcc)")
+    if not torch.cuda.is_available():
+        pytest.skip("there is no CUDA device")
+    return "cuda"
+
+
+@pytest.fixture(params=["cpu", "cuda", "emulated"])
 def device(request: pytest.FixtureRequest) -> str:
-    if request.param == "cuda":
-        if not hasattr(_core, "cuda"):
-            pytest.skip("the CUDA kernels were not built (no nvcc)")
-        if not torch.cuda.is_available():
-            pytest.skip("there is no CUDA device")
-    return request.param
+    """Where a test's tensors live; "emulated" runs the CUDA kernels on tensors of the CPU."""
+    if request.param == "emulated":
+        request.getfixturevalue("emulated_kernels")
+        return "cpu"
+    return _cuda_or_skip() if request.param == "cuda" else "cpu"
+
+
+@pytest.fixture(params=["cpu", "cuda"])
+def torch_device(request: pytest.FixtureRequest) -> str:
+    """The same without the emulation, for what torch does around a kernel."""
+    return _cuda_or_skip() if request.param == "cuda" else "cpu"
+
+
+@pytest.fixture
+def emulated_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """CUDA kernels, emulated on the CPU, in place of the CPU's own."""
+    if emulation.missing():
+        pytest.skip(emulation.missing())
+    cuda = emulation.kernels().cuda
+
+    def kernel(name: str, device: str, dtype: torch.dtype) -> Callable[..., None]:
+        function = getattr(cuda, name + _native._SUFFIX[dtype])
+        return lambda *arguments: function(*arguments[:-1], 0)  # a stream, not a number of threads
+
+    monkeypatch.setattr(_native, "_kernel", kernel)
+    monkeypatch.setattr(_native, "runs_cuda_kernels", lambda tensor: True)
 
 
 @pytest.fixture(params=[torch.float32, torch.float64], ids=["f32", "f64"])

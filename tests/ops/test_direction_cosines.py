@@ -159,8 +159,8 @@ def test_the_result_does_not_depend_on_the_number_of_threads():
     assert torch.equal(results[0], results[2])
 
 
-def test_operator_passes_opcheck_and_compiles(device):
-    inputs = [x.requires_grad_() for x in directions(2, 9, 3, 2, device=device)]
+def test_operator_passes_opcheck_and_compiles(torch_device):
+    inputs = [x.requires_grad_() for x in directions(2, 9, 3, 2, device=torch_device)]
     for columns_first in (True, False):
         jacobian = inputs[0].detach() if columns_first else inputs[0].detach().mT
         arguments = (jacobian.requires_grad_(), inputs[1], columns_first)

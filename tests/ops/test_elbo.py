@@ -72,8 +72,8 @@ def test_kl_near_the_prior_keeps_its_digits(dtype):
     assert kl.item() == pytest.approx(truth, rel=2e3 * torch.finfo(dtype).eps)
 
 
-def test_operators_pass_opcheck(batch, device):
-    inputs = (x.requires_grad_() for x in batch(3, 20, 2, torch.float64, device))
+def test_operators_pass_opcheck(batch, torch_device):
+    inputs = (x.requires_grad_() for x in batch(3, 20, 2, torch.float64, torch_device))
     torch.library.opcheck(torch.ops.vaebias.elbo.default, (*inputs, 2.0, "gaussian", 0.5, True))
 
 

@@ -196,8 +196,8 @@ def test_gradients_are_those_of_finite_differences():
     )
 
 
-def test_operator_passes_opcheck_and_compiles(device):
-    jacobian = jacobians(2, 9, 3, torch.float64, device).requires_grad_()
+def test_operator_passes_opcheck_and_compiles(torch_device):
+    jacobian = jacobians(2, 9, 3, torch.float64, torch_device).requires_grad_()
     torch.library.opcheck(torch.ops.vaebias.gram_alignment.default, (jacobian, None, False))
 
     def contrast(jacobian):

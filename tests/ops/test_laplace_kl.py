@@ -158,8 +158,8 @@ def test_views_are_read_in_place_and_half_precision_counts_in_float32(device, cl
     assert torch.autograd.grad(kl.sum(), half)[2].dtype == torch.float16
 
 
-def test_operator_passes_opcheck_and_compiles(device):
-    inputs = [x.requires_grad_() for x in batch(5, 3, device=device)]
+def test_operator_passes_opcheck_and_compiles(torch_device):
+    inputs = [x.requires_grad_() for x in batch(5, 3, device=torch_device)]
     torch.library.opcheck(torch.ops.vaebias.laplace_kl.default, (*inputs, RATE, True))
 
     def total(*inputs):

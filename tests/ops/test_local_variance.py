@@ -97,8 +97,8 @@ def test_gradients_are_those_of_finite_differences(mode):
     assert torch.autograd.gradcheck(lambda x: local_variance(x, 3, mode), images)
 
 
-def test_operator_passes_opcheck_and_compiles(device):
-    images = torch.rand(1, 1, 6, 5, dtype=torch.float64, device=device, requires_grad=True)
+def test_operator_passes_opcheck_and_compiles(torch_device):
+    images = torch.rand(1, 1, 6, 5, dtype=torch.float64, device=torch_device, requires_grad=True)
     torch.library.opcheck(torch.ops.vaebias.local_variance.default, (images, 3, "reflect"))
     compiled = torch.compile(
         lambda x: local_variance(x, 3).sum(), fullgraph=True, backend="aot_eager"

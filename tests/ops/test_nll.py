@@ -122,8 +122,10 @@ def test_the_result_does_not_depend_on_the_number_of_threads(batch):
     assert torch.equal(results[0], results[2])
 
 
-def test_operators_pass_opcheck(batch, device):
-    logits, target, _, _ = (x.requires_grad_() for x in batch(3, 20, 2, torch.float64, device))
+def test_operators_pass_opcheck(batch, torch_device):
+    logits, target, _, _ = (
+        x.requires_grad_() for x in batch(3, 20, 2, torch.float64, torch_device)
+    )
     operator = torch.ops.vaebias.nll.default
     torch.library.opcheck(operator, (logits, target, "bernoulli", 1.0, True))
 

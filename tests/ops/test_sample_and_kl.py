@@ -74,8 +74,8 @@ def test_the_reference_draws_philox_as_published():
     assert drawn.tolist() == pytest.approx(expected, rel=1e-6)
 
 
-def test_operators_pass_opcheck(device):
-    mu, logvar = torch.randn(2, 3, 2, dtype=torch.float64, device=device).unbind()
+def test_operators_pass_opcheck(torch_device):
+    mu, logvar = torch.randn(2, 3, 2, dtype=torch.float64, device=torch_device).unbind()
     inputs = (mu.requires_grad_(), logvar.requires_grad_(), None, 4, 1)
     torch.library.opcheck(torch.ops.vaebias.sample_and_kl.default, inputs)
 

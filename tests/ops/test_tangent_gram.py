@@ -115,11 +115,11 @@ def test_gradients_are_those_of_finite_differences_and_sum_over_uses():
     assert torch.autograd.gradcheck(lambda x: tangent_gram(x, neighbours, centres), images)
 
 
-def test_operator_passes_opcheck_and_compiles(device):
-    images, neighbours, centres = points(4, 9, 3, 2, torch.float64, device)
+def test_operator_passes_opcheck_and_compiles(torch_device):
+    images, neighbours, centres = points(4, 9, 3, 2, torch.float64, torch_device)
     images.requires_grad_()
     plus, minus = neighbours.clamp_min(0).unbind(-1)
-    step = torch.full(plus.shape, 0.5, dtype=torch.float64, device=device)
+    step = torch.full(plus.shape, 0.5, dtype=torch.float64, device=torch_device)
     torch.library.opcheck(torch.ops.vaebias.tangent_gram.default, (images, plus, minus, step))
     compiled = torch.compile(
         lambda x: tangent_gram(x, neighbours, centres), fullgraph=True, backend="aot_eager"

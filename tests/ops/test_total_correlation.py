@@ -251,14 +251,14 @@ def test_the_result_does_not_depend_on_the_number_of_threads():
         assert torch.equal(one, three)
 
 
-def test_operators_pass_opcheck_and_compile(device):
-    inputs = [x.requires_grad_() for x in posteriors(7, 3, device=device)]
+def test_operators_pass_opcheck_and_compile(torch_device):
+    inputs = [x.requires_grad_() for x in posteriors(7, 3, device=torch_device)]
     ops = torch.ops.vaebias
     for stratified in (False, True):
         torch.library.opcheck(ops.total_correlation.default, (*inputs, 90, stratified, True))
     constants = [x.detach() for x in inputs]
     normalisers = ops.total_correlation.default(*constants, 90, False, False)[2]
-    upstream = torch.ones(2, 7, dtype=torch.float64, device=device).unbind()
+    upstream = torch.ones(2, 7, dtype=torch.float64, device=torch_device).unbind()
     torch.library.opcheck(
         ops.total_correlation_backward.default, (*constants, normalisers, *upstream, 90, False)
     )

@@ -26,6 +26,7 @@ __all__ = [
     "launch",
     "promote_half",
     "register_operator",
+    "runs_cuda_kernels",
     "wants_gradient",
 ]
 
@@ -54,6 +55,11 @@ def has_kernels(device: torch.device) -> bool:
     return SUPPORTED and (
         device.type == "cpu" or (device.type == "cuda" and hasattr(_core, "cuda"))
     )
+
+
+def runs_cuda_kernels(tensor: Tensor) -> bool:
+    """Return True if it is the CUDA kernel that ``launch`` runs on this tensor."""
+    return tensor.is_cuda
 
 
 def register_operator(

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from vaebias import _core
 from vaebias.errors import InputError
+from vaebias.ops import _native
 from vaebias.ops._examples import Draw, example
 from vaebias.ops._native import by_rows, check, has_kernels, launch, promote_half, register_operator
 from vaebias.ops._transforms import transformed
@@ -65,9 +66,8 @@ def _gradient(images: Tensor, g_variance: Tensor, window: int, mode: str) -> Ten
     N, C, H, W = images.shape
     g_images = torch.empty_like(images)
     if g_images.numel():
-        workspace = images.new_empty(
-            3 * images.numel() if images.is_cuda else 0, dtype=torch.float64
-        )
+        size = 3 * images.numel() if _native.runs_cuda_kernels(images) else 0
+        workspace = images.new_empty(size, dtype=torch.float64)
         launch(
             "local_variance_backward", images,
             images, g_variance, N * C, H, W, window, MODES.index(mode), workspace, g_images,
