@@ -121,3 +121,20 @@ def test_several_checkpoints_need_data() -> None:
     result = RUN.invoke(app, ["align", "example", "example"])
     assert result.exit_code == 2
     assert "--data: expected a data set, for several checkpoints" in result.stderr
+
+
+def test_a_network_of_ones_own_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mine_to_align.py").write_text(
+        "from torch import nn\n"
+        "def build():\n"
+        "    decoder = nn.Sequential(nn.Linear(2, 576), nn.Unflatten(1, (1, 24, 24)))\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(576, 2)), decoder\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    options = ["--data", "blobs", "--samples", "8", "--neighbours", "0", "--json"]
+    result = RUN.invoke(app, ["align", "--model", "mine_to_align:build", *options])
+    assert result.exit_code == 0, result.stderr
+    (one,) = json.loads(result.stdout)["checkpoints"]
+    assert one["diagnosis"]["latents"] == 2
+    assert _error("--model", "mine_to_align:build")[1].endswith("a network of your own, found none")
+    assert "expected checkpoints, or --model" in _error()[1]

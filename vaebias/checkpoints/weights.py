@@ -19,7 +19,15 @@ from vaebias.models import Networks, build_networks
 from vaebias.models.networks import ImageShape, NetworkSpec
 from vaebias.pixels import as_tensor
 
-__all__ = ["fill", "load_weights", "model_of", "read_json", "read_weights", "strip_prefixes"]
+__all__ = [
+    "fill",
+    "fill_parts",
+    "load_weights",
+    "model_of",
+    "read_json",
+    "read_weights",
+    "strip_prefixes",
+]
 
 EXPECTED = "a state dict of plain tensors"
 _KEYS = ("state_dict", "model_state_dict")  # preferred where a file has several state dicts
@@ -65,16 +73,26 @@ def load_weights(
     path = Path(path)
     if output not in ("logits", "image"):
         raise InputError("output", "logits or image", repr(output))
-    tensors, _ = read_weights(path)
     if not isinstance(network, Networks):
         with torch.device("meta"):
             network = build_networks(network, image_shape, latents, heads)
-    parts = {"encoder.": network.encoder, "decoder.": network.decoder}
+    fill_parts(path, {"encoder.": network.encoder, "decoder.": network.decoder})
+    return model_of(network, path.stem, image_shape, latents, output, {}, "state_dict")
+
+
+def fill_parts(path: Path, parts: Mapping[str, nn.Module]) -> None:
+    """Load a file's state dict into modules, each by the prefix of its names.
+
+    Raises
+    ------
+    InputError
+        See `read_weights`, `strip_prefixes` and `fill`.
+    """
+    tensors, _ = read_weights(path)
     wanted = [prefix + name for prefix, module in parts.items() for name in module.state_dict()]
     tensors = strip_prefixes(path, tensors, wanted)
     for prefix, module in parts.items():
         fill(path, module, prefix, tensors)
-    return model_of(network, path.stem, image_shape, latents, output, {}, "state_dict")
 
 
 def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,21 +16,43 @@ from vaebias.errors import InputError
 if TYPE_CHECKING:
     from vaebias.checkpoints import Model
     from vaebias.data import FactorGrid
+    from vaebias.interfaces import Output
+
+
+class Returned(str, Enum):
+    """What a decoder returns."""
+
+    logits = "logits"
+    image = "image"
 
 
 def align(
     checkpoints: Annotated[
-        list[Path],
+        list[Path] | None,
         typer.Argument(
-            metavar="CKPT...", help="Checkpoints, files or folders; `example` ships with vaebias."
+            metavar="[CKPT...]", help="Checkpoints, files or folders; `example` ships with vaebias."
         ),
-    ],
+    ] = None,
     data: Annotated[
         str | None,
         typer.Option(
             metavar="D", help="Data set, such as dsprites; by default the one CKPT was trained on."
         ),
     ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            metavar="M:NAME",
+            help="Your own network instead of a checkpoint: a name in a module or file, whose code"
+            " is run; a torch module with encode and decode, or a function that returns it.",
+        ),
+    ] = None,
+    weights: Annotated[
+        Path | None, typer.Option(metavar="F", help="State dict for --model.")
+    ] = None,
+    decoder_output: Annotated[
+        Returned, typer.Option("--output", help="What the decoder of --model returns.")
+    ] = Returned.logits,
     samples: Annotated[int, typer.Option(min=1, help="Number of images to sample.")] = 256,
     neighbours: Annotated[
         int, typer.Option(min=0, help="Neighbours for label-free components; 0: skip these.")
@@ -66,29 +89,39 @@ def align(
 
     if html is not None:
         refuse_to_overwrite(html, force=force, option="--html")
-    paths = [stored.example() if _is_example(path) else path for path in checkpoints]
+    if not checkpoints and model is None:
+        raise InputError("CKPT", "checkpoints, or --model", "neither")
+    if weights is not None and model is None:
+        raise InputError("--weights", "--model, the network that they belong to", "none")
+    names = list(checkpoints or [])
+    paths = [stored.example() if _is_example(path) else path for path in names]
     models = [stored.load(path) for path in paths]
-    if data is None and len(paths) > 1:
-        raise InputError("--data", "a data set, for several checkpoints", "none")
+    if data is None and (model is not None or len(paths) > 1):
+        several = "several checkpoints" if model is None else "a network of your own"
+        raise InputError("--data", f"a data set, for {several}", "none")
     grid = training_grid(paths[0], models[0].details) if data is None else datasets.load(data)
-    for path, model in zip(checkpoints, models, strict=True):
-        _check(path, model, grid)
+    if model is not None:
+        returned: Output = "logits" if decoder_output is Returned.logits else "image"
+        names.append(Path(model))
+        models.append(stored.own_model(model, grid.image_shape, returned, weights=weights))
+    for path, loaded in zip(names, models, strict=True):
+        _check(path, loaded, grid)
     found = []
-    for path, model in zip(checkpoints, models, strict=True):
-        assert model.decoder is not None
+    for path, loaded in zip(names, models, strict=True):
+        assert loaded.decoder is not None
         with watch_points(str(path), samples) as progress:
             diagnosis = analysis.diagnose(
-                model.decoder,
-                encoder=model.encoder,
+                loaded.decoder,
+                encoder=loaded.encoder,
                 data=grid,
                 samples=samples,
-                output=model.output,
+                output=loaded.output,
                 neighbours=neighbours or None,
-                **_posteriors(model, grid, draws, beta),
+                **_posteriors(loaded, grid, draws, beta),
                 seed=seed,
                 progress=progress,
             )
-        found.append(Diagnosed(path, model, diagnosis))
+        found.append(Diagnosed(path, loaded, diagnosis))
     if html is not None:
         page.write(html, align_page(found, grid, samples, seed), force=force, option="--html")
     if as_json:

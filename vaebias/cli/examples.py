@@ -10,6 +10,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
     "align": (
         "vaebias align example",
         "vaebias align runs/model.safetensors --data dsprites",
+        "vaebias align --model my_module:build --weights my.pt --data dsprites",
         "vaebias align VAE_dsprites betaH_dsprites --data dsprites --html align.html",
     ),
     "data": (
