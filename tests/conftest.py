@@ -50,7 +50,8 @@ def plane() -> Plane:
         ]
         levels = np.stack(np.unravel_index(np.arange(40), (2, 5, 4)), 1)[:, 1:]
         images = (levels @ np.array([x, y]))[:, None, None, :].astype(kind)
-        return ArrayGrid("plane", axes, images, "rendered", {"made": "by hand"})
+        made = "images" if images.dtype == np.uint8 else "values"
+        return ArrayGrid("plane", axes, images, "rendered", {"made": "by hand"}, kind=made)
 
     return make
 

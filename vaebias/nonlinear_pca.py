@@ -123,7 +123,9 @@ class NonlinearPCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
             scale=self.threshold**0.5,
         )
         images = ((rows - centre) / spread).astype(np.float32)[:, None, None]
-        grid = ArrayGrid("rows", [Factor("row", np.arange(len(rows)))], images, "real")
+        grid = ArrayGrid(
+            "rows", [Factor("row", np.arange(len(rows)))], images, "real", kind="values"
+        )
         training.fit(
             objective,
             grid,

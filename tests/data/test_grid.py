@@ -12,7 +12,9 @@ from vaebias.errors import InputError
 def numbered_grid(axes: list[Factor]) -> ArrayGrid:
     """A grid whose one-pixel images are their own index."""
     n = int(np.prod([axis.size for axis in axes]))
-    return ArrayGrid("numbered", axes, np.arange(n, dtype=np.float32).reshape(n, 1, 1, 1), "real")
+    return ArrayGrid(
+        "numbered", axes, np.arange(n, dtype=np.float32).reshape(n, 1, 1, 1), "real", kind="values"
+    )
 
 
 @st.composite
@@ -230,14 +232,36 @@ def test_repr_says_what_it_is(grid: FactorGrid) -> None:
     "images",
     [
         np.zeros((3, 1, 2, 2), np.uint8),
-        np.zeros((2, 2, 2), np.uint8),
-        np.zeros((2, 1, 2, 2), np.float64),
+        np.zeros((2, 4), np.uint8),
+        np.zeros((2, 1, 2, 2), np.complex64),
+        np.full((2, 1, 2, 2), 1.5, np.float32),
+        np.full((2, 1, 2, 2), np.nan),
     ],
-    ids=["one too many", "no channels", "float64"],
+    ids=["one too many", "no image", "complex", "range", "nan"],
 )
 def test_array_that_does_not_fit_the_factors_is_refused(images: np.ndarray) -> None:
     with pytest.raises(InputError, match="images: expected"):
         ArrayGrid("a", [Factor("x", np.arange(2))], images, "real")
+
+
+def test_arrays_of_values_may_have_any_shape_and_range() -> None:
+    axis = [Factor("x", np.arange(2))]
+    spectra = np.array([[-3.0, 7.0, 100.0], [0.0, 1.0, 2.0]])
+    grid = ArrayGrid("spectra", axis, spectra, "real", kind="values")
+    assert grid.image_shape == (1, 1, 3)
+    np.testing.assert_array_equal(grid.images([1, 0])[:, 0, 0], spectra[::-1])
+    assert ArrayGrid("v", axis, np.zeros((2, 3, 5)), "real", kind="values").image_shape == (1, 3, 5)
+    with pytest.raises(InputError, match="images: expected finite values"):
+        ArrayGrid("v", axis, [[0.0], [np.inf]], "real", kind="values")
+    with pytest.raises(InputError, match="kind: expected 'images' or 'values'"):
+        ArrayGrid("v", axis, spectra, "real", kind="spectra")
+
+
+def test_binary_bytes_of_an_array_are_black_and_white() -> None:
+    stored = (np.arange(8).reshape(2, 1, 2, 2) % 2).astype(np.uint8)
+    grid = ArrayGrid("sprites", [Factor("x", np.arange(2))], stored, "real")
+    np.testing.assert_array_equal(grid.images([0, 1]), stored * 255)
+    assert stored.max() == 1
 
 
 def test_memory_mapped_images_are_read(tmp_path: object) -> None:

@@ -38,6 +38,36 @@ def test_arrays_of_any_layout(tmp_path: Path, layout: np.ndarray) -> None:
     np.testing.assert_allclose(floats, expected / 255, atol=1e-7)
 
 
+def test_subfolders_are_read_in_natural_order_and_hidden_files_skipped(tmp_path: Path) -> None:
+    for name in ("b/10.tif", "b/2.png", "a/1.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.fromarray(np.full((3, 3), int(Path(name).stem), np.uint8)).save(tmp_path / name)
+    (tmp_path / "._1.png").write_bytes(b"\0\5\x16\7")
+    (tmp_path / ".cache").mkdir()
+    (tmp_path / ".cache" / "x.png").write_bytes(b"nothing")
+    assert load_pictures(tmp_path)[:, 0, 0, 0].tolist() == [1, 2, 10]
+
+
+def test_sixteen_bits_are_scaled_to_bytes(tmp_path: Path) -> None:
+    ramp = np.linspace(0, 65535, 64, dtype=np.uint16).reshape(8, 8)
+    Image.fromarray(ramp).save(tmp_path / "a.png")
+    read = load_pictures(tmp_path)
+    assert read.dtype == np.uint8
+    np.testing.assert_array_equal(read[0, 0], np.rint(ramp / 257))
+
+
+def test_rotation_of_a_camera_is_applied(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x112] = 6
+    Image.fromarray(np.zeros((6, 8), np.uint8)).save(tmp_path / "a.jpg", exif=exif)
+    assert load_pictures(tmp_path).shape == (1, 1, 8, 6)
+
+
+def test_the_only_array_of_an_npz_file_needs_no_name(tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", pixels=COLOURS)
+    assert load_pictures(tmp_path / "x.npz").shape == (5, 3, 4, 6)
+
+
 def test_invalid_image_sets_are_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="a folder of pictures"):
         load_pictures(tmp_path)
@@ -49,14 +79,14 @@ def test_invalid_image_sets_are_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"b\.png: expected pictures of one size"):
         load_pictures(tmp_path)
     for array, message in (
-        (np.zeros((5, 4)), r"images \[N, H, W\]"),
-        (np.full((5, 4, 4), 1.5), "floats in 0..1"),
-        (np.zeros((5, 4, 4), np.int32), "uint8"),
+        (np.zeros((5, 4)), r"expected images \[N, C, H, W\].* found float64 \[5, 4\]"),
+        (np.full((5, 4, 4), 1.5), r"floats in 0\.\.1 .*found float32 in 1\.5\.\.1\.5"),
+        (np.full((5, 4, 4), 300), r"found int64 in 300\.\.300; divide by 65535"),
     ):
         np.save(tmp_path / "x.npy", array)
         with pytest.raises(InputError, match=message):
             load_pictures(tmp_path / "x.npy")
-    np.savez(tmp_path / "x.npz", pixels=COLOURS)
+    np.savez(tmp_path / "x.npz", pixels=COLOURS, others=COLOURS)
     with pytest.raises(InputError, match="an array among images, imgs, arr_0"):
         load_pictures(tmp_path / "x.npz")
     with pytest.raises(InputError, match="no such file"):

@@ -70,7 +70,7 @@ def test_couplings_of_both_signs_cancel_in_the_signed_one() -> None:
     sign = np.array([1, -1])[levels[:, 0]]
     images = np.stack([levels[:, 1] + 0.5 * sign * levels[:, 2], levels[:, 2]], 1)
     axes = [Factor("z", np.arange(2), ordinal=False), *(Factor(n, np.arange(3)) for n in "ab")]
-    grid = ArrayGrid("signs", axes, images[:, None, None].astype(np.float32), "rendered")
+    grid = ArrayGrid("signs", axes, images, "rendered", kind="values")
     found = structure(grid)
     assert found.coupling[1, 2] == pytest.approx(1 / 2.25, abs=1e-6)
     assert found.signed_coupling[1, 2] == pytest.approx(0, abs=1e-6)
@@ -112,7 +112,8 @@ def test_a_flat_grid_has_no_structure(plane: Any) -> None:
 
 def test_cyclic_neighbours_wrap() -> None:
     images = np.array([0, 1, 3], np.float32)[:, None, None, None]
-    grid = ArrayGrid("ring", [Factor("hue", np.arange(3), period=3)], images, "rendered")
+    hue = Factor("hue", np.arange(3), period=3)
+    grid = ArrayGrid("ring", [hue], images, "rendered", kind="values")
     # central differences over two steps: (1 - 3)/2, (3 - 0)/2, (0 - 1)/2
     found = structure(grid, units="step")
     np.testing.assert_allclose(found.grams[:, 0, 0], [1, 2.25, 0.25])

@@ -28,7 +28,13 @@ def test_linear_vae_finds_principal_components_and_switches_off_those_below_half
     white = np.linalg.svd(draws - draws.mean(0), full_matrices=False)[0] * math.sqrt(1024)
     pixels = (white * np.sqrt(variances)) @ axes.T
     levels = [Factor("number", np.arange(1024))]
-    grid = ArrayGrid("gaussian", levels, pixels.reshape(-1, 1, 1, 6).astype(np.float32), "rendered")
+    grid = ArrayGrid(
+        "gaussian",
+        levels,
+        pixels.reshape(-1, 1, 1, 6).astype(np.float32),
+        "rendered",
+        kind="values",
+    )
     objective = build(
         "beta_vae", (1, 1, 6), 5, LINEAR,
         seed=0, likelihood="gaussian", scale=math.sqrt(0.5), beta=beta,

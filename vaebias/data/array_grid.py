@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy.typing as npt
 from vaebias.data.factor import Factor
 from vaebias.data.grid import FactorGrid, Images, Source
 from vaebias.errors import InputError
+from vaebias.pixels import WHITE, channels_first, check_range, is_binary
 
 __all__ = ["ArrayGrid"]
 
@@ -21,31 +23,65 @@ class ArrayGrid(FactorGrid):
     Parameters
     ----------
     images
-        Shape [N, C, H, W], uint8 0..255 or float32 0..1, in index order; not copied.
+        Images in index order, [N, C, H, W] as uint8 0..255 or float32 0..1, not copied. Other
+        layouts and dtypes are converted where that is certain, see `vaebias.pixels.as_images`.
+        With ``kind="values"`` an array of any shape [N, ...].
+    kind
+        ``"images"``, or ``"values"`` for arrays that are no images: spectra, counts, time
+        series. Values may have any range. Arrays without four axes become "images" of one
+        channel and as many columns as the last axis has entries.
     name, axes, source, provenance
         As for `FactorGrid`.
+
+    Raises
+    ------
+    InputError
+        Shape, dtype, range or number of images are wrong, or values are not finite.
     """
 
     def __init__(
         self,
         name: str,
         axes: Sequence[Factor],
-        images: Images,  # [N, C, H, W]
+        images: Any,  # [N, C, H, W]
         source: Source,
         provenance: Mapping[str, Any] | None = None,
+        *,
+        kind: str = "images",
     ) -> None:
-        if images.ndim != 4 or images.dtype not in (np.uint8, np.float32):
-            found = f"{images.dtype} {images.shape}"
-            raise InputError("images", "uint8 or float32, shape [N, C, H, W]", found)
-        channels, height, width = images.shape[1:]
+        if kind not in ("images", "values"):
+            raise InputError("kind", "'images' or 'values'", repr(kind))
+        array = channels_first("images", images) if kind == "images" else _values(images)
+        channels, height, width = array.shape[1:]
         super().__init__(name, axes, (channels, height, width), source, provenance)
-        if len(images) != len(self):
-            raise InputError("images", f"{len(self)} images for sizes {self.sizes}", len(images))
-        self._images = images
+        if len(array) != len(self):
+            raise InputError("images", f"{len(self)} images for sizes {self.sizes}", len(array))
+        if kind == "images":
+            check_range("images", array)
+        self._images = array
+        self._binary = is_binary(array)
 
     def images(
         self,
         index: npt.ArrayLike,  # [n]
     ) -> Images:  # [n, C, H, W]
         """Return copies of the images at the given points."""
-        return np.asarray(self._images[self.check_index(index)])
+        images = np.ascontiguousarray(self._images[self.check_index(index)])
+        if self._binary:
+            images *= WHITE
+        return images
+
+
+def _values(
+    array: Any,  # [N, ...]
+) -> npt.NDArray[np.float32]:  # [N, C, H, W], or [N, 1, rows, columns]
+    found = np.asanyarray(array)
+    if found.ndim < 1 or found.dtype.kind not in "buif" or 0 in found.shape[1:]:
+        raise InputError("images", "numbers [N, ...]", f"{found.dtype} {list(found.shape)}")
+    values = found.astype(np.float32, copy=False)
+    if not np.isfinite(values).all():
+        raise InputError("images", "finite values", "NaN or infinity")
+    if values.ndim == 4:
+        return values
+    columns = values.shape[-1] if values.ndim > 1 else 1
+    return values.reshape(len(values), 1, prod(values.shape[1:-1]), columns)

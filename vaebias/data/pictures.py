@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,70 +10,101 @@ import numpy as np
 import numpy.typing as npt
 
 from vaebias.errors import InputError, reading
+from vaebias.pixels import WHITE, as_images
 
-__all__ = ["KEYS", "load_pictures"]
+__all__ = ["KEYS", "SUFFIXES", "is_pictures", "load_pictures"]
 
 KEYS = ("images", "imgs", "arr_0")
-"""Names under which an npz file's images are looked for."""
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
+"""Names under which an npz file's images are searched, if it has several arrays."""
+SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
+"""Pictures that are read in a folder; other files are skipped."""
+
+_WHITE_16 = 65535
+_GREY = ("1", "L", "LA")
+
+
+def is_pictures(path: Path) -> bool:
+    """Return whether a path is one that `load_pictures` reads: a folder, ``.npy`` or ``.npz``."""
+    return path.is_dir() or path.suffix.lower() in (".npy", ".npz")
 
 
 def load_pictures(path: Path) -> npt.NDArray[Any]:  # [N, C, H, W]
-    """Images of a folder, a ``.npy`` or a ``.npz`` file, in memory.
+    """Read the images of a folder, a ``.npy`` or a ``.npz`` file.
 
     Parameters
     ----------
     path
-        A folder of pictures of one size (in order of their names, others than PNG, JPEG, BMP and
-        WebP passed over); or an array [N, H, W], [N, H, W, C] or [N, C, H, W] with C 1 or 3,
-        uint8 in 0..255 or float in 0..1, in an npz file one of ``KEYS``.
+        A folder of pictures of one size, with those in its subfolders, in natural order of
+        their paths (2.png before 10.png). Hidden files, and files other than ``SUFFIXES``, are
+        skipped. 16-bit pictures are scaled to bytes, and EXIF rotations are applied. Or a file
+        with an array [N, H, W], [N, H, W, C] or [N, C, H, W], see `vaebias.pixels.as_images`;
+        in an npz file one of ``KEYS``, or its only array. A ``.npy`` file is memory-mapped.
+
+    Returns
+    -------
+    array
+        uint8 in 0..255 or float32 in 0..1, [N, C, H, W].
 
     Raises
     ------
     InputError
-        There is none, it is damaged, or the images are not of one size and kind.
+        There are no images, a file is damaged, or images differ in size, kind or range.
     """
     if path.is_dir():
         return _folder(path)
     with reading(path, "a plain array, in a .npy or .npz file"):
-        found = np.load(path, allow_pickle=False)
+        found = np.load(path, mmap_mode="r", allow_pickle=False)
         if isinstance(found, np.ndarray):
-            return _channels_first(found, path)
+            return as_images(str(path), found)
         with found:
-            key = next((name for name in KEYS if name in found), None)
-            if key is None:
-                raise InputError(str(path), f"an array among {', '.join(KEYS)}", found.files)
-            return _channels_first(found[key], path)
+            names = list(found)
+            key = next((name for name in KEYS if name in names), names[0] if names else "")
+            if not names or (key not in KEYS and len(names) > 1):
+                raise InputError(str(path), f"an array among {', '.join(KEYS)}", names or "none")
+            return as_images(f"{key} of {path}", found[key])
 
 
 def _folder(path: Path) -> npt.NDArray[np.uint8]:
-    from PIL import Image
-
-    images = []
-    for file in sorted(path.iterdir()):
-        if file.suffix.lower() not in SUFFIXES:
-            continue
-        with reading(file, "a picture"), Image.open(file) as picture:
-            grey = picture.mode in ("1", "L", "LA", "I;16")
-            images.append(np.asarray(picture.convert("L" if grey else "RGB")))
+    images: list[npt.NDArray[np.uint8]] = []
+    for file in sorted(_pictures(path), key=lambda file: _natural(file.relative_to(path))):
+        images.append(_picture(file))
         if images[-1].shape != images[0].shape:
             expected = f"pictures of one size and kind, as the first, {images[0].shape}"
             raise InputError(str(file), expected, images[-1].shape)
     if not images:
         raise InputError(str(path), f"a folder of pictures ({', '.join(SUFFIXES)})", "none")
-    return _channels_first(np.stack(images), path)
+    stacked = np.stack(images)
+    channels = stacked[:, None] if stacked.ndim == 3 else stacked.transpose(0, 3, 1, 2)
+    return np.ascontiguousarray(channels)
 
 
-def _channels_first(images: npt.NDArray[Any], path: Path) -> npt.NDArray[Any]:
-    if images.ndim == 3:
-        images = images[:, None]
-    elif images.ndim == 4 and images.shape[3] in (1, 3) and images.shape[1] not in (1, 3):
-        images = images.transpose(0, 3, 1, 2)
-    if images.ndim != 4 or images.shape[1] not in (1, 3):
-        expected = "images [N, H, W], [N, H, W, C] or [N, C, H, W] with C 1 or 3"
-        raise InputError(str(path), expected, list(images.shape))
-    if images.dtype == np.uint8:
-        return np.ascontiguousarray(images)
-    if images.dtype.kind != "f" or not (images.min() >= 0 and images.max() <= 1):  # false for NaN
-        raise InputError(str(path), "uint8 in 0..255 or floats in 0..1", images.dtype)
-    return np.ascontiguousarray(images, dtype=np.float32)
+def _pictures(path: Path) -> list[Path]:
+    return [
+        file
+        for file in path.rglob("*")
+        if file.suffix.lower() in SUFFIXES
+        and not any(part.startswith(".") for part in file.relative_to(path).parts)
+        and file.is_file()
+    ]
+
+
+def _natural(path: Path) -> list[tuple[int, str]]:
+    """Return a key by which 2.png sorts before 10.png."""
+    parts = re.split(r"(\d+)", str(path))
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
+
+
+def _picture(file: Path) -> npt.NDArray[np.uint8]:  # [H, W] or [H, W, 3]
+    from PIL import Image, ImageOps
+
+    with reading(file, "a picture"), Image.open(file) as opened:
+        picture = ImageOps.exif_transpose(opened)
+        if picture.mode.startswith("I"):  # 16 bits; Pillow itself would clip them at 255
+            pixels = np.asarray(picture).astype(np.float64)
+            if pixels.min() < 0 or pixels.max() > _WHITE_16:
+                found = f"{pixels.min():g}..{pixels.max():g}"
+                raise InputError(str(file), "8 or 16 bits per channel", found)
+            return np.rint(pixels * (WHITE / _WHITE_16)).astype(np.uint8)
+        if picture.mode == "F":
+            raise InputError(str(file), "8 or 16 bits per channel", "floating point pixels")
+        return np.asarray(picture.convert("L" if picture.mode in _GREY else "RGB"))
