@@ -13,6 +13,7 @@ import pytest
 from vaebias.data import ArrayGrid, Factor, FactorGrid, export, load
 from vaebias.data.derived import color
 from vaebias.errors import InputError
+from vaebias.perturb import PerturbedGrid
 
 
 def sprites() -> FactorGrid:
@@ -86,27 +87,71 @@ def test_h5_reads_as_in_the_notebook_of_shapes3d(tmp_path: Path) -> None:
 
 
 def test_exported_grid_is_loaded_as_it_was(tmp_path: Path) -> None:
-    for name, grid in {"a.npz": sprites(), "a.h5": color(sprites())}.items():
+    grids = {
+        "a.npz": sprites(),
+        "a.hdf5": sprites(),
+        "a.h5": color(sprites()),
+        "b.npz": color(sprites()),
+        "c.npz": sprites().restrict(shape=1, posX=0),
+        "d.hdf5": load("blobs", levels=(3, 2, 2)).restrict(x=[1]),
+    }
+    for name, grid in grids.items():
         record = export(grid, tmp_path / name)
         again = load(tmp_path / name)
         assert (again.name, again.names, again.sizes) == (grid.name, grid.names, grid.sizes)
         assert (again.periods, again.ordinal) == (grid.periods, grid.ordinal)
-        assert (again.source, again.image_shape) == ("rendered", grid.image_shape)
+        assert (again.source, again.image_shape) == (grid.source, grid.image_shape)
         assert again.provenance["exported"] == grid.provenance == record.provenance
         expected = all_images(grid)
-        if expected.dtype != np.uint8:
+        if record.pixels == "bytes":
             expected = np.rint(255 * expected).astype(np.uint8)
         np.testing.assert_array_equal(all_images(again), expected)
 
 
-def test_grey_images_are_stored_in_256_levels(tmp_path: Path) -> None:
+def test_grey_images_are_floats_for_loaders_of_dsprites_and_bytes_for_those_of_shapes3d(
+    tmp_path: Path,
+) -> None:
     grid = load("blobs", levels=(3, 2, 2))
     export(grid, tmp_path / "b.npz")
     with np.load(tmp_path / "b.npz") as stored:
         images = stored["imgs"]
-    assert images.max() > 200
-    assert np.abs(images / 255 - all_images(grid)[:, 0]).max() <= 1 / 510 + 1e-6
+    # disentanglement_lib takes imgs for numbers in 0..1; disent multiplies them by 255
+    np.testing.assert_array_equal(images, all_images(grid)[:, 0])
     assert load(tmp_path / "b.npz").source == "blobs"
+    export(grid, tmp_path / "b.h5")
+    with h5py.File(tmp_path / "b.h5") as file:
+        images = file["images"][()]
+    assert images.dtype == np.uint8
+    assert np.abs(images[..., 0] / 255 - all_images(grid)[:, 0]).max() <= 1 / 510 + 1e-6
+
+
+def test_hdf5_reads_as_in_disent(tmp_path: Path) -> None:
+    export(sprites(), tmp_path / "d.hdf5")
+    with h5py.File(tmp_path / "d.hdf5") as file:
+        assert file["imgs"].shape == (len(sprites()), 64, 64)
+        np.testing.assert_array_equal((file["imgs"][()] * 255), all_images(sprites())[:, 0])
+        assert file["latents/classes"].dtype == np.int64
+
+
+def test_npz_of_colours_reads_as_3dshapes_in_disentanglement_lib(tmp_path: Path) -> None:
+    grid = load("shapes3d").restrict(floor_hue=1, wall_hue=[3], object_hue=[2], scale=[0, 7])
+    grid = grid.restrict(orientation=0)
+    export(grid, tmp_path / "s.npz")
+    with np.load(tmp_path / "s.npz") as stored:
+        images, labels = stored["images"], stored["labels"]
+    n = np.prod(images.shape[0:6])
+    read = images.reshape([n, 64, 64, 3]).transpose(0, 3, 1, 2)
+    np.testing.assert_array_equal(read, all_images(grid))
+    assert labels.reshape([n, 6])[0].tolist() == pytest.approx([0.1, 0.3, 0.2, 0.75, 0, -30])
+
+
+def test_fixed_factors_keep_their_column_of_labels(tmp_path: Path) -> None:
+    grid = sprites().restrict(shape=2, orientation=3)
+    export(PerturbedGrid(grid, None, 0.1), tmp_path / "f.npz")
+    with np.load(tmp_path / "f.npz") as stored:
+        assert stored["latents_values"].shape == (len(grid), 6)
+        first = stored["latents_values"][0].tolist()
+    assert first == pytest.approx([1, 3, 0.6, 6 * np.pi / 39, 2 / 31, 0])
 
 
 def test_words_are_stored_as_their_level(tmp_path: Path) -> None:
@@ -119,8 +164,10 @@ def test_words_are_stored_as_their_level(tmp_path: Path) -> None:
 
 
 def test_layout_that_cannot_hold_the_grid_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"expected one channel .* found 3 channels"):
-        export(color(sprites()), tmp_path / "c.npz")
+    with pytest.raises(InputError, match=r"expected images of one channel .* found 3 channels"):
+        export(color(sprites()), tmp_path / "c.npz", layout="dsprites")
+    with pytest.raises(InputError, match=r"layout: expected 'dsprites' or 'shapes3d', found 'x'"):
+        export(sprites(), tmp_path / "c.npz", layout="x")
     with pytest.raises(InputError, match=r"expected a name ending in .npz"):
         export(sprites(), tmp_path / "c.zip")
     assert list(tmp_path.glob("c*")) == []

@@ -170,6 +170,58 @@ def test_mpi3d_is_read_in_the_order_of_its_factors(tmp_path: Path) -> None:
             load(path)
 
 
+@pytest.mark.parametrize("dtype", [bool, np.int64, np.float32, np.float64])
+def test_dsprites_of_another_dtype_have_the_same_images(dsprites_npz: Write, dtype: type) -> None:
+    expected = all_images(load(dsprites_npz()))
+    with np.load(dsprites_npz()) as stored:
+        images = stored["imgs"]
+    found = all_images(load(dsprites_npz(imgs=images.astype(dtype))))
+    white = 1 if np.issubdtype(dtype, np.floating) else 255
+    np.testing.assert_array_equal(found / white, expected / 255)
+
+
+def test_channels_may_come_first(shapes3d_h5: Write) -> None:
+    path = shapes3d_h5()
+    expected = all_images(load(path))
+    with h5py.File(path) as file:
+        images = file["images"][()]
+    grid = load(shapes3d_h5(images=images.transpose(0, 3, 1, 2)))
+    assert grid.image_shape == (3, 64, 64)
+    np.testing.assert_array_equal(all_images(grid), expected)
+
+
+def test_suffixes_may_be_upper_case(shapes3d_h5: Write, tmp_path: Path) -> None:
+    path = shapes3d_h5()
+    assert load(path.rename(tmp_path / "S.H5")).name == "shapes3d"
+
+
+@pytest.mark.parametrize("flat", [True, False])
+def test_shapes3d_npz_is_read_with_an_axis_per_factor_or_flat(
+    shapes3d_h5: Write, tmp_path: Path, flat: bool
+) -> None:
+    expected = load(shapes3d_h5())
+    with h5py.File(shapes3d_h5()) as file:
+        images, labels = file["images"][()], file["labels"][()]
+    if not flat:
+        images = images.reshape(*expected.sizes, 64, 64, 3)
+        labels = labels.reshape(*expected.sizes, 6)
+    np.savez(tmp_path / "3dshapes.npz", images=images, labels=labels)
+    grid = load(tmp_path / "3dshapes.npz")
+    assert (grid.name, grid.sizes) == ("shapes3d", expected.sizes)
+    np.testing.assert_array_equal(all_images(grid), all_images(expected))
+
+
+def test_small_mpi3d_files_have_four_colours_and_shapes(tmp_path: Path) -> None:
+    np.savez(tmp_path / "complex.npz", images=np.zeros((460800, 1, 1, 3), np.uint8))
+    assert load(tmp_path / "complex.npz").sizes == (4, 4, 2, 3, 3, 40, 40)
+
+
+def test_absent_file_is_not_taken_for_a_name(tmp_path: Path) -> None:
+    for name in ("/nope/3dshapes.h5", tmp_path / "x.npz", "3dshapes.h5", "folder/"):
+        with pytest.raises(InputError, match="expected a file or a folder, found no such file"):
+            load(name)
+
+
 def test_mpi3d_variant_must_exist() -> None:
     with pytest.raises(InputError, match="variant: expected one of toy, realistic, real"):
         load("mpi3d", variant="complex")
@@ -306,16 +358,19 @@ def arrays(**changed: object) -> dict[str, object]:
     ("changed", "message"),
     [
         (arrays(latents_values=None), "expected an array 'latents_values', found arrays imgs"),
-        (arrays(imgs=np.zeros((24, 64, 64), np.int64)), "expected uint8 or float32.*int64"),
+        (arrays(imgs=np.zeros((24, 64, 64), complex)), "expected integers or floats.*complex128"),
         (
             arrays(imgs=np.zeros((24, 64), np.uint8)),
-            r"uint8 or float32, shape \[N, H, W\]",
+            r"integers or floats, shape \[N, H, W\]",
         ),
         (arrays(imgs=np.zeros((23, 64, 64), np.uint8)), r"expected 24 for sizes .* found 23"),
         (arrays(latents_values=np.zeros((24, 5))), r"expected shape \[N, 6\], found \(24, 5\)"),
-        (arrays(latents_values=np.full((24, 6), np.nan)), "expected a value of the set, found nan"),
+        (
+            arrays(latents_values=np.full((24, 6), np.nan)),
+            "a value of the data set, found nan",
+        ),
         (arrays(latents_values=np.full((24, 6), "x")), "expected numbers, found dtype <U1"),
-        (arrays(latents_values=np.zeros((24, 6))), "color in .* expected a value of the set"),
+        (arrays(latents_values=np.zeros((24, 6))), "color in .* expected a value of the data set"),
         (arrays(imgs=np.array([None, 1], object)), "a plain array, found a pickled one"),
         (arrays(imgs=np.asfortranarray(np.zeros((24, 8, 8), np.uint8))), "C-ordered"),
     ],
@@ -387,7 +442,8 @@ def test_npz_that_claims_more_rows_than_it_has_is_refused(
     [
         (arrays(labels=None), r"expected 1036800 for sizes"),  # MPI3D has no labels
         (arrays(images=None), "expected a data set 'images', found data sets labels"),
-        (arrays(images=np.zeros((64, 8, 8, 3))), "expected uint8 or float32, .*float64"),
+        (arrays(images=np.full((64, 8, 8, 3), 255.0)), "pixels of .*float32 in 255..255; divide"),
+        (arrays(images=np.full((64, 8, 8, 3), 256)), "pixels of .*int64 in 256..256"),
         (arrays(images=np.zeros((63, 8, 8, 3), np.uint8)), "expected 64 for sizes .* found 63"),
         (arrays(labels=np.zeros((64, 5))), r"labels of .*: expected shape \[N, 6\]"),
         (arrays(labels=np.full((64, 6), 0.33)), "floor_hue in labels of"),
@@ -434,4 +490,4 @@ def test_name_of_a_set_goes_before_a_file_of_that_name(
     monkeypatch.chdir(tmp_path)
     assert load("blobs").source == "blobs"
     with pytest.raises(UnknownNameError):
-        load("nothing.h5")
+        load("nothing")

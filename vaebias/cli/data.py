@@ -233,12 +233,15 @@ def verify(
 @data.command()
 def export(
     name: Name,
-    out: Annotated[
-        Path,
+    out: Annotated[Path, typer.Option(metavar="F", help="File to write: F.npz, F.h5 or F.hdf5.")],
+    layout: Annotated[
+        str | None,
         typer.Option(
-            metavar="F", help="File to write: F.npz in dSprites' layout, F.h5 in that of Shapes3D."
+            metavar="L",
+            help="dsprites or shapes3d. By default F.npz and F.hdf5 with one channel are as "
+            "dsprites, others as shapes3d.",
         ),
-    ],
+    ] = None,
     perturbation: Annotated[
         Path | None, typer.Option(metavar="P", help="A saved perturbation to apply.")
     ] = None,
@@ -250,7 +253,7 @@ def export(
 ) -> None:
     """Write a data set, perturbed or restricted, in the layout of a published file.
 
-    Loaders of the original read it. Pixel values are rounded to whole levels 0..255.
+    Loaders of the original read it. Factors with one level keep their column of labels.
     """
     from vaebias.cli.progress import watch_points
     from vaebias.data import export as write
@@ -261,22 +264,47 @@ def export(
     place = None if perturbation is None else perturbation.resolve()
     make = partial(_version, absolute(name), place, restrict)
     grid = make()
-    check_layout(grid, out)
+    layout = check_layout(grid, out, layout)
     with watch_points(out.name, len(grid)) as progress:
-        record = write(grid, out, progress=progress, map_parts=workers(make, jobs, on))
+        shared = workers(make, jobs, on)
+        record = write(grid, out, layout=layout, progress=progress, map_parts=shared)
     size = out.stat().st_size
-    document = {"data": _describe(grid), "out": str(out), "bytes": size, "binary": record.binary}
-    _report(as_json, document, f"{out}: {len(grid):,} images, {size:,} bytes")
+    document = {
+        "data": _describe(grid),
+        "out": str(out),
+        "bytes": size,
+        "layout": layout,
+        "pixels": record.pixels,
+        "binary": record.pixels == "binary",
+    }
+    text = f"{out}: {len(grid):,} images, {size:,} bytes, in the layout of {layout}"
+    _report(as_json, document, f"{text}\n{_PIXELS[record.pixels]}")
+
+
+_PIXELS = {
+    "binary": "Pixels are bytes 0 and 1, as in the file of dSprites.",
+    "bytes": "Pixels are bytes 0..255, as in the file of Shapes3D: loaders divide by 255.",
+    "floats": "Pixels are float32 in 0..1, since grey levels do not fit dSprites' bytes 0 and 1. "
+    "Loaders that take pixels for numbers in 0..1 are right (disentanglement_lib, disent); one "
+    "that multiplies bytes by 255 and divides floats by nothing (disentangling-vae) is not: "
+    "export F.h5 for it.",
+}
 
 
 def _version(name: str, perturbation: Path | None, restrict: list[str] | None) -> FactorGrid:
-    """Build the grid to export; each process builds its own."""
-    grid = _load(name)
-    if perturbation is not None:
-        from vaebias import perturb
+    """Make what is exported; other processes make it for themselves.
 
-        grid = perturb.load(perturbation).on(grid)
-    return restricted(grid, restrict)
+    A perturbation belongs to the grid for which it was made: the whole one, or a part of it.
+    """
+    grid = _load(name)
+    if perturbation is None:
+        return restricted(grid, restrict)
+    from vaebias import perturb
+
+    stored = perturb.load(perturbation)
+    if stored.fits(grid):
+        return restricted(stored.on(grid), restrict)
+    return stored.on(restricted(grid, restrict) if restrict else stored.part_of(grid))
 
 
 def _load(name: str) -> FactorGrid:

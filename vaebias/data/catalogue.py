@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable
 from os import PathLike, fspath
 from pathlib import Path
@@ -49,6 +50,8 @@ def load(name_or_path: str | PathLike[str], **options: Any) -> FactorGrid:
         form = format_of(path)
         _check_options(name, form.read, options)
         return form.read(path, **options)
+    if name not in DATASETS and (path.suffix or len(path.parts) > 1 or name.endswith(os.sep)):
+        raise InputError(name, "a file or a folder", "no such file")
     build = DATASETS[name]
     _check_options(name, build, options)
     return build(**options)

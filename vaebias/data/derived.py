@@ -17,6 +17,7 @@ import numpy.typing as npt
 from vaebias.data.cache import ImageCache
 from vaebias.data.catalogue import DATASETS
 from vaebias.data.dsprites import dsprites
+from vaebias.data.factor import Factor
 from vaebias.data.grid import FactorGrid
 from vaebias.data.rendered_grid import DEFAULT_CACHE_BYTES
 from vaebias.errors import InputError
@@ -78,6 +79,11 @@ class DerivedGrid(FactorGrid):
         super().__init__(f"{name}_{base.name}", base.axes, shape, base.source, provenance)
         self._base, self._style, self._seed = base, style, seed
         self._cache = ImageCache(len(self), shape, np.dtype(np.float32), cache_bytes)
+
+    @property
+    def columns(self) -> tuple[Factor, ...]:
+        """Those of the base, see `FactorGrid`."""
+        return self._base.columns
 
     def images(
         self,

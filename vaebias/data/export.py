@@ -6,7 +6,9 @@ import io
 import pickle
 import struct
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
+from math import prod
 from pathlib import Path
 from typing import IO, Any, ClassVar
 
@@ -15,50 +17,75 @@ import numpy as np
 import numpy.typing as npt
 
 from vaebias.data.factor import Factor
+from vaebias.data.formats.dsprites import COLOUR
 from vaebias.data.grid import FactorGrid
 from vaebias.data.parts import MapParts, map_serially
-from vaebias.data.record import Record, numeric
+from vaebias.data.record import Pixels, Record, numeric
 from vaebias.data.storage import write_npy_header
 from vaebias.errors import InputError
 from vaebias.files import atomic_write
 from vaebias.interfaces import Index, Progress
-from vaebias.pixels import as_bytes
+from vaebias.pixels import WHITE, as_bytes, as_floats, unit
 
-__all__ = ["check_layout", "export"]
+__all__ = ["LAYOUTS", "check_layout", "export"]
+
+LAYOUTS = ("dsprites", "shapes3d")
+"""Layouts in which grids are written, by the data set that has them."""
 
 _BLOCK = 1024
 _SUFFIXES = (".npz", ".h5", ".hdf5")
 
 
-def check_layout(grid: FactorGrid, path: Path) -> None:
-    """Raise InputError if the layout for the path's suffix cannot hold the grid."""
+def check_layout(grid: FactorGrid, path: Path, layout: str | None = None) -> str:
+    """Return the layout of an export, "dsprites" or "shapes3d".
+
+    By default .npz and .hdf5 files of images with one channel have that of dSprites, all others
+    that of Shapes3D.
+
+    Raises
+    ------
+    InputError
+        The path has another suffix, or the layout is unknown or cannot hold the grid.
+    """
     if path.suffix not in _SUFFIXES:
-        raise InputError(str(path), "a name ending in .npz (dSprites) or .h5 (Shapes3D)", "another")
-    if path.suffix == ".npz" and grid.image_shape[0] != 1:
-        found = f"{grid.image_shape[0]} channels"
-        raise InputError(str(path), "one channel for the layout of dSprites (.h5 for more)", found)
+        raise InputError(str(path), f"a name ending in {', '.join(_SUFFIXES)}", path.name)
+    channels = grid.image_shape[0]
+    if layout is None:
+        return "dsprites" if channels == 1 and path.suffix != ".h5" else "shapes3d"
+    if layout not in LAYOUTS:
+        raise InputError("layout", " or ".join(map(repr, LAYOUTS)), repr(layout))
+    if layout == "dsprites" and channels != 1:
+        expected = "images of one channel for the layout of dSprites"
+        raise InputError(str(path), expected, f"{channels} channels")
+    return layout
 
 
 def export(
     grid: FactorGrid,
     path: Path,
     *,
+    layout: str | None = None,
     progress: Progress | None = None,
     map_parts: MapParts | None = None,
 ) -> Record:
     """Write a grid in the layout of a published file, with a provenance record.
 
-    ``.npz``: the arrays of dSprites (imgs, latents_classes, latents_values, metadata), a first
-    column "color" of one level before the factors. Black and white images are stored as 0 and
-    1, as there. ``.h5``: the arrays of Shapes3D (images, labels). Either has one more entry,
-    ``provenance``, by which ``load`` gives the grid back.
+    Factors that `FactorGrid.restrict` fixed keep their column of labels, as loaders expect. One
+    more entry, ``provenance``, lets ``load`` return the grid as it was.
 
     Parameters
     ----------
     grid
         Any grid, perturbed or restricted ones too.
     path
-        The file to write; an existing one is replaced atomically.
+        The file to write, ``.npz``, ``.h5`` or ``.hdf5``; an existing one is replaced atomically.
+    layout
+        ``"dsprites"``: the arrays imgs, latents_classes, latents_values and metadata, in hdf5
+        imgs, latents/classes and latents/values, with a first column "color" of one level.
+        Pixels are 0 and 1 as bytes for black and white images, else float32 in 0..1: loaders of
+        dSprites take pixels for numbers from 0 to 1. ``"shapes3d"``: the arrays images and
+        labels, in npz with one axis per factor; pixels are bytes in 0..255. By default see
+        `check_layout`.
     progress
         Called as ``progress(images written, images in all)``.
     map_parts
@@ -68,23 +95,45 @@ def export(
     Returns
     -------
     Record
-        As written. Images that were float32 are rounded to whole levels 0..255, which moves a
-        pixel by at most 1/510 of the range: keep epsilon well above that.
+        The record as written, with ``pixels``: "binary", "floats" or "bytes". Float images that
+        are written as bytes are rounded, which moves a pixel by at most 1/510 of the range:
+        keep epsilon well above that.
 
     Raises
     ------
     InputError
-        Another suffix, or several channels for ``.npz``.
+        See `check_layout`.
     """
-    check_layout(grid, path)
+    layout = check_layout(grid, path, layout)
     map_parts = map_parts or map_serially(grid)
-    if path.suffix == ".npz":
-        record = Record.from_grid(grid, binary=all(map_parts(_is_binary, _parts(grid))))
-        _write_npz(grid, path, record, map_parts, progress)
-    else:
-        record = Record.from_grid(grid, binary=False)
-        _write_h5(grid, path, record, map_parts, progress)
+    pixels: Pixels = "bytes"
+    if layout == "dsprites":
+        pixels = "binary" if all(map_parts(_is_binary, _parts(grid))) else "floats"
+    record = Record.from_grid(grid, pixels)
+    blocks = _blocks(grid, pixels, map_parts, progress)
+    labels = {
+        "shapes3d": {"labels": _table([numeric(factor) for factor in grid.columns])},
+        "dsprites": _latents([COLOUR, *grid.columns]),
+    }[layout]
+    (_write_npz if path.suffix == ".npz" else _write_h5)(grid, path, layout, record, blocks, labels)
     return record
+
+
+def _blocks(
+    grid: FactorGrid, pixels: Pixels, map_parts: MapParts, progress: Progress | None
+) -> Iterator[npt.NDArray[Any]]:  # [n, H, W, C]
+    done = 0
+    for block in map_parts(partial(_block, pixels=pixels), _parts(grid)):
+        yield block
+        done += len(block)
+        if progress is not None:
+            progress(done, len(grid))
+
+
+def _latents(columns: list[Factor]) -> dict[str, npt.NDArray[Any]]:
+    levels = [np.arange(factor.size, dtype=np.int64) for factor in columns]
+    values = [numeric(factor) for factor in columns]
+    return {"latents_classes": _table(levels), "latents_values": _table(values)}
 
 
 def _parts(grid: FactorGrid) -> list[Index]:
@@ -92,75 +141,86 @@ def _parts(grid: FactorGrid) -> list[Index]:
     return [np.arange(start, min(start + _BLOCK, len(grid))) for start in starts]
 
 
-def _block(grid: FactorGrid, part: Index) -> npt.NDArray[np.uint8]:  # [n, H, W, C]
-    return np.ascontiguousarray(as_bytes(grid.images(part)).transpose(0, 2, 3, 1))
+def _block(grid: FactorGrid, part: Index, pixels: Pixels) -> npt.NDArray[Any]:  # [n, H, W, C]
+    images = grid.images(part)
+    if pixels == "floats":
+        images = as_floats(images)
+    else:
+        images = as_bytes(images) // (WHITE if pixels == "binary" else 1)
+    return np.ascontiguousarray(images.transpose(0, 2, 3, 1))
 
 
 def _is_binary(grid: FactorGrid, part: Index) -> bool:
-    """Return whether all pixels are 0 or 255."""
-    block = _block(grid, part)
-    return not ((block > 0) & (block < 255)).any()
+    """Return whether all pixels are black or white."""
+    images = grid.images(part)
+    return not ((images > 0) & (images < unit(images))).any()
 
 
-def _table(columns: list[npt.NDArray[Any]]) -> npt.NDArray[Any]:  # [N, k]
+def _table(columns: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:  # [N, k]
     """Return all combinations of the columns, the last column fastest."""
     return np.stack(np.meshgrid(*columns, indexing="ij"), axis=-1).reshape(-1, len(columns))
 
 
 def _write_npz(
-    grid: FactorGrid, path: Path, record: Record, map_parts: MapParts, progress: Progress | None
+    grid: FactorGrid,
+    path: Path,
+    layout: str,
+    record: Record,
+    blocks: Iterator[npt.NDArray[Any]],
+    labels: dict[str, npt.NDArray[Any]],
 ) -> None:
-    axes = [Factor("color", np.array([1.0])), *grid.axes]
-    shape = (len(grid), *grid.image_shape[1:])
-    levels = [np.arange(axis.size, dtype=np.int64) for axis in axes]
+    channels, height, width = grid.image_shape
+    shape: tuple[int, ...] = (len(grid), height, width)
+    if layout == "shapes3d":  # disentanglement_lib multiplies the first six sizes
+        sizes = tuple(factor.size for factor in grid.columns)
+        shape = (*sizes, height, width, channels)
+        labels = {name: table.reshape(*sizes, -1) for name, table in labels.items()}
     with (
         atomic_write(path) as temporary,
         zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED, compresslevel=3) as archive,
     ):
-        with archive.open("metadata.npy", "w") as file:
-            _write_metadata(file, grid, axes)
-        with archive.open("imgs.npy", "w", force_zip64=True) as file:
-            write_npy_header(file, shape, np.uint8)
-            done = 0
-            for block in map_parts(_block, _parts(grid)):
-                file.write((block // 255 if record.binary else block).data)
-                done += len(block)
-                if progress is not None:
-                    progress(done, len(grid))
-        arrays = {
-            "latents_classes": _table(levels),
-            "latents_values": _table([numeric(axis) for axis in axes]),
-            "provenance": np.array(record.to_json()),
-        }
-        for name, array in arrays.items():
+        if layout == "dsprites":
+            with archive.open("metadata.npy", "w") as file:
+                _write_metadata(file, grid, [COLOUR, *grid.columns])
+        name = "imgs.npy" if layout == "dsprites" else "images.npy"
+        with archive.open(name, "w", force_zip64=True) as file:
+            write_npy_header(file, shape, record.dtype)
+            for block in blocks:
+                file.write(block.data)
+        for name, array in {**labels, "provenance": np.array(record.to_json())}.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as file:
                 np.lib.format.write_array(file, array, allow_pickle=False)
 
 
 def _write_h5(
-    grid: FactorGrid, path: Path, record: Record, map_parts: MapParts, progress: Progress | None
+    grid: FactorGrid,
+    path: Path,
+    layout: str,
+    record: Record,
+    blocks: Iterator[npt.NDArray[Any]],
+    labels: dict[str, npt.NDArray[Any]],
 ) -> None:
     channels, height, width = grid.image_shape
-    rows = max(1, min(len(grid), 2**18 // (channels * height * width)))
+    image = (height, width) if layout == "dsprites" else (height, width, channels)
+    rows = max(1, min(len(grid), 2**18 // (prod(image) * record.dtype.itemsize)))
     with atomic_write(path) as temporary, _Sink(temporary, "w+") as sink:
         with h5py.File(sink, "w") as file:
             images = file.create_dataset(
-                "images",
-                (len(grid), height, width, channels),
-                np.uint8,
-                chunks=(rows, height, width, channels),
+                "imgs" if layout == "dsprites" else "images",
+                (len(grid), *image),
+                record.dtype,
+                chunks=(rows, *image),
                 compression="gzip",
                 compression_opts=3,
             )
-            file["labels"] = _table([numeric(axis) for axis in grid.axes])
+            for name, table in labels.items():
+                file[name.replace("latents_", "latents/")] = table
             file["provenance"] = record.to_json()
             done = 0
-            for block in map_parts(_block, _parts(grid)):
-                images[done : done + len(block)] = block
+            for block in blocks:
+                images[done : done + len(block)] = block.reshape(len(block), *image)
                 sink.check()
                 done += len(block)
-                if progress is not None:
-                    progress(done, len(grid))
         sink.check()  # closing the file also writes
 
 

@@ -13,11 +13,13 @@ from vaebias.data.factor import Factor
 from vaebias.data.grid import FactorGrid, Images, Source
 from vaebias.data.storage import Rows
 from vaebias.errors import InputError
+from vaebias.pixels import WHITE, as_pixels
 
-__all__ = ["FileGrid", "axes_of_labels", "check_images"]
+__all__ = ["FileGrid", "axes_of_labels", "check_images", "is_channels_first"]
 
 _TOLERANCE = 1e-4  # between a label and the value it stands for
 _IMAGE_BYTES = 64 * 2**20
+_PEEK = 64  # images whose range is checked when a file is opened
 
 
 class FileGrid(FactorGrid):
@@ -28,14 +30,14 @@ class FileGrid(FactorGrid):
     name, axes, source, provenance
         As for `FactorGrid`.
     rows
-        Shape [N, H, W] or [N, H, W, C], uint8 0..255 or float32 0..1.
+        Shape [N, H, W], [N, H, W, C] or [N, C, H, W]: integers 0..255 or floats 0..1.
     binary
-        If True, pixels are stored as 0 and 1, as in dSprites, and returned as 0 and 255.
+        If True, integers are 0 and 1, as in dSprites, and returned as 0 and 255.
 
     Raises
     ------
     InputError
-        Shape, dtype or number of images do not fit the factors.
+        Shape, dtype or number of images do not fit the factors, or values are out of range.
     """
 
     def __init__(
@@ -48,43 +50,65 @@ class FileGrid(FactorGrid):
         *,
         binary: bool = False,
     ) -> None:
-        check_images(f"images of {rows.path}", axes, rows.shape, rows.dtype)
-        height, width, channels = (*rows.shape[1:], 1)[:3]
+        shape = check_images(f"images of {rows.path}", axes, rows.shape, rows.dtype)
+        self._channels_last = not is_channels_first(shape[1:])
+        order = (2, 0, 1) if self._channels_last else (0, 1, 2)
+        sides = (*shape[1:], 1) if len(shape) == 3 else shape[1:]
+        channels, height, width = (sides[axis] for axis in order)
         super().__init__(name, axes, (channels, height, width), source, provenance)
         self._rows = rows
-        self._binary = binary
+        self._binary = rows.dtype == np.bool_ or (binary and rows.dtype.kind in "ui")
+        if rows.dtype not in (np.uint8, np.bool_):
+            self.images(np.arange(min(len(self), _PEEK)))
 
     def images(
         self,
         index: npt.ArrayLike,  # [n]
     ) -> Images:  # [n, C, H, W]
-        """Return the images at the given points, read from the file."""
+        """Return the images at the given points, read from the file.
+
+        Raises
+        ------
+        InputError
+            A pixel is out of range.
+        """
         stored = self._rows.read(self.check_index(index))
         channels, height, width = self.image_shape
-        stored = stored.reshape(len(stored), height, width, channels)
-        images = np.ascontiguousarray(stored.transpose(0, 3, 1, 2))
+        if self._channels_last:
+            stored = stored.reshape(len(stored), height, width, channels).transpose(0, 3, 1, 2)
+        name = f"pixels of {self._rows.path}"
+        images = np.ascontiguousarray(as_pixels(name, stored))
         if self._binary:
             if images.size and images.max() > 1:
-                raise InputError(f"pixels of {self._rows.path}", "0 or 1", images.max())
-            images *= 255
+                raise InputError(name, "0 or 1", images.max())
+            images *= WHITE
         return images
+
+
+def is_channels_first(sides: tuple[int, ...]) -> bool:
+    """Return whether an image of these sides is [C, H, W], and not [H, W, C] or [H, W]."""
+    return len(sides) == 3 and sides[0] in (1, 3) and sides[2] not in (1, 3)
 
 
 def check_images(
     name: str, axes: Sequence[Factor], shape: tuple[int, ...], dtype: np.dtype[Any]
-) -> None:
-    """Raise InputError if shape or dtype do not fit a grid of ``axes``.
+) -> tuple[int, ...]:
+    """Return the shape with one axis [N] for all points; raises InputError if it does not fit.
 
-    A file claims both in its header; no memory of that size has been allocated yet.
+    A file may have one leading axis per factor, as some of Shapes3D do. It claims shape and
+    dtype in its header; no memory of that size has been allocated yet.
     """
-    if len(shape) not in (3, 4) or dtype not in (np.uint8, np.float32):
-        expected = "uint8 or float32, shape [N, H, W] or [N, H, W, C]"
-        raise InputError(name, expected, f"{dtype} {shape}")
     sizes = tuple(axis.size for axis in axes)
-    if shape[0] != prod(sizes):
-        raise InputError(name, f"{prod(sizes)} for sizes {sizes}", shape[0])
-    if not 0 < prod(shape[1:]) * dtype.itemsize <= _IMAGE_BYTES:
+    lead = max(1, len(shape) - 3)  # [N, H, W, C], or a longer shape with one axis per factor
+    if len(shape) - lead not in (2, 3) or dtype.kind not in "buif":
+        expected = "integers or floats, shape [N, H, W] or [N, H, W, C]"
+        raise InputError(name, expected, f"{dtype} {shape}")
+    flat = (prod(shape[:lead]), *shape[lead:])
+    if flat[0] != prod(sizes):
+        raise InputError(name, f"{prod(sizes)} for sizes {sizes}", flat[0])
+    if not 0 < prod(flat[1:]) * dtype.itemsize <= _IMAGE_BYTES:
         raise InputError(name, f"at most {_IMAGE_BYTES} bytes in an image", f"{dtype} {shape}")
+    return flat
 
 
 def axes_of_labels(

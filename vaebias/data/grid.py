@@ -86,6 +86,11 @@ class FactorGrid(ABC):
         return tuple(Factor(*column) for column in columns)
 
     @property
+    def columns(self) -> tuple[Factor, ...]:
+        """The factors, and with one level each those that `restrict` fixed, in their order."""
+        return self.axes
+
+    @property
     def cyclic(self) -> tuple[bool, ...]:
         """For each factor, whether its first level follows its last."""
         return tuple(period is not None for period in self.periods)
@@ -253,6 +258,15 @@ class SubGrid(FactorGrid):
         }
         provenance = {"restricted": restricted, "base": base.provenance}
         super().__init__(base.name, free, base.image_shape, base.source, provenance)
+
+    @property
+    def columns(self) -> tuple[Factor, ...]:
+        """The factors, and with one level each those that were fixed, in their order."""
+        chosen = dict(zip(self._base.names, self._chosen, strict=True))
+        return tuple(
+            factor.take(np.atleast_1d(chosen[factor.name])) if factor.name in chosen else factor
+            for factor in self._base.columns
+        )
 
     def base_index(
         self,

@@ -13,6 +13,7 @@ __all__ = [
     "cars3d_axes",
     "dsprites_axes",
     "mpi3d_axes",
+    "mpi3d_small_axes",
     "shapes3d_axes",
     "smallnorb_axes",
 ]
@@ -70,6 +71,9 @@ def smallnorb_axes() -> list[Factor]:
     ]
 
 
+_OBJECT = ("object_color", "object_shape")
+
+
 def mpi3d_axes() -> list[Factor]:
     """Object colour, shape and size, camera height, background colour, two axes of the arm."""
     colours = ["white", "green", "red", "blue", "brown", "olive"]
@@ -84,6 +88,12 @@ def mpi3d_axes() -> list[Factor]:
         Factor("horizontal_axis", np.arange(40)),
         Factor("vertical_axis", np.arange(40)),
     ]
+
+
+def mpi3d_small_axes() -> list[Factor]:
+    """Factors of the MPI3D files with 460,800 images: four colours and four shapes."""
+    four = {name: Factor(name, np.arange(4), ordinal=False) for name in _OBJECT}
+    return [four.get(axis.name, axis) for axis in mpi3d_axes()]
 
 
 LAYOUTS: dict[str, Callable[[], list[Factor]]] = {

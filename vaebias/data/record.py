@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, Literal, TypeAlias, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +13,10 @@ from vaebias.data.factor import Factor
 from vaebias.data.grid import FactorGrid, Source
 from vaebias.errors import InputError
 
-__all__ = ["Record", "numeric"]
+__all__ = ["Pixels", "Record", "numeric"]
+
+Pixels: TypeAlias = Literal["binary", "bytes", "floats"]
+_PIXELS = ("binary", "bytes", "floats")
 
 
 @dataclass(frozen=True)
@@ -22,35 +25,38 @@ class Record:
 
     Parameters
     ----------
-    name, source, provenance, axes
+    name, source, provenance, axes, columns
         See `FactorGrid`.
-    binary
-        Whether pixels 0 and 255 are stored as 0 and 1.
+    pixels
+        How pixels are stored: "binary" as bytes 0 and 1, "bytes" 0..255, "floats" 0..1.
     """
 
     name: str
     source: Source
     provenance: dict[str, Any]
     axes: tuple[Factor, ...]
-    binary: bool
+    columns: tuple[Factor, ...]
+    pixels: Pixels
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Dtype of the stored pixels."""
+        return np.dtype(np.float32 if self.pixels == "floats" else np.uint8)
 
     @classmethod
-    def from_grid(cls, grid: FactorGrid, *, binary: bool) -> Record:
+    def from_grid(cls, grid: FactorGrid, pixels: Pixels) -> Record:
         """Describe a grid."""
-        return cls(grid.name, grid.source, grid.provenance, grid.axes, binary)
+        return cls(grid.name, grid.source, grid.provenance, grid.axes, grid.columns, pixels)
 
     def to_json(self) -> str:
         """Return the record as JSON text."""
-        axes = [
-            {"name": a.name, "values": a.values.tolist(), "period": a.period, "ordinal": a.ordinal}
-            for a in self.axes
-        ]
         document = {
             "name": self.name,
             "source": self.source,
             "provenance": self.provenance,
-            "axes": axes,
-            "binary": self.binary,
+            "axes": [_factor_record(factor) for factor in self.axes],
+            "columns": [_factor_record(factor) for factor in self.columns],
+            "pixels": self.pixels,
         }
         return json.dumps(document)
 
@@ -62,19 +68,36 @@ class Record:
             source = found["source"]
             if source not in ("real", "rendered", "blobs"):
                 raise ValueError(f"source {source!r}")
-            axes = tuple(
-                Factor(a["name"], np.array(a["values"]), a["period"], a["ordinal"])
-                for a in found["axes"]
-            )
+            axes = tuple(map(_factor, found["axes"]))
+            # files of version 0.1.0 have no columns of fixed factors
+            columns = tuple(map(_factor, found.get("columns", found["axes"])))
+            # files of version 0.1.0 say instead whether pixels are binary
+            pixels = found["pixels"] if "pixels" in found else _PIXELS[not found["binary"]]
+            if pixels not in _PIXELS:
+                raise ValueError(f"pixels {pixels!r}")
             return cls(
                 str(found["name"]),
                 cast(Source, source),
                 dict(found["provenance"]),
                 axes,
-                bool(found["binary"]),
+                columns,
+                cast(Pixels, pixels),
             )
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(f"provenance of {where}", "a record of vaebias", error) from None
+
+
+def _factor_record(factor: Factor) -> dict[str, Any]:
+    return {
+        "name": factor.name,
+        "values": factor.values.tolist(),
+        "period": factor.period,
+        "ordinal": factor.ordinal,
+    }
+
+
+def _factor(record: dict[str, Any]) -> Factor:
+    return Factor(record["name"], np.array(record["values"]), record["period"], record["ordinal"])
 
 
 def numeric(factor: Factor) -> npt.NDArray[np.float64]:

@@ -30,15 +30,18 @@ __all__ = [
     "hdf5_array",
     "hdf5_keys",
     "hdf5_rows",
+    "hdf5_text",
     "npz_array",
     "npz_keys",
     "npz_rows",
+    "npz_text",
     "unpack",
     "write_npy_header",
 ]
 
-Check: TypeAlias = Callable[[tuple[int, ...], np.dtype[Any]], None]
-"""Called with the shape and dtype in a file's header, before such an array is allocated."""
+Check: TypeAlias = Callable[[tuple[int, ...], np.dtype[Any]], tuple[int, ...]]
+"""Called with the shape and dtype in a file's header, before such an array is allocated; returns
+the shape with one leading axis."""
 
 _BLOCK_BYTES = 64 * 2**20
 _RESIDENT_BYTES = 256 * 2**20
@@ -192,6 +195,11 @@ def npz_array(path: Path, key: str) -> npt.NDArray[Any]:
         return np.frombuffer(data, dtype).reshape(shape)
 
 
+def npz_text(path: Path, key: str) -> str | None:
+    """Read a string in an npz file, None if there is no such array."""
+    return str(npz_array(path, key)[()]) if key in npz_keys(path) else None
+
+
 def npz_rows(path: Path, key: str, check: Check, progress: Progress | None = None) -> Rows:
     """Map the rows of an array in an npz file; a compressed array is unpacked once."""
     with _open_npz(path) as archive:
@@ -199,7 +207,7 @@ def npz_rows(path: Path, key: str, check: Check, progress: Progress | None = Non
         with archive.open(member) as file:
             shape, dtype = _read_npy_header(file, f"{key} of {path}")
             header = file.tell()
-        check(shape, dtype)
+        shape = check(shape, dtype)
         if member.compress_type == zipfile.ZIP_STORED:
             return Rows(path, shape, dtype, _data_offset(path, member) + header)
 
@@ -291,6 +299,14 @@ def hdf5_array(path: Path, key: str) -> npt.NDArray[Any]:
         return np.asarray(data[()])
 
 
+def hdf5_text(path: Path, key: str) -> str | None:
+    """Read a string in an HDF5 file, None if there is no such data set."""
+    if key not in hdf5_keys(path):
+        return None
+    stored: Any = hdf5_array(path, key)[()]
+    return stored.decode("utf-8", "replace") if isinstance(stored, bytes) else str(stored)
+
+
 def hdf5_rows(path: Path, key: str, check: Check, progress: Progress | None = None) -> Rows:
     """Map the rows of a data set in an HDF5 file; a chunked one is unpacked once.
 
@@ -303,7 +319,8 @@ def hdf5_rows(path: Path, key: str, check: Check, progress: Progress | None = No
         if data.dtype.hasobject:
             raise InputError(f"{key} of {path}", "a plain array", f"dtype {data.dtype}")
         shape, dtype, chunks = data.shape, data.dtype, data.chunks
-        check(shape, dtype)
+        if check(shape, dtype) != shape:
+            raise InputError(f"{key} of {path}", "one axis for all images", f"shape {shape}")
         if chunks is None and (offset := data.id.get_offset()) is not None:
             return Rows(path, shape, dtype, offset)
     per_chunk = chunks[0] if chunks else 1

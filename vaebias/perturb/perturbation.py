@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from vaebias.data.cache import ImageCache
+from vaebias.data.factor import Factor
 from vaebias.data.grid import FactorGrid, Index
 from vaebias.errors import InputError
 from vaebias.pixels import as_floats
@@ -142,6 +143,11 @@ class PerturbedGrid(FactorGrid):
     def stride(self) -> int:
         """That of the perturbation; 1 for the original."""
         return 1 if self.perturbation is None else self.perturbation.stride
+
+    @property
+    def columns(self) -> tuple[Factor, ...]:
+        """Those of the base, see `FactorGrid`."""
+        return self._base.columns
 
     def images(
         self,

@@ -51,6 +51,22 @@ class Stored:
     range: str
     header: dict[str, Any]
 
+    def fits(self, grid: FactorGrid) -> bool:
+        """Return whether the grid has the factors, sizes and images it was made for."""
+        found, made_for = _grid_record(grid), self.header["grid"]
+        return all(found[name] == made_for[name] for name in ("names", "sizes", "image_shape"))
+
+    def part_of(self, grid: FactorGrid) -> FactorGrid:
+        """Return the part of a whole grid it was made for, as its provenance says."""
+        record = self.header["grid"].get("provenance")
+        restrictions: list[dict[str, Any]] = []
+        while isinstance(record, dict) and isinstance(record.get("restricted"), dict):
+            restrictions.append(record["restricted"])
+            record = record.get("base")
+        for levels in reversed(restrictions):
+            grid = grid.restrict(**levels)
+        return grid
+
     def on(self, grid: FactorGrid, *, cache_bytes: int = CACHE_BYTES) -> PerturbedGrid:
         """Return the grid perturbed as the file says; ``cache_bytes`` as in `PerturbedGrid`.
 

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vaebias.data.factor import Factor
 from vaebias.data.file_grid import FileGrid, axes_of_labels, check_images
 from vaebias.data.files import PublishedFile
-from vaebias.data.formats.format import FILE_FORMATS, FileFormat, describe
+from vaebias.data.formats.format import FILE_FORMATS, FileFormat, describe, is_hdf5, is_npz
 from vaebias.data.layouts import dsprites_axes
 from vaebias.data.record import Record, numeric
 from vaebias.data.storage import (
+    Rows,
     hdf5_array,
     hdf5_keys,
     hdf5_rows,
+    hdf5_text,
     npz_array,
     npz_keys,
     npz_rows,
+    npz_text,
 )
 from vaebias.interfaces import Progress
 
@@ -40,34 +46,44 @@ def read_npz(path: Path, progress: Progress | None = None) -> FileGrid:
     """
     values = npz_array(path, "latents_values")
     where = f"latents_values of {path}"
-    check = partial(check_images, f"images of {path}")
-    provenance = describe(path, "dsprites-npz")
-    if "provenance" in npz_keys(path):
-        record = Record.from_json(str(npz_array(path, "provenance")[()]), str(path))
-        known = [Factor(a.name, numeric(a)) for a in record.axes]
-        axes_of_labels(where, values, [COLOUR, *known])
-        rows = npz_rows(path, "imgs", partial(check, record.axes), progress)
-        return FileGrid(
-            record.name,
-            record.axes,
-            rows,
-            record.source,
-            {**provenance, "exported": record.provenance},
-            binary=record.binary,
-        )
-    axes = axes_of_labels(where, values, [COLOUR, *dsprites_axes()])[1:]
-    rows = npz_rows(path, "imgs", partial(check, axes), progress)
-    return FileGrid("dsprites", axes, rows, provenance=provenance, binary=True)
+    record_text = npz_text(path, "provenance")
+    return _read(path, "dsprites-npz", npz_rows, where, values, record_text, progress)
 
 
 def read_hdf5(path: Path, progress: Progress | None = None) -> FileGrid:
-    """Read the dSprites hdf5 file, which is unpacked once."""
+    """Read a dSprites hdf5 file, which is unpacked once; parts and exports as in `read_npz`."""
     values = hdf5_array(path, "latents/values")
-    axes = axes_of_labels(f"latents/values of {path}", values, [COLOUR, *dsprites_axes()])[1:]
-    check = partial(check_images, f"images of {path}", axes)
-    rows = hdf5_rows(path, "imgs", check, progress)
-    provenance = describe(path, "dsprites-hdf5")
-    return FileGrid("dsprites", axes, rows, provenance=provenance, binary=True)
+    where = f"latents/values of {path}"
+    record_text = hdf5_text(path, "provenance")
+    return _read(path, "dsprites-hdf5", hdf5_rows, where, values, record_text, progress)
+
+
+def _read(
+    path: Path,
+    format_name: str,
+    rows_of: Callable[..., Rows],
+    where: str,
+    values: NDArray[Any],  # [N, k + 1]
+    record_text: str | None,
+    progress: Progress | None,
+) -> FileGrid:
+    check = partial(check_images, f"images of {path}")
+    provenance = describe(path, format_name)
+    if record_text is None:
+        axes = axes_of_labels(where, values, [COLOUR, *dsprites_axes()])[1:]
+        rows = rows_of(path, "imgs", partial(check, axes), progress)
+        return FileGrid("dsprites", axes, rows, provenance=provenance, binary=True)
+    record = Record.from_json(record_text, str(path))
+    axes_of_labels(where, values, [COLOUR, *(Factor(a.name, numeric(a)) for a in record.columns)])
+    rows = rows_of(path, "imgs", partial(check, record.axes), progress)
+    return FileGrid(
+        record.name,
+        record.axes,
+        rows,
+        record.source,
+        {**provenance, "exported": record.provenance},
+        binary=record.pixels == "binary",
+    )
 
 
 FILE_FORMATS.register("dsprites-npz")(
@@ -83,7 +99,7 @@ FILE_FORMATS.register("dsprites-npz")(
                 },
             ),
         ),
-        lambda path: path.suffix == ".npz" and "imgs" in npz_keys(path),
+        lambda path: is_npz(path) and "imgs" in npz_keys(path),
         read_npz,
     )
 )
@@ -101,7 +117,7 @@ FILE_FORMATS.register("dsprites-hdf5")(
                 28_024_106,
             ),
         ),
-        lambda path: path.suffix in (".h5", ".hdf5") and "imgs" in hdf5_keys(path),
+        lambda path: is_hdf5(path) and "imgs" in hdf5_keys(path),
         read_hdf5,
     )
 )

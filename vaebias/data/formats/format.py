@@ -20,6 +20,8 @@ __all__ = [
     "describe",
     "format_of",
     "formats_of",
+    "is_hdf5",
+    "is_npz",
     "locate",
     "open_published",
 ]
@@ -72,6 +74,16 @@ def format_of(path: Path) -> FileFormat:
             return FILE_FORMATS[name]
     expected = f"a data set in one of the formats {', '.join(FILE_FORMATS.names())}"
     raise InputError(str(path), expected, "something else")
+
+
+def is_npz(path: Path) -> bool:
+    """Return whether the name of a file ends in .npz, in any case."""
+    return path.suffix.lower() == ".npz"
+
+
+def is_hdf5(path: Path) -> bool:
+    """Return whether the name of a file ends in .h5 or .hdf5, in any case."""
+    return path.suffix.lower() in (".h5", ".hdf5")
 
 
 def locate(dataset: str, names: tuple[str, ...] = ()) -> tuple[FileFormat, Path] | None:

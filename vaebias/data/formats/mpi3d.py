@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
+from math import prod
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from vaebias.data.factor import Factor
 from vaebias.data.file_grid import FileGrid, check_images
 from vaebias.data.files import PublishedFile
-from vaebias.data.formats.format import FILE_FORMATS, FileFormat, describe
-from vaebias.data.layouts import mpi3d_axes
+from vaebias.data.formats.format import FILE_FORMATS, FileFormat, describe, is_hdf5, is_npz
+from vaebias.data.layouts import mpi3d_axes, mpi3d_small_axes
 from vaebias.data.storage import hdf5_keys, hdf5_rows, npz_keys, npz_rows
 from vaebias.interfaces import Progress
 
@@ -29,18 +32,34 @@ def read(
 ) -> FileGrid:
     """Read the array ``images`` of an MPI3D file (12.7 GB unpacked).
 
-    The file has no labels; factors are the published ones, ``mpi3d_axes()``, unless given.
+    The file has no labels; factors are the published ones, ``mpi3d_axes()``, unless given. A
+    file of 460,800 images (the complex objects, or an early version of the others) has four
+    colours and four shapes.
     """
-    axes = axes or mpi3d_axes()
-    name, rows_of = ("mpi3d-npz", npz_rows) if path.suffix == ".npz" else ("mpi3d-h5", hdf5_rows)
-    rows = rows_of(path, "images", partial(check_images, f"images of {path}", axes), progress)
-    return FileGrid("mpi3d", axes, rows, provenance=describe(path, name))
+    factors = list(axes or mpi3d_axes())
+
+    def check(shape: tuple[int, ...], dtype: np.dtype[Any]) -> tuple[int, ...]:
+        nonlocal factors
+        if axes is None and shape[:1] == (prod(axis.size for axis in mpi3d_small_axes()),):
+            factors = mpi3d_small_axes()
+        return check_images(f"images of {path}", factors, shape, dtype)
+
+    name, rows_of = ("mpi3d-npz", npz_rows) if is_npz(path) else ("mpi3d-h5", hdf5_rows)
+    rows = rows_of(path, "images", check, progress)
+    return FileGrid("mpi3d", factors, rows, provenance=describe(path, name))
 
 
 def _matches_h5(path: Path) -> bool:
-    if path.suffix not in (".h5", ".hdf5"):
+    if not is_hdf5(path):
         return False
     keys = hdf5_keys(path)
+    return "images" in keys and "labels" not in keys
+
+
+def _matches_npz(path: Path) -> bool:
+    if not is_npz(path):
+        return False
+    keys = npz_keys(path)
     return "images" in keys and "labels" not in keys
 
 
@@ -53,7 +72,7 @@ FILE_FORMATS.register("mpi3d-npz")(
             PublishedFile(f"mpi3d_{variant}.npz", f"{_URL}mpi3d_{variant}.npz", {"md5": md5})
             for variant, md5 in VARIANTS.items()
         ),
-        lambda path: path.suffix == ".npz" and "images" in npz_keys(path),
+        _matches_npz,
         read,
         alternatives=True,
     )
