@@ -144,7 +144,7 @@ def test_export_is_in_the_layout_of_the_original(tmp_path: Path) -> None:
     assert found["data"]["images"] == 2 * 3 * 4 * 32
     with np.load(out) as stored:
         assert stored["imgs"].shape == (768, 64, 64)
-        assert stored["latents_classes"].shape == (768, 5)
+        assert stored["latents_classes"].shape == (768, 6)
     info = _json("info", out)
     assert info["source"] == "rendered"
     assert info["provenance"]["exported"]["restricted"]["scale"] == [0, 5]
@@ -170,6 +170,26 @@ def test_perturbed_grid_is_exported_with_its_provenance(tmp_path: Path) -> None:
     assert record["perturbation"] == {"name": "noise", "epsilon": 0.1, "seed": 5}
 
 
+def test_restricted_perturbation_is_exported_on_its_part_of_the_grid(tmp_path: Path) -> None:
+    from vaebias import perturb
+
+    stored = tmp_path / "p.safetensors"
+    part = load("blobs").restrict(size=0, x=slice(0, 16, 4))
+    noise = perturb.noise(part, 0.1, seed=5)
+    perturb.save(stored, noise, part)
+    expected = perturb.PerturbedGrid(part, noise).images(np.arange(len(part)))
+    given = ["--restrict", "size=0", "--restrict", "x=::4"]
+    for options in ([], given):
+        out = tmp_path / f"{len(options)}.npz"
+        text = _text("export", "blobs", "--perturbation", stored, "--out", out, *options)
+        assert "Pixels are float32 in 0..1" in text
+        with np.load(out) as file:
+            np.testing.assert_array_equal(file["imgs"], expected[:, 0])
+            assert file["latents_values"].shape == (64, 4)
+    options = ["--perturbation", stored, "--out", tmp_path / "o.npz", "--restrict", "size=1"]
+    assert "expected a grid like blobs with sizes [4, 16]" in _error("export", "blobs", *options)[1]
+
+
 @pytest.mark.parametrize(
     ("restrict", "message"),
     [
@@ -191,7 +211,8 @@ def test_invalid_levels_are_refused(tmp_path: Path, restrict: list[str], message
 
 def test_wrong_suffix_is_refused_before_any_work(tmp_path: Path) -> None:
     assert "ending in .npz" in _error("export", "blobs", "--out", tmp_path / "b.tar")[1]
-    assert "one channel" in _error("export", "shapes3d", "--out", tmp_path / "s.npz")[1]
+    options = ("--out", tmp_path / "s.npz", "--layout", "dsprites")
+    assert "one channel" in _error("export", "shapes3d", *options)[1]
 
 
 def test_verify_exits_with_1_for_a_file_of_another_name(tmp_path: Path) -> None:

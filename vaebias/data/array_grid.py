@@ -78,7 +78,7 @@ def _values(
     found = np.asanyarray(array)
     if found.ndim < 1 or found.dtype.kind not in "buif" or 0 in found.shape[1:]:
         raise InputError("images", "numbers [N, ...]", f"{found.dtype} {list(found.shape)}")
-    values = found.astype(np.float32, copy=False)
+    values: npt.NDArray[np.float32] = found.astype(np.float32, copy=False)
     if not np.isfinite(values).all():
         raise InputError("images", "finite values", "NaN or infinity")
     if values.ndim == 4:
