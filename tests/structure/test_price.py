@@ -119,13 +119,45 @@ class TestLevels:
         self, base: FactorGrid, units: Any, per_step: float, per_sd: float, angle: float
     ) -> None:
         # trained models turn by about 20 degrees and by 45
-        made = perturb.gram(base, [("x", "y")], epsilon=0.2, units=units)
+        made = perturb.gram(base, [("x", "y")], epsilon=0.2, steps=200, units=units)
         grid = perturb.PerturbedGrid(base, made)
         found = self.predicted(grid)
         assert abs(found.angle) == pytest.approx(angle, abs=3)
         assert found.gain > 1
         shares = [structure(grid, units=one).mixed_share[0, 1] for one in ("step", "sd")]
         assert shares == pytest.approx([per_step, per_sd], abs=0.1)
+
+
+class TestPatches:
+    """The price without the quadratic approximation."""
+
+    def test_it_is_the_estimate_where_images_are_linear(self) -> None:
+        # posteriors are narrow enough for the ends of a factor to matter little
+        directions = np.array([[0.010, 0.004, 0.0], [0.002, 0.012, 0.004]])
+        grid = linear(directions, (24, 24))
+        pair = price(grid, 1.0, "gaussian", scale=0.008, patches=6).pairs["f0", "f1"]
+        assert pair.exact is not None
+        assert pair.exact.patches == 6
+        assert pair.exact.axes == pytest.approx(pair.axes, rel=0.03)
+        assert pair.exact.gain == pytest.approx(pair.gain, abs=4 * pair.exact.error)
+        assert pair.exact.gain > 2 * pair.exact.error
+
+    def test_it_agrees_on_the_turn_that_a_mixture_brings(self, small_blobs: FactorGrid) -> None:
+        made = perturb.gram(small_blobs, [("x", "y")], epsilon=0.3, steps=200)
+        for grid, turns in (
+            (perturb.PerturbedGrid(small_blobs, None, 0.3), False),
+            (perturb.PerturbedGrid(small_blobs, made), True),
+        ):
+            pair = price(grid, 8, "gaussian", scale=0.1, patches=4).pairs["x", "y"]
+            assert pair.exact is not None
+            assert (pair.exact.axes > pair.exact.even) == (pair.mixing_gain > 0) == turns
+
+    def test_bernoulli_pixels_have_a_price_too(self, small_blobs: FactorGrid) -> None:
+        found = price(small_blobs, 1.0, patches=1)
+        record = json.loads(json.dumps(found.to_json(), allow_nan=False))
+        one = record["pairs"]["x+y"]
+        assert one["exact"]["error"] is None  # of one patch
+        assert one["exact"]["axes"] == pytest.approx(one["axes"], rel=0.5)
 
 
 @pytest.mark.parametrize(

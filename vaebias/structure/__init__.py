@@ -3,6 +3,7 @@
 from vaebias.structure.boxes import boxes
 from vaebias.structure.criterion import is_mixed, mixed_with_one_sign
 from vaebias.structure.distribution import UNITS, Distribution, Units, check_units, uniform_sd
+from vaebias.structure.exact import ExactPrice
 from vaebias.structure.label_free import (
     PrincipalComponents,
     global_components,
@@ -20,6 +21,7 @@ __all__ = [
     "UNITS",
     "Components",
     "Distribution",
+    "ExactPrice",
     "LocalPca",
     "Neighbourhoods",
     "PairPrice",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 from typing import Any
 
@@ -14,7 +14,9 @@ from vaebias.checks import check_integer, check_positive
 from vaebias.data.grid import FactorGrid
 from vaebias.errors import InputError
 from vaebias.interfaces import Progress
+from vaebias.numbers import finite
 from vaebias.structure.distribution import Distribution, Probabilities
+from vaebias.structure.exact import ExactPrice, exact_costs
 from vaebias.structure.rotation import (
     Amplitude,
     best_angle,
@@ -22,6 +24,7 @@ from vaebias.structure.rotation import (
     cost_at,
     latent_cost,
     posterior_variance,
+    turned,
 )
 from vaebias.structure.tangents import Likelihood, Metric, likelihood_grams
 
@@ -51,7 +54,9 @@ class PairPrice:
         Least and highest cost over all turns.
     angle
         Turn of least cost, in degrees from -45 to 45: how far the latent of the first factor turns
-        towards the second. Signs differ by which mixture is the cheaper one.
+        towards the second. The sign tells which mixture is the cheaper one.
+    exact
+        The same on patches of the grid, without the quadratic approximation, if asked for.
     """
 
     axes: float
@@ -59,6 +64,7 @@ class PairPrice:
     best: float
     worst: float
     angle: float
+    exact: ExactPrice | None = None
 
     @property
     def gain(self) -> float:
@@ -79,6 +85,13 @@ class PairPrice:
     def turns(self) -> bool:
         """Whether the best turn saves more than `UNDECIDED` over the factors' axes."""
         return self.gain > UNDECIDED
+
+    def to_json(self) -> dict[str, Any]:
+        """All numbers, with the gains, as JSON types."""
+        record = asdict(self) | {"gain": self.gain, "mixing_gain": self.mixing_gain}
+        if self.exact is not None:
+            record["exact"]["error"] = finite(self.exact.error)
+        return record
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,10 +197,7 @@ class Price:
             "correlated": self.correlated,
             "sd": dict(zip(self.names, self.sd.tolist(), strict=True)),
             "posterior_width": dict(zip(self.names, self.widths.tolist(), strict=True)),
-            "pairs": {
-                f"{a}+{b}": asdict(one) | {"gain": one.gain, "mixing_gain": one.mixing_gain}
-                for (a, b), one in self.pairs.items()
-            },
+            "pairs": {f"{a}+{b}": one.to_json() for (a, b), one in self.pairs.items()},
             "all": {
                 "axes": self.all.axes,
                 "best": self.all.best,
@@ -213,6 +223,7 @@ def price(
     seed: int = 0,
     probabilities: Probabilities | None = None,
     amplitude: Amplitude = "free",
+    patches: int = 0,
     memory: int = 2**28,
     progress: Progress | None = None,
 ) -> Price:
@@ -245,6 +256,10 @@ def price(
         Distribution of the factors; see `Distribution`. Uniform by default.
     amplitude
         See `latent_cost`.
+    patches
+        Number of patches of each pair's plane on which the price is worked out with the best
+        decoder in closed form; see `exact_costs`. Where that differs much from the estimate,
+        images are not nearly linear within a posterior, or a posterior is narrower than a level.
     memory
         Rough bound in bytes on the images held at once.
     progress
@@ -272,6 +287,7 @@ def price(
     if sample is not None:
         sample = check_integer("sample", sample, 1)
     seed = check_integer("seed", seed, 0)
+    patches = check_integer("patches", patches, 0)
     distribution = Distribution(grid, probabilities)
     columns = np.flatnonzero(distribution.sd > 0)
     if not len(columns):
@@ -290,11 +306,17 @@ def price(
     grams = root @ steps @ root
     if not steps.any():
         raise InputError("data", "a factor that changes the images", f"none of {names} does")
-    pairs = {
-        (names[a], names[b]): _pair(grams[:, [[a, a], [b, b]], [[a, b], [a, b]]], weights, beta,
-                                    amplitude)
-        for a, b in combinations(range(len(names)), 2)
-    }  # fmt: skip
+    pairs: dict[tuple[str, str], PairPrice] = {}
+    for a, b in combinations(range(len(names)), 2):
+        block = grams[:, [[a], [b]], [a, b]]
+        found = _pair(block, weights, beta, amplitude)
+        if patches:
+            plane = int(columns[a]), int(columns[b])
+            covariance = distribution.covariance[np.ix_(plane, plane)]
+            exact = _exact(grid, plane, block, weights, found, covariance, beta,
+                           metric, patches, seed)  # fmt: skip
+            found = replace(found, exact=exact)
+        pairs[names[a], names[b]] = found
     rotation, best = best_rotation(grams, weights, beta, amplitude)
     along = np.einsum("ai,nab,bi->ni", rotation, grams, rotation)
     diagonal = np.diagonal(grams, axis1=1, axis2=2)
@@ -365,6 +387,32 @@ def _pair(
         cost_at(grams, weights, turn, beta, amplitude) for turn in (0, np.pi / 4, -np.pi / 4)
     )
     return PairPrice(axes, min(evens), min(best, axes), worst, float(np.degrees(angle)))
+
+
+def _exact(
+    grid: FactorGrid,
+    plane: tuple[int, int],
+    grams: NDArray[np.float64],  # [n, 2, 2]
+    weights: NDArray[np.float64],
+    found: PairPrice,
+    covariance: NDArray[np.float64],
+    beta: float,
+    metric: Metric,
+    patches: int,
+    seed: int,
+) -> ExactPrice:
+    angles = [0.0, np.pi / 4, -np.pi / 4, np.radians(found.angle)]
+    variances = np.empty((len(angles), 2))
+    for row, angle in enumerate(angles):
+        both = turned(grams[:, 0, 0], grams[:, 1, 1], grams[:, 0, 1], angle)
+        logs = [weights @ np.log(posterior_variance(one, beta)) for one in both]
+        variances[row] = np.exp(logs)
+    costs = exact_costs(grid, plane, angles, covariance, variances, beta, metric,
+                        patches=patches, seed=seed)  # fmt: skip
+    gains = costs[:, 0] - costs[:, 3]
+    axes, first, second, best = costs.mean(0).tolist()
+    error = float(gains.std(ddof=1) / np.sqrt(patches)) if patches > 1 else float("nan")
+    return ExactPrice(axes, min(first, second), best, float(gains.mean()), error, patches)
 
 
 def _verdict(price: Price) -> str:

@@ -15,6 +15,7 @@ __all__ = [
     "cost_at",
     "latent_cost",
     "posterior_variance",
+    "turned",
 ]
 
 Floats: TypeAlias = NDArray[np.float64]
@@ -75,7 +76,7 @@ def cost_at(
     amplitude: Amplitude = "free",
 ) -> float:
     """Return the cost of two latents, turned from the factors' axes by this angle."""
-    first, second = _turned(grams[:, 0, 0], grams[:, 1, 1], grams[:, 0, 1], angle)
+    first, second = turned(grams[:, 0, 0], grams[:, 1, 1], grams[:, 0, 1], angle)
     both = latent_cost(first, beta, amplitude) + latent_cost(second, beta, amplitude)
     return float(weights @ both)
 
@@ -173,7 +174,8 @@ def _ordered(rotation: Floats) -> Floats:
     return np.asarray(ordered * np.where(np.diagonal(ordered) < 0, -1.0, 1.0))
 
 
-def _turned(first: Floats, second: Floats, cross: Floats, angle: float) -> tuple[Floats, Floats]:
+def turned(first: Floats, second: Floats, cross: Floats, angle: float) -> tuple[Floats, Floats]:
+    """Return the curvatures of two latents turned by an angle, from M_aa, M_bb and M_ab."""
     c, s = np.cos(angle), np.sin(angle)
     along = c * c * first + s * s * second + 2 * c * s * cross
     return along, first + second - along
