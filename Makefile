@@ -18,6 +18,7 @@ test: $(VENV)/tools ## the test suite
 lint: $(VENV)/tools tree ## style, types, and DESIGN's arrows between packages
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	@! git grep -nE '^ *(r?""")?Of ' -- '*.py' || { echo 'lint: a docstring begins with "Of": name what it describes, as in "Seed of the draw."'; exit 1; }
 	cd build/tree && $(CURDIR)/$(BIN)/mypy -p vaebias --config-file $(CURDIR)/pyproject.toml
 	cd build/tree && $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml $(CURDIR)/tests/types/user.py
 	cd build/tree && $(CURDIR)/$(BIN)/lint-imports --config $(CURDIR)/pyproject.toml --no-cache --no-logo

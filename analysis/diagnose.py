@@ -96,7 +96,7 @@ def diagnose(
         Weight of the KL in training, and standard deviation of its Gaussian likelihood where
         the decoder returns images: compare the posterior variances with those expected.
     seed
-        Of what is drawn, and of the chance level.
+        Seed of all draws, those for the chance level included.
     memory
         Rough bound in bytes on what is held at once.
     progress

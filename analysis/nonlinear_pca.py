@@ -52,7 +52,7 @@ def latent_variances(
     codes
         Encoder means of the data.
     seed
-        Of the exchange.
+        Seed of the exchange.
 
     References
     ----------

@@ -1,6 +1,6 @@
 """A training step: each objective against a plain eager loop, and where the time of one goes.
 
-Of the groups "parts of a step", ``network`` is the networks' own forward and backward pass, so
+In the groups "parts of a step", ``network`` is the networks' own forward and backward pass, so
 that its share of ours is all but what the rest costs; ``data``, ``loss`` and ``optimiser`` are the
 rest, each on its own.
 """

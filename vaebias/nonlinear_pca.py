@@ -49,7 +49,7 @@ class NonlinearPCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
     hidden
         Widths of the encoder's layers; the decoder has them in reverse.
     steps, batch_size, learning_rate
-        Of Adam, one-cycle.
+        Learning rate of Adam, with a one-cycle schedule.
     random_state
         Seed of weights, batches and noise: an int, a ``RandomState``, or None.
 

@@ -66,7 +66,7 @@ def gram(
     epsilon
         Strength in (0, 1].
     seed
-        Of psi's first weights and of the points.
+        Seed of psi's first weights and of the points.
     steps
         Training steps.
     margin

@@ -86,7 +86,7 @@ def learned(
     epsilon
         Strength in (0, 1].
     seed
-        Of psi's first weights, of the patches and of the latents' noise.
+        Seed of psi's first weights, of the patches and of the latents' noise.
     steps
         Training steps at most, each of 512 points a pair.
     share

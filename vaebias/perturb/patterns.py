@@ -163,7 +163,7 @@ def pattern(
         Turns of the grating's phase from u = 0 to u = 1, half as many as over the whole grid.
         More turns, more variance a level; beyond a quarter of a turn a level it falls again.
     cycles
-        Of the grating across the image.
+        Number of periods of the grating across the image.
     picture
         [C, H, W] in [-1, 1].
     units

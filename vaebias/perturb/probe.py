@@ -47,7 +47,7 @@ def probe_accuracy(
     steps
         Training steps of 128 images.
     seed
-        Of the weights and batches.
+        Seed of the weights and batches.
     progress
         Called as ``progress(steps done, steps)``.
 

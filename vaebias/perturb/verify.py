@@ -56,7 +56,7 @@ class Verification:
         Mean structural similarity of up to 256 images; None where they are smaller than its
         window of 7 pixels.
     accuracy
-        Of the supervised probe, for each factor: before and after.
+        Score of the supervised probe for each factor, before and after.
     before, after
         The structures.
     """
@@ -133,14 +133,14 @@ def verify(
     modified
         The same with a perturbation.
     share
-        Of the points, in (0, 1].
+        Share of the points, in (0, 1].
     units
         In which tangents are taken; see `vaebias.structure.structure`.
     sample
         Images compared and points of the structure; all where the grid has fewer.
     steps, seed
-        Of the probe, which learns from all points but 1,024 (a quarter of small grids); the
-        seed is that of the sample too.
+        Training steps and seed of the probe, which learns from all points but 1,024 (a quarter
+        of small grids). The seed also draws the sample.
     progress
         Called as ``progress(what, done, total)``.
 

@@ -22,11 +22,12 @@ def boxes(grid: FactorGrid, stride: int, images: int) -> list[Index]:
     Parameters
     ----------
     grid
-        The grid; only its factors are asked.
+        The grid; only its factors are used.
     stride
-        How many levels the neighbours are away.
+        Distance of the neighbours in levels.
     images
-        Of a box at most, those outside included, where one point does not need more.
+        Maximum number of images that a box needs, neighbours outside it included. Exceeded if
+        a single point needs more.
 
     Returns
     -------

@@ -138,7 +138,7 @@ def posterior_components(
     output
         What the decoder returns: Bernoulli ``"logits"`` or the ``"image"``.
     seed
-        Of the draws.
+        Seed of the draws.
     memory
         Rough bound in bytes on what is held at once beside the result.
 

@@ -98,16 +98,16 @@ def neighbourhoods(
     images
         uint8 in 0..255 or float in 0..1.
     sample
-        So many images, drawn without replacement, are looked around; all where there are fewer.
+        Number of images, drawn without replacement; all of them if there are fewer.
     neighbours
         Nearest images around each; see `vaebias.analysis.neighbour_components` for what a
         ball of them can tell.
     components
-        Leading components kept of each.
+        Number of leading components.
     seed
-        Of the draw.
+        Seed of the draw.
     shown
-        Of so many images the components themselves are kept.
+        Number of images for which the components themselves are returned.
     progress
         Called as ``progress(images done, images in all)``.
 

@@ -245,13 +245,13 @@ def price(
     beta
         Weight of the KL divergence, for reconstruction losses summed over pixels.
     likelihood
-        Of the decoder: ``"bernoulli"`` or ``"gaussian"``.
+        Likelihood of the decoder: ``"bernoulli"`` or ``"gaussian"``.
     scale
         Standard deviation of a Gaussian likelihood, in units of pixel value 0..1.
     sample
         Number of points; None for all.
     seed
-        Of the points, and of the images that are averaged.
+        Seed of the points, and of the images that are averaged.
     probabilities
         Distribution of the factors; see `Distribution`. Uniform by default.
     amplitude

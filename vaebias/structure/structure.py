@@ -244,7 +244,7 @@ def structure(
     sample
         Number of points, drawn without replacement; None for all of them.
     seed
-        Of the draw.
+        Seed of the draw.
     units
         ``"sd"``: tangents per standard deviation of the factors, Σ^½ G Σ^½. A VAE's codes have to
         match N(0, 1), so that it can rotate whitened factors only: in these units 45 degrees
