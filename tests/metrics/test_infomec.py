@@ -10,6 +10,7 @@ from sklearn.feature_selection import mutual_info_classif
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 
+from vaebias.errors import InputError
 from vaebias.metrics import infomec
 
 
@@ -76,3 +77,27 @@ def test_one_factor_and_one_code_cannot_spread(noisy) -> None:
     codes, factors = noisy(0)
     result = infomec(codes[:, :1], factors[:, :1])
     assert (result.score, result.compactness) == (1, 1)
+
+
+def test_one_far_sample_prunes_by_range_and_not_by_interquartile_range(noisy) -> None:
+    codes, factors = noisy(0)
+    codes[0, 0] = 1000
+    assert infomec(codes, factors).active.sum() == 1
+    assert infomec(codes, factors, pruning="iqr").active.all()
+
+
+def test_later_pruning_keeps_codes_above_a_tenth_of_the_largest_interquartile_range(noisy) -> None:
+    codes, factors = noisy(0)
+    spread = np.quantile(codes, 0.75, axis=0) - np.quantile(codes, 0.25, axis=0)
+    scaled = codes / spread * [1, 0.11, 0.09, 0.5]
+    found = infomec(scaled, factors, pruning="iqr")
+    np.testing.assert_array_equal(found.active, [True, True, False, True])
+    assert found.settings["pruning"] == "iqr"
+
+
+def test_pruning_is_one_of_two_and_discrete_codes_have_one(grid) -> None:
+    factors = grid(3, 4, times=5)
+    with pytest.raises(InputError, match="pruning: expected range or iqr, found 'both'"):
+        infomec(factors, factors, pruning="both")
+    with pytest.raises(InputError, match="expected range for discrete codes, found 'iqr'"):
+        infomec(factors, factors, discrete=True, pruning="iqr")

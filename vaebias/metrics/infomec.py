@@ -6,21 +6,25 @@ import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.stats import iqr
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.feature_selection import mutual_info_classif
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 from torch import Tensor
 
+from vaebias.errors import InputError
 from vaebias.metrics.information import entropy, mutual_information
 from vaebias.metrics.inputs import as_sample, positive, standardise
 from vaebias.metrics.metric import METRICS, Result
 
-__all__ = ["Infomec", "infomec"]
+__all__ = ["Infomec", "Pruning", "infomec"]
+
+Pruning = Literal["range", "iqr"]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -38,7 +42,7 @@ class Infomec(Result):
     normalised_information
         [d, k] mutual information over the factor's entropy.
     active
-        [d] codes whose range is above a 20th of the largest.
+        [d] codes that are active by the rule of ``pruning``.
     """
 
     metric: ClassVar[str] = "infomec"
@@ -55,6 +59,7 @@ def infomec(
     factors: ArrayLike | Tensor,  # [N, k] integers
     *,
     discrete: bool = False,
+    pruning: Pruning = "range",
     neighbours: int = 10,
     names: Sequence[str] | None = None,
     seed: int = 0,
@@ -74,6 +79,11 @@ def infomec(
     discrete
         Codes are classes themselves (a quantised latent space): plug-in information, one-hot
         inputs, and every code that varies is active.
+    pruning
+        Which continuous codes are active: ``"range"``, those with a range above a 20th of the
+        largest, as in the paper and its code; or ``"iqr"``, those with an interquartile range
+        above a tenth of the largest, as in the authors' later code (Tripod). A few far samples
+        change the range of a code, but not its interquartile range.
     neighbours
         Number of neighbours in the estimate of information (Ross 2014) for continuous codes.
     names
@@ -84,7 +94,8 @@ def infomec(
     Raises
     ------
     InputError
-        See `vaebias.metrics.mig`; also as many neighbours as samples.
+        See `vaebias.metrics.mig`; also as many neighbours as samples, an unknown pruning, or
+        ``"iqr"`` for discrete codes.
 
     Notes
     -----
@@ -94,12 +105,16 @@ def infomec(
 
     References
     ----------
-    Hsu et al., Disentanglement via latent quantization, NeurIPS 2023.
+    Hsu et al., Disentanglement via latent quantization, NeurIPS 2023; Hsu et al., Tripod: three
+    complementary inductive biases for disentangled representation learning, ICML 2024.
     """
     positive(neighbours=neighbours)
+    if pruning not in get_args(Pruning):
+        raise InputError("pruning", " or ".join(get_args(Pruning)), repr(pruning))
+    if discrete and pruning != "range":
+        raise InputError("pruning", "range for discrete codes", repr(pruning))
     sample = as_sample(codes, factors, names)
-    ranges = np.ptp(sample.codes, axis=0)
-    active = ranges > (0 if discrete else ranges.max() / 20)
+    active = _active(sample.codes, discrete=discrete, pruning=pruning)
     if discrete:
         labels = np.stack([np.unique(c, return_inverse=True)[1] for c in sample.codes.T], 1)
         information = mutual_information(labels, sample.factors)
@@ -115,6 +130,7 @@ def infomec(
         constant=sample.constant,
         settings={
             "discrete": discrete,
+            "pruning": pruning,
             "neighbours": neighbours,
             "seed": seed,
             "samples": len(inputs),
@@ -125,6 +141,21 @@ def infomec(
         normalised_information=normalised,
         active=active,
     )
+
+
+def _active(
+    codes: NDArray[np.floating[Any]],  # [N, d]
+    *,
+    discrete: bool,
+    pruning: Pruning,
+) -> NDArray[np.bool_]:  # [d]
+    if pruning == "iqr":
+        spread = iqr(codes, axis=0)
+        active: NDArray[np.bool_] = spread > spread.max() / 10
+        return active
+    ranges = np.ptp(codes, axis=0)
+    active = ranges > (0 if discrete else ranges.max() / 20)
+    return active
 
 
 def _neighbour_information(
