@@ -243,3 +243,18 @@ def test_unknown_names_list_the_known_ones() -> None:
         evaluate(encoder, Pixels(), metrics=["mgi"])
     with pytest.raises(UnknownNameError, match="unknown panel 'mine'; known: fast, locatello"):
         evaluate(encoder, Pixels(), "mine")
+
+
+def test_rotations_come_for_metrics_of_codes_and_factors_alone() -> None:
+    factors = np.stack([axis.ravel() for axis in np.indices((12, 12))], 1)
+    turned = factors @ np.array([[1.0, -1.0], [1.0, 1.0]])
+    found = evaluate(
+        turned, factors, metrics=["mig", "factor_vae_score"], n_repeats=1, rotations=8, jobs=1
+    )
+    assert list(found.rotations) == ["mig", "mig.bins10", "mig.bins40"]
+    assert found.rotations["mig"].score == pytest.approx(found.scores["mig"].values[0])
+    assert found.rotations["mig"].oracle > found.rotations["mig"].score
+    assert len(found.to_json()["rotations"]["mig"]["rotated"]) == 8
+    assert not evaluate(turned, factors, metrics=["mig"], n_repeats=1, jobs=1).rotations
+    with pytest.raises(InputError, match="rotations: expected a number not below 0"):
+        evaluate(turned, factors, rotations=-1)

@@ -53,6 +53,10 @@ def evaluate(
     max_images: Annotated[
         int | None, typer.Option(min=3, help="Encode at most this many images of the data set.")
     ] = None,
+    rotations: Annotated[
+        int,
+        typer.Option(min=0, help="Compare scores with those of N random rotations.", metavar="N"),
+    ] = 0,
     device: Annotated[str, typer.Option(help="Device of the encoder, such as cuda.")] = "cpu",
     jobs: Annotated[
         int | None, typer.Option(min=1, help="Number of processes; by default the number of cores.")
@@ -93,6 +97,7 @@ def evaluate(
             max_images=max_images,
             device=device,
             jobs=jobs,
+            rotations=rotations,
         )
     if html is not None:
         from vaebias.report import page
@@ -117,6 +122,8 @@ def evaluate(
             f" panel {panel}, seed {seed}"
         )
     )
+    for label, one in found.rotations.items():
+        console.print(f"{label}: {one}", highlight=False)
     if html is not None:
         console.print(f"Page: {html}", highlight=False, soft_wrap=True)
 

@@ -17,6 +17,7 @@ from vaebias.metrics.evaluation import Evaluation, summaries
 from vaebias.metrics.inputs import as_codes, as_sample, positive
 from vaebias.metrics.measure import measure_images, table_of_codes
 from vaebias.metrics.panels import PANELS, Entry, Panel, choose
+from vaebias.metrics.rotation_test import rotation_test
 from vaebias.metrics.samples import Samples, sample_grid, sample_table
 
 __all__ = ["evaluate"]
@@ -40,6 +41,7 @@ def evaluate(
     max_images: int | None = None,
     device: torch.device | str = "cpu",
     jobs: int | None = None,
+    rotations: int = 0,
 ) -> Evaluation:
     """Run a panel of metrics.
 
@@ -81,6 +83,10 @@ def evaluate(
         Device on which images are encoded.
     jobs
         Number of processes for the metrics; by default one per core.
+    rotations
+        Number of random rotations of the codes with which each score is compared on the training
+        sample of the first repeat, see `rotation_test`. Metrics that need more than codes and
+        factors, or that draw batches of their own, are omitted.
 
     Returns
     -------
@@ -107,8 +113,9 @@ def evaluate(
     for name, value in {"max_images": max_images, "jobs": jobs}.items():
         if value is not None:
             positive(**{name: value})
-    if seed < 0:
-        raise InputError("seed", "a number not below 0", seed)
+    for name, value in {"seed": seed, "rotations": rotations}.items():
+        if value < 0:
+            raise InputError(name, "a number not below 0", value)
     if panel not in PANELS:
         raise UnknownNameError("panel", panel, PANELS)
     chosen = choose(PANELS[panel], metrics)
@@ -156,13 +163,28 @@ def evaluate(
         "latents": codes.shape[1],
         "factors": list(names),
     }
-    shown = samples.repeats[0].train[:SHOWN]
+    first = samples.repeats[0].train
+    turned = {
+        label: rotation_test(
+            entry.metric,
+            codes[first],
+            factors[first],
+            n_rotations=rotations,
+            seed=seed,
+            jobs=jobs,
+            options=entry.options,
+        )
+        for label, entry in possible.items()
+        if rotations and not entry.signature.needs and not entry.signature.all_rows
+    }
+    shown = first[:SHOWN]
     return Evaluation(
         codes=codes[shown],
         factors=factors[shown],
         scores=summaries(results),
         details={label: found[0].to_json() for label, found in results.items()},
         settings=settings,
+        rotations=turned,
     )
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vaebias.metrics.metric import Score, to_json
+from vaebias.metrics.rotation_test import RotationTest
 from vaebias.statistics import mean_interval
 
 __all__ = ["Evaluation", "Summary", "summaries"]
@@ -54,6 +55,8 @@ class Evaluation:
         Panel, repeats, seed, numbers of samples, and how many images of how many were encoded.
     codes, factors
         [n, d] and [n, k], the first samples (at most 500) of the first repeat, for plots.
+    rotations
+        By label, the score beside random rotations of the codes, if these were asked for.
     """
 
     scores: Mapping[str, Summary]
@@ -61,11 +64,16 @@ class Evaluation:
     settings: Mapping[str, Any]
     codes: NDArray[np.floating[Any]]
     factors: NDArray[np.int64]
+    rotations: Mapping[str, RotationTest] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return everything as JSON types; None for numbers that are not finite."""
         scores = {label: to_json(one._asdict()) for label, one in self.scores.items()}
-        return {"settings": to_json(self.settings), "scores": scores, "details": dict(self.details)}
+        document = {"settings": to_json(self.settings), "scores": scores}
+        document["details"] = dict(self.details)
+        if self.rotations:
+            document["rotations"] = {k: to_json(v.to_json()) for k, v in self.rotations.items()}
+        return document
 
 
 def summaries(results: Mapping[str, Sequence[Score]]) -> dict[str, Summary]:
