@@ -103,6 +103,7 @@ def arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, list
     np.savez(given / "c.npz", codes=np.zeros((9, 2)), factors=np.zeros((9, 1), int))
     checkpoint, out = str(given / "m.safetensors"), str(tmp_path / "out")
     return {
+        "agree": [checkpoint, checkpoint, "--data", "blobs"],
         "align": [checkpoint, "--data", "blobs", "--html", out],
         "data export": ["blobs", "--out", f"{out}.npz"],
         "data fetch": [published_files("dsprites")[0].name, "--to", out],

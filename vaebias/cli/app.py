@@ -18,6 +18,7 @@ from vaebias.errors import VaebiasError
 __all__ = ["app", "main"]
 
 COMMANDS = (
+    "agree",
     "align",
     "data",
     "demo",

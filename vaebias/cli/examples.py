@@ -7,6 +7,10 @@ from collections.abc import Mapping
 __all__ = ["EXAMPLES"]
 
 EXAMPLES: Mapping[str, tuple[str, ...]] = {
+    "agree": (
+        "vaebias agree out",
+        "vaebias agree runs/seed-0 runs/seed-1 --data dsprites --json",
+    ),
     "align": (
         "vaebias align example",
         "vaebias align runs/model.safetensors --data dsprites",
