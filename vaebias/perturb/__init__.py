@@ -6,6 +6,7 @@ from vaebias.perturb.learned import LearnedPerturbation, learned
 from vaebias.perturb.noise import NoisePerturbation, noise
 from vaebias.perturb.patterns import PatternPerturbation, pattern
 from vaebias.perturb.perturbation import PERTURBATIONS, RANGES, Perturbation, PerturbedGrid
+from vaebias.perturb.priced import PricedPerturbation, mixing_gain, priced
 from vaebias.perturb.probe import probe_accuracy
 from vaebias.perturb.storage import Stored, is_stored, load, save
 from vaebias.perturb.verify import Check, Verification, verify
@@ -24,6 +25,7 @@ __all__ = [
     "PatternPerturbation",
     "Perturbation",
     "PerturbedGrid",
+    "PricedPerturbation",
     "Stored",
     "Structure",
     "Verification",
@@ -31,10 +33,12 @@ __all__ = [
     "is_stored",
     "learned",
     "load",
+    "mixing_gain",
     "mixing_loss",
     "neighbourhoods",
     "noise",
     "pattern",
+    "priced",
     "probe_accuracy",
     "save",
     "structure",

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from vaebias.checks import check_integer
 from vaebias.data.grid import FactorGrid, Index
-from vaebias.errors import InputError, RunFailedError
+from vaebias.errors import InputError
 from vaebias.ops import tangent_gram
+from vaebias.perturb.fit import fit_psi
 from vaebias.perturb.pairs import check_pairs, check_tangents, inner_points
 from vaebias.perturb.perturbation import LOADABLE_TYPES, PERTURBATIONS, check_epsilon
 from vaebias.perturb.psi import Psi, PsiPerturbation, coordinates, psi_of
@@ -25,8 +26,7 @@ from vaebias.structure import Distribution, Units, check_units
 __all__ = ["MARGIN", "GramPerturbation", "gram", "mixing_loss", "psi_grams", "relative_scale"]
 
 MARGIN = 0.15
-_POINTS = 128  # grid points a step
-_REPORT_EVERY = 20
+POINTS = 128  # grid points of a training step
 
 
 @LOADABLE_TYPES.register("gram")
@@ -112,7 +112,7 @@ def gram(
     """
     strength = check_epsilon(epsilon)
     units = check_units(units)
-    several = _strides(strides)
+    several = check_strides(strides)
     chosen = check_pairs(grid, pairs, max(several))
     steps = check_integer("steps", steps, 1)
     seed = check_integer("seed", seed, 0, 2**63 - 1)
@@ -129,26 +129,14 @@ def gram(
     scale = torch.from_numpy(relative_scale(grid, columns, units))
     rng = np.random.default_rng(seed)
     psi = psi_of(grid, float(frequency), torch.Generator().manual_seed(seed))
-    optimiser = torch.optim.Adam(psi.parameters(), lr=2e-3)
-    losses: list[float] = []
-    recent: list[float] = []
-    for step in range(1, steps + 1):
+
+    def loss(step: int) -> Tensor:
         apart = several[step % len(several)]
-        index = inner_points(grid, columns, _POINTS, rng, apart)
-        optimiser.zero_grad(set_to_none=True)
-        with torch.enable_grad():
-            grams = psi_grams(grid, psi, strength, index, columns, apart)
-            loss = mixing_loss(grams * scale, cells, margin)
-            loss.backward()
-        optimiser.step()
-        recent.append(float(loss.detach()))
-        if not math.isfinite(recent[-1]):
-            raise RunFailedError(f"the perturbation's loss is {recent[-1]} at step {step}")
-        if step % _REPORT_EVERY == 0 or step == steps:
-            losses.append(math.fsum(recent) / len(recent))
-            recent = []
-            if progress is not None:
-                progress(step, steps, losses[-1])
+        index = inner_points(grid, columns, POINTS, rng, apart)
+        grams = psi_grams(grid, psi, strength, index, columns, apart)
+        return mixing_loss(grams * scale, cells, margin)
+
+    losses = fit_psi(psi, loss, steps, progress)
     return GramPerturbation(
         strength,
         chosen,
@@ -157,7 +145,7 @@ def gram(
         grid.names,
         grid.sizes,
         psi.frozen(),
-        tuple(losses),
+        losses,
         {
             "margin": float(margin),
             "units": units,
@@ -166,7 +154,8 @@ def gram(
     )
 
 
-def _strides(strides: int | Sequence[int]) -> tuple[int, ...]:
+def check_strides(strides: int | Sequence[int]) -> tuple[int, ...]:
+    """Return one stride or several as a tuple; raises InputError unless each is >= 1."""
     several = strides if isinstance(strides, Sequence) else (strides,)
     found = tuple(check_integer("strides", one, 1) for one in several)
     if not found:
@@ -201,8 +190,12 @@ def psi_grams(
     index: Index,  # [n]
     columns: Sequence[int],
     stride: int = 1,
+    metric: Callable[[Tensor], Tensor] | None = None,
 ) -> Tensor:  # [n, columns, columns]
-    """Tangent Grams of x' over some factors, one-sided at the edges; differentiable in psi."""
+    """Return tangent Grams of x' over some factors; differentiable in psi.
+
+    One-sided at the edges of the grid. Tangents are those of ``metric(x')``, if it is given.
+    """
     neighbours = grid.neighbours(index, stride)[:, columns]
     there = neighbours >= 0
     needed, position = np.unique(
@@ -212,6 +205,8 @@ def psi_grams(
     x = torch.from_numpy(as_floats(grid.images(needed))).flatten(1)
     pattern = psi(torch.from_numpy(coordinates(grid, needed)))
     modified = x + epsilon * pattern
+    if metric is not None:
+        modified = metric(modified)
     if there.all():  # the points' own images are not needed then
         return tangent_gram(modified, torch.from_numpy(position.reshape(neighbours.shape)))
     local = np.full(neighbours.shape, -1, np.int64)

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
 
 from vaebias.data.cache import ImageCache
 from vaebias.data.factor import Factor
@@ -24,6 +25,7 @@ __all__ = [
     "Perturbation",
     "PerturbedGrid",
     "check_epsilon",
+    "into_range",
 ]
 
 
@@ -175,6 +177,15 @@ class PerturbedGrid(FactorGrid):
             x /= np.float32(1 + 2 * self.epsilon)
         # after rescaling, only rounding is left to clip
         return np.clip(x, 0, 1, out=x)
+
+
+def into_range(epsilon: float, range: str) -> Callable[[Tensor], Tensor]:
+    """Return the map by which `PerturbedGrid` brings images back into [0, 1], for tensors."""
+    if range not in RANGES:
+        raise InputError("range", " or ".join(map(repr, RANGES)), repr(range))
+    if range == "rescale":
+        return lambda images: (images + epsilon) / (1 + 2 * epsilon)
+    return lambda images: images.clamp(0, 1)
 
 
 def check_epsilon(epsilon: object) -> float:
