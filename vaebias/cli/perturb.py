@@ -25,7 +25,7 @@ POINTS = 4096
 def perturb(
     data: Annotated[str, typer.Argument(metavar="DATA", help="Data set, such as dsprites.")],
     out: Annotated[Path, typer.Option(metavar="F", help="File to write.")],
-    method: Annotated[str, typer.Option(help="learned, gram, pattern or noise.")] = "gram",
+    method: Annotated[str, typer.Option(help="learned, gram, priced, pattern or noise.")] = "gram",
     epsilon: Annotated[
         float | None,
         typer.Option(help="Size of the change, in (0, 1]; by default that of the data set."),
@@ -47,7 +47,7 @@ def perturb(
     frequency: Annotated[
         float | None,
         typer.Option(
-            help="Frequency of the pattern over the factors, 0 is smooth (learned, gram)."
+            help="Frequency of the pattern over the factors, 0 is smooth (learned, gram, priced)."
         ),
     ] = None,
     strides: Annotated[
@@ -55,6 +55,22 @@ def perturb(
         typer.Option(
             metavar="S[,S]", help="Distance in levels at which factors are mixed; several (gram)."
         ),
+    ] = None,
+    beta: Annotated[
+        float | None, typer.Option(help="Beta of the VAE whose axes shall turn (priced).")
+    ] = None,
+    likelihood: Annotated[
+        str | None, typer.Option(help="Its likelihood: bernoulli or gaussian (priced).")
+    ] = None,
+    scale: Annotated[
+        float | None, typer.Option(help="Standard deviation of a Gaussian likelihood (priced).")
+    ] = None,
+    gain: Annotated[
+        float | None,
+        typer.Option(help="Nats by which mixtures shall cost less; beta / 4 by default (priced)."),
+    ] = None,
+    variance_ratio: Annotated[
+        float | None, typer.Option(help="Bound on the growth of the pixel variance (priced).")
     ] = None,
     form: Annotated[
         str | None, typer.Option(help="grating, checkerboard, or picture (pattern).")
@@ -109,6 +125,12 @@ def perturb(
             "margin": margin,
             "frequency": frequency,
             "strides": None if strides is None else parse_strides(strides),
+            "beta": beta,
+            "likelihood": likelihood,
+            "scale": scale,
+            "gain": gain,
+            "variance_ratio": variance_ratio,
+            "range": range_,
             "form": form if picture is None else form or "picture",
             "turn": turn,
             "picture": None if picture is None else _read(picture),
@@ -183,7 +205,7 @@ def _options(data: str, method: str, known: Any, given: dict[str, Any]) -> dict[
     options = {name: value for name, value in given.items() if value is not None}
     for name in options:
         # noise ignores --pairs, so that a control can be made with the same command line
-        if name not in known and name != "pairs":
+        if name not in known and name not in ("pairs", "range"):
             raise InputError(
                 f"--{name}", f"an option of the method {method!r}", "one of another method"
             )

@@ -23,7 +23,12 @@ class Default:
 
 DEFAULTS: Mapping[str, Default] = MappingProxyType(
     {
-        "blobs": Default((("x", "y"),), 0.2),
+        "blobs": Default(
+            (("x", "y"),),
+            0.2,
+            # the model of vaebias demo: 20 (1 + 2 epsilon)² times the squared error
+            {"priced": {"likelihood": "gaussian", "scale": 0.11293848786315641}},
+        ),
         # both epsilons as in the paper; edges that move by a pixel a level ask for fine patterns
         "dsprites": Default(
             (("posX", "posY"),),

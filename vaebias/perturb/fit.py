@@ -48,7 +48,7 @@ def fit_psi(
         optimiser.zero_grad(set_to_none=True)
         with torch.enable_grad():
             value = loss(step)
-            value.backward()  # type: ignore[no-untyped-call]
+            value.backward()
         optimiser.step()
         recent.append(float(value.detach()))
         if not math.isfinite(recent[-1]):

@@ -226,4 +226,5 @@ def _variance_ratio(
     index = grid.sample(POINTS, rng)
     x = torch.from_numpy(as_floats(grid.images(index))).flatten(1)
     modified = x + epsilon * psi(torch.from_numpy(coordinates(grid, index)))
-    return modified.var(0).sum() / x.var(0).sum().clamp_min(torch.finfo(x.dtype).tiny)
+    ratio: Tensor = modified.var(0).sum() / x.var(0).sum().clamp_min(torch.finfo(x.dtype).tiny)
+    return ratio
