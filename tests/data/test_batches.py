@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from vaebias.data import ArrayGrid, DeviceImages, Factor, FactorGrid, GridDataset, load
+from vaebias.data import ArrayGrid, DeviceImages, Factor, FactorGrid, GridDataset, export, load
 from vaebias.errors import InputError
 
 DEVICES = [
@@ -91,3 +93,22 @@ def test_data_loader_yields_images_and_levels() -> None:
     assert torch.equal(image, torch.from_numpy(grid.images([35])[0]))
     assert torch.equal(level, torch.tensor([5, 1, 2]))
     assert len(GridDataset(grid)) == 36
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver"])
+def test_workers_of_a_loader_may_be_other_processes(method: str, tmp_path: Path) -> None:
+    export(sprites(), tmp_path / "s.h5")
+    for grid in (load("blobs").restrict(size=[0]), load(tmp_path / "s.h5")):
+        loader = DataLoader(
+            GridDataset(grid), batch_size=100, num_workers=1, multiprocessing_context=method
+        )
+        images = torch.cat([batch[0] for batch in loader])
+        assert torch.equal(images, torch.from_numpy(grid.images(np.arange(len(grid)))))
+
+
+def test_a_loop_over_a_dataset_ends() -> None:
+    dataset = GridDataset(sprites())
+    assert sum(1 for _ in dataset) == 36
+    assert torch.equal(dataset[-1][0], dataset[35][0])
+    with pytest.raises(IndexError, match="index 36 is out of range for 36 images"):
+        dataset[36]

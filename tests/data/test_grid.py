@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import pickle
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from vaebias import perturb
 from vaebias.data import ArrayGrid, Factor, FactorGrid, RenderedGrid, load
 from vaebias.errors import InputError
 
@@ -417,3 +421,35 @@ def test_levels_that_cannot_be_fixed_are_refused(
 ) -> None:
     with pytest.raises(InputError, match=message):
         grid.sample(3, np.random.default_rng(0), fixed)  # type: ignore[arg-type]
+
+
+def test_indexing_is_that_of_an_array(grid: FactorGrid) -> None:
+    every = grid.images(np.arange(len(grid)))
+    np.testing.assert_array_equal(grid[3], every[3])
+    np.testing.assert_array_equal(grid[-1], every[-1])
+    np.testing.assert_array_equal(grid[2:9:3], every[2:9:3])
+    np.testing.assert_array_equal(grid[[5, 0]], every[[5, 0]])
+    assert len(list(grid)) == len(grid)
+    with pytest.raises(IndexError, match="index 70 is out of range for 70 images"):
+        grid[70]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: load("blobs"),
+        lambda: load("dsprites").restrict(shape=1, orientation=slice(3)),
+        lambda: load("shapes3d", size=8),
+        lambda: load("scream_dsprites").restrict(scale=0),
+        lambda: perturb.PerturbedGrid(load("blobs"), perturb.noise(load("blobs"), 0.1)),
+        lambda: perturb.PerturbedGrid(load("blobs"), perturb.pattern(load("blobs"), [("x", "y")])),
+    ],
+    ids=["blobs", "dsprites", "shapes3d", "derived", "noise", "pattern"],
+)
+def test_grids_are_pickled_without_their_caches(make: Callable[[], FactorGrid]) -> None:
+    grid = make()
+    index = np.array([0, 7, 11])
+    expected = grid.images(index)
+    content = pickle.dumps(grid)
+    assert len(content) < 2**21
+    np.testing.assert_array_equal(pickle.loads(content).images(index), expected)

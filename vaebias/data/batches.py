@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from vaebias.data.factor import positions
 from vaebias.data.grid import FactorGrid
 from vaebias.errors import InputError
 from vaebias.interfaces import Index, Progress
@@ -33,7 +34,7 @@ class GridDataset(Dataset[tuple[Tensor, Tensor]]):
 
     def __getitems__(self, indices: Sequence[int]) -> list[tuple[Tensor, Tensor]]:
         """Return a whole batch of items; DataLoader calls this if it exists."""
-        index = np.asarray(indices, dtype=np.int64)
+        index = positions(np.asarray(indices), len(self))
         images = torch.from_numpy(self.grid.images(index))
         levels = torch.from_numpy(self.grid.factors(index))
         return list(zip(images, levels, strict=True))

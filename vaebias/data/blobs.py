@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import numpy.typing as npt
 
@@ -74,10 +76,6 @@ def blobs(
     if not 0 < size_range[0] <= size_range[1]:
         raise InputError("size_range", "0 < smallest <= largest", size_range)
 
-    def draw(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
-        x, y, size = values.T
-        return render(x, y, size, width)[:, None]
-
     axes = [
         Factor("x", np.linspace(0.5 - x_half_range, 0.5 + x_half_range, levels[0])),
         Factor("y", np.linspace(0.5 - y_half_range, 0.5 + y_half_range, levels[1])),
@@ -86,7 +84,7 @@ def blobs(
     return RenderedGrid(
         "blobs",
         axes,
-        draw,
+        partial(_draw, width=width),
         (1, width, width),
         dtype=np.float32,
         source="blobs",
@@ -100,3 +98,11 @@ def blobs(
         },
         cache_bytes=cache_bytes,
     )
+
+
+def _draw(
+    values: npt.NDArray[np.float64],  # [n, 3]
+    width: int,
+) -> npt.NDArray[np.float32]:  # [n, 1, width, width]
+    x, y, size = values.T
+    return render(x, y, size, width)[:, None]

@@ -42,6 +42,18 @@ class ImageCache:
         self._slots = np.full(points if capacity else 0, -1, dtype=np.int32)
         self._used = 0
 
+    def __getstate__(self) -> dict[str, Any]:
+        # other processes start with an empty cache: it may hold gigabytes
+        state = self.__dict__.copy()
+        state["_kept"] = (self._kept.shape, self._kept.dtype)
+        state["_slots"] = len(self._slots)
+        return {**state, "_used": 0}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._kept = np.empty(*state["_kept"])
+        self._slots = np.full(state["_slots"], -1, dtype=np.int32)
+
     @property
     def used(self) -> int:
         """Number of cached images."""

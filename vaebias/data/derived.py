@@ -8,6 +8,7 @@ each batch.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from os import PathLike
 from typing import Any
 
@@ -106,23 +107,23 @@ def color(
     grid: FactorGrid, *, seed: int = 0, cache_bytes: int = DEFAULT_CACHE_BYTES
 ) -> DerivedGrid:
     """Colour each sprite: each channel is multiplied by U(0.5, 1)."""
+    return DerivedGrid(grid, "color", _coloured, seed, cache_bytes=cache_bytes)
 
-    def style(sprite: Floats, rng: np.random.Generator) -> Floats:
-        return sprite * rng.uniform(0.5, 1, (3, 1, 1)).astype(np.float32)
 
-    return DerivedGrid(grid, "color", style, seed, cache_bytes=cache_bytes)
+def _coloured(sprite: Floats, rng: np.random.Generator) -> Floats:
+    return sprite * rng.uniform(0.5, 1, (3, 1, 1)).astype(np.float32)
 
 
 def noisy(
     grid: FactorGrid, *, seed: int = 0, cache_bytes: int = DEFAULT_CACHE_BYTES
 ) -> DerivedGrid:
     """Place white sprites on noise: min(sprite + U(0, 1), 1) in each pixel and channel."""
+    return DerivedGrid(grid, "noisy", _on_noise, seed, cache_bytes=cache_bytes)
 
-    def style(sprite: Floats, rng: np.random.Generator) -> Floats:
-        noise = rng.random((3, *sprite.shape[1:]), dtype=np.float32)
-        return np.asarray(np.minimum(sprite + noise, 1), dtype=np.float32)
 
-    return DerivedGrid(grid, "noisy", style, seed, cache_bytes=cache_bytes)
+def _on_noise(sprite: Floats, rng: np.random.Generator) -> Floats:
+    noise = rng.random((3, *sprite.shape[1:]), dtype=np.float32)
+    return np.asarray(np.minimum(sprite + noise, 1), dtype=np.float32)
 
 
 def scream(
@@ -154,15 +155,18 @@ def scream(
     if canvas.shape[1] < height or canvas.shape[2] < width:
         raise InputError("picture", f"at least {height} by {width} pixels", canvas.shape[1:])
 
-    def style(sprite: Floats, rng: np.random.Generator) -> Floats:
-        top = int(rng.integers(canvas.shape[1] - height + 1))
-        left = int(rng.integers(canvas.shape[2] - width + 1))
-        crop = canvas[:, top : top + height, left : left + width]
-        background = (crop + rng.random((3, 1, 1), dtype=np.float32)) / 2
-        return np.asarray(background + sprite * (1 - 2 * background), dtype=np.float32)
-
     record = {"picture": "own texture" if picture is None else str(picture)}
+    style = partial(_negative, canvas=canvas)
     return DerivedGrid(grid, "scream", style, seed, record, cache_bytes)
+
+
+def _negative(sprite: Floats, rng: np.random.Generator, canvas: Floats) -> Floats:
+    _, height, width = sprite.shape
+    top = int(rng.integers(canvas.shape[1] - height + 1))
+    left = int(rng.integers(canvas.shape[2] - width + 1))
+    crop = canvas[:, top : top + height, left : left + width]
+    background = (crop + rng.random((3, 1, 1), dtype=np.float32)) / 2
+    return np.asarray(background + sprite * (1 - 2 * background), dtype=np.float32)
 
 
 def texture(

@@ -7,6 +7,8 @@ test reproduce its images. Coordinates are in pixels of the 64x64 image, x to th
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import numpy.typing as npt
 
@@ -203,15 +205,20 @@ def dsprites(
 
     fineness = {} if supersamples == 1 else {"supersamples": supersamples}
 
-    def draw(values: npt.NDArray[np.float64]) -> npt.NDArray[np.uint8]:
-        shape, scale, orientation, x, y = values.T
-        return render(shape, scale, orientation, x, y, size, supersamples)[:, None]
-
     return RenderedGrid(
         "dsprites",
         dsprites_axes(),
-        draw,
+        partial(_draw, size=size, supersamples=supersamples),
         (1, size, size),
         provenance={"renderer": "vaebias.data.dsprites", "size": size} | fineness,
         cache_bytes=cache_bytes,
     )
+
+
+def _draw(
+    values: npt.NDArray[np.float64],  # [n, 5]
+    size: int,
+    supersamples: int,
+) -> npt.NDArray[np.uint8]:  # [n, 1, size, size]
+    shape, scale, orientation, x, y = values.T
+    return render(shape, scale, orientation, x, y, size, supersamples)[:, None]

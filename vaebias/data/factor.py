@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from vaebias.errors import InputError
 
-__all__ = ["Factor", "Levels", "check_range", "integers"]
+__all__ = ["Factor", "Levels", "check_range", "integers", "positions"]
 
 Levels: TypeAlias = int | slice | Sequence[int] | npt.NDArray[np.integer]
 
@@ -82,6 +82,21 @@ def integers(name: str, values: npt.ArrayLike) -> npt.NDArray[np.int64]:
     if found.size and not np.issubdtype(found.dtype, np.integer):
         raise InputError(name, "integers", f"dtype {found.dtype}")
     return found.astype(np.int64, copy=False)
+
+
+def positions(index: npt.ArrayLike, size: int) -> npt.NDArray[np.int64]:
+    """Return indices as int64 in 0..size-1; negative ones count from the end.
+
+    Raises
+    ------
+    IndexError
+        An index is out of range.
+    """
+    found = integers("index", index)
+    outside = (found < -size) | (found >= size)
+    if outside.any():
+        raise IndexError(f"index {found[outside][0]} is out of range for {size} images")
+    return np.asarray(np.where(found < 0, found + size, found))
 
 
 def check_range(name: str, values: npt.NDArray[np.int64], size: int) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from vaebias.data.factor import Factor, Levels, check_range, integers
+from vaebias.data.factor import Factor, Levels, check_range, integers, positions
 from vaebias.errors import InputError
 from vaebias.interfaces import Index
 
@@ -97,6 +97,20 @@ class FactorGrid(ABC):
 
     def __len__(self) -> int:
         return prod(self.sizes)
+
+    def __getitem__(
+        self,
+        index: int | slice | npt.ArrayLike,
+    ) -> Images:  # [C, H, W], or [n, C, H, W]
+        """Return one image, or the images of a slice or of an array of points.
+
+        Indices behave as those of an array: negative ones count from the end, and IndexError
+        is raised past it, so that a loop over a grid ends.
+        """
+        if isinstance(index, slice):
+            return self.images(np.arange(len(self))[index])
+        points = positions(index, len(self))
+        return self.images(points) if points.ndim else self.images(points[None])[0]
 
     def __repr__(self) -> str:
         factors = " x ".join(f"{n} {s}" for n, s in zip(self.names, self.sizes, strict=True))

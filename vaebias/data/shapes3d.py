@@ -14,6 +14,7 @@ pixel and with exact clipping.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -282,6 +283,10 @@ class _Table:
         self._known = np.zeros(passes, dtype=bool)
         # the channels of every hue of the grid are multiples of 1/5
         self._channel = np.rint(5 * _tint(shapes3d_axes()[0].values)).astype(np.int64)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # other processes tabulate for themselves
+        return _Table, (self._size, self._supersamples)
 
     def render(
         self,

@@ -72,7 +72,11 @@ class Rows:
             self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         self._array = np.frombuffer(self._map, dtype, prod(shape), offset).reshape(shape)
         self._touched = 0
-        self.path, self.shape, self.dtype = path, shape, dtype
+        self.path, self.shape, self.dtype, self._offset = path, shape, dtype, offset
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # other processes map the file themselves
+        return Rows, (self.path.resolve(), self.shape, self.dtype, self._offset)
 
     def read(
         self,
