@@ -8,6 +8,7 @@ rest, each on its own.
 from __future__ import annotations
 
 import itertools
+from contextlib import ExitStack
 
 import numpy as np
 import pytest
@@ -23,6 +24,8 @@ from vaebias.ops.sample_and_kl import sample_and_kl_reference
 from vaebias.ops.total_correlation import total_correlation_reference
 from vaebias.training import TrainingConfig
 from vaebias.training.batches import Images, batch_sampler
+from vaebias.training.convolutions import in_channels_last
+from vaebias.training.memory import keep_freed_memory
 from vaebias.training.optimisers import Optimisers
 from vaebias.training.processes import single_process
 from vaebias.training.step import LossModule, TrainStep
@@ -38,6 +41,7 @@ NETWORKS = {
     "conv 64x64, batch 64": ("conv", 64, 64),
     "mlp 24x24, batch 128": ("mlp", 24, 128),
 }
+OPTIONS = {"weak_gan": {"ranked": 2}}
 STEPS = 10**6
 
 
@@ -54,11 +58,12 @@ def plain_sample(mu, logvar, *seed_and_step, **_):
 
 
 class Ours:
-    """A step as ``fit`` takes it."""
+    """A step as ``fit`` takes it; a context that undoes what ``fit`` undoes at its end."""
 
     def __init__(self, name, network, side, batch_size):
-        self.objective = build(name, (1, side, side), 10, network, seed=0)
+        self.objective = build(name, (1, side, side), 10, network, seed=0, **OPTIONS.get(name, {}))
         self.grid, self.batch_size = grid_of(side), batch_size
+        self.contexts = ExitStack()
         fabric = single_process(torch.device("cpu"))
         self.images = Images(self.grid, fabric.device)
         self.images.load()
@@ -69,6 +74,14 @@ class Ours:
         self.optimisers = Optimisers(self.objective, config, None, fabric)
         self.train_step = TrainStep(fabric, module, self.optimisers, self.images, self.draw, config)
         self.numbers = itertools.count()
+
+    def __enter__(self):
+        self.contexts.enter_context(keep_freed_memory())
+        self.contexts.enter_context(in_channels_last(self.objective))
+        return self
+
+    def __exit__(self, *_):
+        self.contexts.close()
 
     def step(self):
         return self.train_step(next(self.numbers), 0)["loss"]
@@ -81,6 +94,9 @@ class Ours:
 
 class Eager(Ours):
     """The same by a plain loop: the definitions in torch, float images, Adam as it comes."""
+
+    def __enter__(self):
+        return self
 
     def __init__(self, *arguments):
         super().__init__(*arguments)
@@ -117,14 +133,18 @@ def bench_objective(compete, monkeypatch, name, contender):
         for op, reference in REFERENCES.items():
             monkeypatch.setattr(ops, op, reference)
         monkeypatch.setattr(ops, "sample_and_kl", plain_sample)
-    run = (Ours if contender == "vaebias" else Eager)(*arguments)
-    compete(f"step of {name}, burgess 64x64, batch 64", contender, run.step)
+    with (Ours if contender == "vaebias" else Eager)(*arguments) as run:
+        compete(f"step of {name}, burgess 64x64, batch 64", contender, run.step)
 
 
 @pytest.mark.parametrize("part", ["vaebias", "network", "data", "loss", "optimiser"])
 @pytest.mark.parametrize("network", NETWORKS)
 def bench_parts(compete, network, part):
-    run = Ours("beta_vae", *NETWORKS[network])
+    with Ours("beta_vae", *NETWORKS[network]) as run:
+        _compete_parts(compete, run, network, part)
+
+
+def _compete_parts(compete, run, network, part):
     objective, images = run.objective, run.data()
     floats = images.float() / 255
     mu, logvar = (t.detach().requires_grad_() for t in objective.encode(images))

@@ -19,8 +19,10 @@ from vaebias.training.config import (
     check_seed,
     configure,
 )
+from vaebias.training.convolutions import in_channels_last
 from vaebias.training.history import History
 from vaebias.training.latents import LatentUse
+from vaebias.training.memory import keep_freed_memory
 from vaebias.training.optimisers import Optimisers
 from vaebias.training.processes import single_process
 from vaebias.training.recorder import RunRecorder
@@ -119,20 +121,23 @@ def fit(
         images.load()
     objective.to(fabric.device)
     prepare(objective, grid, images, seed)
-    module = fabric.setup_module(LossModule(objective))
-    optimisers = Optimisers(objective, config, state, fabric)
-    train_step = TrainStep(fabric, module, optimisers, images, sample, config)
-    recorder = RunRecorder(objective, config.steps, LatentUse(grid, images, seed), callbacks, state)
-    pending: list[dict[str, Tensor]] = []
-    for number in range(reached, config.steps):
-        # read together every log_every steps: on a GPU each reading waits for the device
-        pending.append(train_step(number, seed))
-        done = number + 1
-        if done % config.log_every and done < config.steps:
-            continue
-        recorder.record(pending, done, optimisers.tensors, fabric)
-        pending = []
-    return recorder.finish()
+    with keep_freed_memory(), in_channels_last(objective):
+        module = fabric.setup_module(LossModule(objective))
+        optimisers = Optimisers(objective, config, state, fabric)
+        train_step = TrainStep(fabric, module, optimisers, images, sample, config)
+        recorder = RunRecorder(
+            objective, config.steps, LatentUse(grid, images, seed), callbacks, state
+        )
+        pending: list[dict[str, Tensor]] = []
+        for number in range(reached, config.steps):
+            # read together every log_every steps: on a GPU each reading waits for the device
+            pending.append(train_step(number, seed))
+            done = number + 1
+            if done % config.log_every and done < config.steps:
+                continue
+            recorder.record(pending, done, optimisers.tensors, fabric)
+            pending = []
+        return recorder.finish()
 
 
 def check_reached(config: TrainingConfig, state: TrainingState | None) -> int:

@@ -118,7 +118,7 @@ class Optimisers:
     def tensors(self) -> dict[str, Tensor]:
         """Return copies of the state of every parameter, by name."""
         return {
-            f"{i}.{j}.{key}": value.detach().clone()
+            f"{i}.{j}.{key}": value.detach().clone(memory_format=torch.contiguous_format)
             for i, optimiser in enumerate(self._optimisers)
             for j, parameter in enumerate(self._parameters[i])
             for key, value in optimiser.state[parameter].items()
@@ -135,7 +135,10 @@ class Optimisers:
         found: list[dict[int, dict[str, Tensor]]] = [{} for _ in self._optimisers]
         for name, value in tensors.items():
             i, j, key = name.split(".")
-            found[int(i)].setdefault(int(j), {})[key] = value.clone()
+            own = value.clone()
+            if value.ndim:  # fused Adam wants moments in the layout of their parameter
+                own = torch.empty_like(self._parameters[int(i)][int(j)]).copy_(value)
+            found[int(i)].setdefault(int(j), {})[key] = own
         for optimiser, moments in zip(self._optimisers, found, strict=True):
             groups = optimiser.state_dict()["param_groups"]
             optimiser.load_state_dict({"state": moments, "param_groups": groups})

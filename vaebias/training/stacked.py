@@ -19,7 +19,7 @@ from vaebias.errors import InputError, RunFailedError
 from vaebias.interfaces import Progress
 from vaebias.models import Adversary, Loss, Objective, Step
 from vaebias.models.batch import Batch
-from vaebias.training.batches import Images, batch_sampler, check_shape, prepare
+from vaebias.training.batches import BatchSampler, Images, batch_sampler, check_shape, prepare
 from vaebias.training.config import (
     Callbacks,
     TrainingConfig,
@@ -27,9 +27,11 @@ from vaebias.training.config import (
     check_seed,
     configure,
 )
+from vaebias.training.convolutions import convolves
 from vaebias.training.history import History
 from vaebias.training.latents import LatentUse
 from vaebias.training.loop import check_reached, fit
+from vaebias.training.memory import keep_freed_memory
 from vaebias.training.optimisers import Optimisers
 from vaebias.training.recorder import RunRecorder
 from vaebias.training.step import LossModule, loss_of
@@ -116,8 +118,7 @@ def fit_seeds(
 def worth_stacking(objective: Objective) -> bool:
     """Return True if stacked seeds are faster; on the CPU, grouped convolutions are slow."""
     on_cpu = next(objective.parameters()).device.type == "cpu"
-    convolves = any(isinstance(m, nn.Conv2d | nn.ConvTranspose2d) for m in objective.modules())
-    return not (on_cpu and convolves)
+    return not (on_cpu and convolves(objective))
 
 
 @dataclass(frozen=True)
@@ -176,8 +177,7 @@ class _Runs:
         check_shape(first, grid)
         sample = batch_sampler(first, grid, config)
         images = Images(grid, next(first.parameters()).device)
-        total = config.steps * len(seeds)
-        if len(grid) <= total * config.batch_size:
+        if len(grid) <= config.steps * len(seeds) * config.batch_size:
             images.load()
         for objective, seed in zip(self.objectives, seeds, strict=True):
             prepare(objective, grid, images, seed)
@@ -189,6 +189,20 @@ class _Runs:
                 self.objectives, seeds, self.callbacks, self.states, strict=True
             )
         ]
+        with keep_freed_memory():
+            self._train(stacked, optimisers, recorders, images, sample, reached)
+        return [recorder.finish() for recorder in recorders]
+
+    def _train(
+        self,
+        stacked: Stacked,
+        optimisers: Optimisers,
+        recorders: Sequence[RunRecorder],
+        images: Images,
+        sample: BatchSampler,
+        reached: int,
+    ) -> None:
+        config, seeds = self.config, self.seeds
         pending: list[dict[str, Tensor]] = []
         for number in range(reached, config.steps):
             points = [
@@ -210,8 +224,7 @@ class _Runs:
                 with _naming(seed):
                     recorder.record(own, done, partial(optimisers.slice, i))
             pending = []
-            self.progress(done * len(seeds), total)
-        return [recorder.finish() for recorder in recorders]
+            self.progress(done * len(seeds), config.steps * len(seeds))
 
 
 def _join(states: Sequence[TrainingState | None]) -> TrainingState | None:

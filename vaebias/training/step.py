@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from vaebias.models import Loss, Objective, Step
 from vaebias.models.batch import Batch
 from vaebias.training.batches import BatchSampler, Images
 from vaebias.training.config import TrainingConfig
+from vaebias.training.convolutions import FastConvolutions, convolves
 from vaebias.training.optimisers import Optimisers
 
 if TYPE_CHECKING:
@@ -72,6 +74,9 @@ class TrainStep:
         self._images = images
         self._sample = sample
         self._config = config
+        self._convolutions: AbstractContextManager[object] = (
+            FastConvolutions() if convolves(module) else nullcontext()
+        )
 
     def __call__(self, number: int, seed: int) -> dict[str, Tensor]:
         """Take one step; return the loss and its parts, over this process's images."""
@@ -84,7 +89,8 @@ class TrainStep:
         values: list[dict[str, Tensor]] = []
         for part in range(first, first + n):
             step = Step(number, config.steps, seed, part, n * processes, gather)
-            with self._fabric.no_backward_sync(self._module, enabled=part < first + n - 1):
+            waits = self._fabric.no_backward_sync(self._module, enabled=part < first + n - 1)
+            with waits, self._convolutions:
                 loss = self._module(loss_of(self._batch(points, step), step))
                 self._optimisers.backward(loss, n)
             values.append({"loss": loss.total.detach(), **loss.parts})

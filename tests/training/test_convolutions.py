@@ -1,0 +1,117 @@
+"""Convolutions on the CPU: channels last, the replaced kernels, memory kept between steps."""
+
+from __future__ import annotations
+
+import resource
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from vaebias.data import FactorGrid, load
+from vaebias.models import Objective, build
+from vaebias.training import TrainingState, encode_grid, fit, launch
+from vaebias.training.convolutions import FastConvolutions
+from vaebias.training.memory import keep_freed_memory
+
+SMALL = {"name": "conv_small", "width": 6, "hidden": 8}
+
+
+@pytest.fixture(scope="module")
+def grid() -> FactorGrid:
+    return load("blobs", levels=(4, 4, 2), width=8)
+
+
+def _gradients(layer: nn.Module, images: Tensor) -> list[Tensor]:
+    output: Tensor = layer(images)
+    slope = torch.linspace(-1, 1, output.numel(), dtype=output.dtype).view(output.shape)
+    return [output, *torch.autograd.grad(output, [images, *layer.parameters()], slope)]
+
+
+@pytest.mark.parametrize("channels", [1, 4, 5])  # by fold, and by oneDNN
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"kernel_size": 4, "stride": 2, "padding": 1},
+        {"kernel_size": 3, "bias": False},
+        {"kernel_size": (2, 3), "stride": (1, 2), "padding": (0, 1)},
+    ],
+)
+def test_replaced_kernels_give_output_and_gradients(channels: int, options: Any) -> None:
+    layer = nn.ConvTranspose2d(3, channels, **options).double()
+    images = torch.randn(2, 3, 5, 4, dtype=torch.float64, requires_grad=True)
+    expected = _gradients(layer, images)
+    layer.to(memory_format=torch.channels_last)
+    with FastConvolutions():
+        found = _gradients(layer, images)
+    assert "_ConvTranspose" in str(found[0].grad_fn)
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"kernel_size": 3, "groups": 2},
+        {"kernel_size": 3, "dilation": 2},
+        {"kernel_size": 3, "stride": 2, "output_padding": 1},
+    ],
+)
+def test_other_transposed_convolutions_are_left_to_torch(options: Any) -> None:
+    layer = nn.ConvTranspose2d(4, 4, **options).to(memory_format=torch.channels_last)
+    images = torch.randn(2, 4, 5, 5)
+    with FastConvolutions():
+        found = layer(images)
+    assert "_ConvTranspose" not in str(found.grad_fn)
+    torch.testing.assert_close(found, layer(images))
+
+
+@pytest.mark.parametrize("name", ["beta_vae", "pcl", "weak_gan"])
+def test_resumed_convolutions_end_with_the_same_bits(grid: FactorGrid, name: str) -> None:
+    states: list[TrainingState] = []
+    weights: list[dict[str, Tensor]] = []
+
+    def checkpoint(state: TrainingState) -> None:
+        states.append(state)
+        weights.append({key: value.clone() for key, value in whole.state_dict().items()})
+
+    whole, resumed = (build(name, grid.image_shape, 3, SMALL, seed=0) for _ in range(2))
+    fit(whole, grid, 6, 8, 1e-2, log_every=3, checkpoint=checkpoint, checkpoint_every=3)
+    assert all(value.is_contiguous() for value in states[0].optimiser.values())
+    resumed.load_state_dict({key: value.contiguous() for key, value in weights[0].items()})
+    fit(resumed, grid, 6, 8, 1e-2, log_every=3, state=states[0])
+    for key, value in whole.state_dict().items():
+        assert value.is_contiguous()
+        assert torch.equal(resumed.state_dict()[key], value), key
+
+
+def test_evaluations_may_differentiate_the_decoder_in_any_way(grid: FactorGrid) -> None:
+    def evaluate(step: int, objective: Objective) -> dict[str, float]:
+        jacobian = torch.func.vmap(torch.func.jacrev(lambda z: objective.decode(z[None])[0]))
+        return {"slope": float(jacobian(torch.zeros(2, 3)).abs().sum().detach())}
+
+    objective = build("beta_vae", grid.image_shape, 3, SMALL, seed=0)
+    history = fit(objective, grid, 2, 8, log_every=1, evaluate=evaluate, evaluate_every=1)
+    assert len(history.evaluations) == 2
+
+
+def test_bfloat16_keeps_to_torchs_kernels(grid: FactorGrid) -> None:
+    objective = build("beta_vae", grid.image_shape, 3, SMALL, seed=0)
+    fit(objective, grid, 2, 8, fabric=launch("cpu", "bf16-mixed"))
+    assert encode_grid(objective, grid)[0].isfinite().all()
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's malloc")
+def test_memory_is_kept_between_steps() -> None:
+    def faults() -> int:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        for _ in range(8):
+            np.ones(2**20)  # 8 MiB
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+    with keep_freed_memory():
+        faults()  # the first ones map the memory
+        assert faults() < 8 * 2**23 // resource.getpagesize() / 10

@@ -1,0 +1,129 @@
+"""Convolutions on the CPU, faster for training: channels last, and two ways round slow kernels.
+
+In channels-last layout most convolutions are faster, but oneDNN takes a slow path in two places:
+a transposed convolution to few channels, such as a decoder's last layer, and the weight gradient
+of any transposed convolution. Both have an equivalent that is fast.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.grad import conv2d_weight
+from torch.overrides import TorchFunctionMode
+
+from vaebias.models import Objective
+
+__all__ = ["FastConvolutions", "convolves", "in_channels_last"]
+
+FEW_CHANNELS = 4
+"""Largest number of output channels for which a product and ``fold`` beat oneDNN."""
+
+
+def convolves(module: nn.Module) -> bool:
+    """Return True if a module has convolutions."""
+    return any(isinstance(m, nn.Conv2d | nn.ConvTranspose2d) for m in module.modules())
+
+
+@contextmanager
+def in_channels_last(objective: Objective) -> Iterator[None]:
+    """Keep the weights of convolutions on the CPU in channels-last layout; restore it on exit."""
+    if not convolves(objective) or next(objective.parameters()).device.type != "cpu":
+        yield
+        return
+    _lay_out(objective, torch.channels_last)
+    try:
+        yield
+    finally:
+        _lay_out(objective, torch.contiguous_format)
+
+
+def _lay_out(module: nn.Module, layout: torch.memory_format) -> None:
+    module.to(memory_format=layout)  # type: ignore[call-overload]
+
+
+class FastConvolutions(TorchFunctionMode):
+    """Replaces transposed convolutions with channels-last weights by `_ConvTranspose`."""
+
+    def __torch_function__(
+        self,
+        function: Callable[..., Any],
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        if function is F.conv_transpose2d and not kwargs and _replaceable(*args):
+            images, weight, bias, stride, padding = args[:5]
+            return _ConvTranspose.apply(  # type: ignore[no-untyped-call]
+                images, weight, bias, tuple(stride), tuple(padding)
+            )
+        return function(*args, **(kwargs or {}))
+
+
+def _replaceable(
+    images: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    output_padding: Any = 0,
+    groups: int = 1,
+    dilation: Any = 1,
+) -> bool:
+    return (
+        images.ndim == 4
+        and images.device.type == "cpu"
+        and weight.is_contiguous(memory_format=torch.channels_last)
+        and isinstance(stride, tuple)
+        and isinstance(padding, tuple)
+        and groups == 1
+        and tuple(output_padding) == (0, 0)
+        and tuple(dilation) == (1, 1)
+        and not torch.is_autocast_enabled("cpu")
+    )
+
+
+class _ConvTranspose(torch.autograd.Function):
+    """`torch.nn.functional.conv_transpose2d`, with a kernel for each of its three products."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        images: Tensor,  # [B, I, H, W]
+        weight: Tensor,  # [I, O, h, w]
+        bias: Tensor | None,  # [O]
+        stride: tuple[int, int],
+        padding: tuple[int, int],
+    ) -> Tensor:  # [B, O, H', W']
+        """Return the images' transposed convolution."""
+        images = images.contiguous(memory_format=torch.channels_last)
+        ctx.save_for_backward(images, weight)
+        ctx.stride, ctx.padding = stride, padding
+        if weight.shape[1] > FEW_CHANNELS:
+            return F.conv_transpose2d(images, weight, bias, stride, padding)
+        patches = weight.flatten(1).T @ images.flatten(2)  # [B, O h w, H W]
+        kernel = weight.shape[2:]
+        size = tuple(
+            (images.shape[2 + i] - 1) * stride[i] - 2 * padding[i] + kernel[i] for i in range(2)
+        )
+        output = F.fold(patches, size, kernel, padding=padding, stride=stride)
+        return output if bias is None else output.add_(bias[:, None, None])
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        """Return the gradients, those of the weight by the convolution that this transposes."""
+        images, weight = ctx.saved_tensors
+        gradient = gradients[0].contiguous(memory_format=torch.channels_last)
+        of_images = of_weight = of_bias = None
+        if ctx.needs_input_grad[0]:
+            of_images = F.conv2d(gradient, weight, None, ctx.stride, ctx.padding)
+        if ctx.needs_input_grad[1]:
+            of_weight = conv2d_weight(gradient, weight.shape, images, ctx.stride, ctx.padding)
+        if ctx.needs_input_grad[2]:
+            of_bias = gradient.sum((0, 2, 3))
+        return of_images, of_weight, of_bias, None, None
