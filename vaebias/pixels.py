@@ -46,7 +46,10 @@ def as_tensor(
 
     If ``dtype`` is None, floats keep their type and bytes become torch's default float type.
     """
-    tensor = images if isinstance(images, Tensor) else torch.from_numpy(np.asarray(images))
+    if isinstance(images, Tensor):
+        tensor = images
+    else:  # torch warns of arrays that are not writable, such as memory maps
+        tensor = torch.from_numpy(np.require(images, requirements="W"))
     if dtype is None:
         return tensor / WHITE if tensor.dtype == torch.uint8 else tensor
     return tensor.to(dtype) / WHITE if tensor.dtype == torch.uint8 else tensor.to(dtype)

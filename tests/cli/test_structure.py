@@ -131,3 +131,37 @@ def test_bad_input_is_one_line(saved: Path, tmp_path: Path) -> None:
     assert code == 2
     assert "--perturbation: expected data with factors" in line
     assert RUN.invoke(app, ["structure", "blobs", "--sample", "0"]).exit_code == 2
+
+
+def test_a_price_is_said_in_one_sentence_and_in_json_and_on_the_page(tmp_path: Path) -> None:
+    words = ["structure", "blobs", "--sample", "60", "--beta", "8", "--likelihood", "gaussian"]
+    words += ["--scale", "0.1"]
+    shown = RUN.invoke(app, words)
+    assert shown.exit_code == 0
+    assert "A VAE of beta 8 keeps the factors as its axes by" in " ".join(shown.output.split())
+    assert "per standard deviation of the factors" in " ".join(shown.output.split())
+    page = tmp_path / "price.html"
+    words += ["--patches", "1", "--html", str(page), "--units", "step", "--json"]
+    record = json.loads(RUN.invoke(app, words).stdout)
+    assert record["units"] == "step"
+    assert record["price"]["units"] == "sd"  # a VAE decides in these, whatever is looked at
+    assert record["price"]["pairs"]["x+y"]["exact"]["patches"] == 1
+    text = page.read_text()
+    assert "keeps the factors as its axes" in text
+    assert "--units step --beta 8.0 --likelihood gaussian --scale 0.1 --patches 1" in text
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--beta", "0"], "beta: expected a finite number above 0"),
+        (["--beta", "4", "--likelihood", "poisson"], "likelihood: expected 'bernoulli' or"),
+        (["--beta", "4", "--likelihood", "gaussian"], "scale: expected the standard deviation"),
+        (["--scale", ".1"], "--beta: expected the beta of a VAE"),
+        (["--units", "pixels"], "units: expected 'sd' or 'step'"),
+    ],
+)
+def test_wrong_options_of_the_price_are_named(words: list[str], message: str) -> None:
+    result = RUN.invoke(app, ["structure", "blobs", "--sample", "20", *words])
+    assert result.exit_code == 2
+    assert message in " ".join(result.output.split())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -138,3 +139,22 @@ def test_a_missing_folder_or_an_unknown_range_is_refused(
         save(tmp_path / "no" / "m", noise(small_blobs, 0.2), small_blobs)
     with pytest.raises(InputError, match="range: expected 'rescale' or 'clip'"):
         save(tmp_path / "m", noise(small_blobs, 0.2), small_blobs, range="wrap")
+
+
+def test_a_file_of_the_first_version_says_its_unit_and_how_to_make_it_anew(
+    small_blobs: FactorGrid, tmp_path: Path
+) -> None:
+    grid = small_blobs.restrict(y=[0, 2, 4, 6])
+    made = gram(grid, [("x", "y")], steps=2, units="step")
+    options = {name: value for name, value in made.options.items() if name != "units"}
+    old = dataclasses.replace(made, options=options)  # as it was written before there were units
+    save(tmp_path / "old", old, grid)
+    read = load(tmp_path / "old")
+    assert read.perturbation.units == "step"
+    assert "per level step" in read.note
+    assert "vaebias perturb blobs --method gram --epsilon 0.2 --pairs x+y --out" in read.note
+    save(tmp_path / "new", gram(grid, [("x", "y")], steps=2), grid)
+    assert load(tmp_path / "new").note is None
+    even = gram(small_blobs, [("x", "y")], steps=2, units="step")
+    save(tmp_path / "even", even, small_blobs)
+    assert load(tmp_path / "even").note is None  # of equally many levels both units are one

@@ -194,8 +194,10 @@ def test_data_without_a_direction_to_look_at_is_refused(plane: Any) -> None:
 
 
 def test_it_says_what_a_vae_will_do_and_is_json(plane: Any) -> None:
-    found = price(plane([0.1, 0], [0, 0.02]), 1.0, "gaussian", scale=0.1)
-    assert "keep the factors as its axes" in found.verdict
+    weak = price(plane([0.1, 0], [0, 0.02]), 1.0, "gaussian", scale=0.1)
+    assert weak.verdict == "A VAE of beta 1 codes x and leaves y passive."
+    found = price(plane([0.1, 0], [0, 0.05]), 1.0, "gaussian", scale=0.02)
+    assert found.verdict.startswith("A VAE of beta 1 keeps the factors as its axes by ")
     record = json.loads(json.dumps(found.to_json(), allow_nan=False))
     assert record["units"] == "sd"
     assert record["pairs"]["x+y"]["gain"] == pytest.approx(0, abs=1e-6)

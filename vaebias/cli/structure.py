@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,10 +18,11 @@ from vaebias.errors import InputError
 if TYPE_CHECKING:
     from vaebias.data import FactorGrid
     from vaebias.perturb import Stored
-    from vaebias.structure import Structure
+    from vaebias.structure import Price, Structure
 
 NEIGHBOURS = 20
 SAMPLE = 1000
+PRICED = 2048
 
 
 def structure(
@@ -52,6 +54,22 @@ def structure(
         int | None,
         typer.Option(min=1, metavar="S", help="Distance of neighbours in levels; 1 by default."),
     ] = None,
+    units: Annotated[
+        str, typer.Option(help="Tangents per standard deviation (sd) or level (step).")
+    ] = "sd",
+    beta: Annotated[
+        float | None,
+        typer.Option(metavar="B", help="Predict the axes of a VAE of this beta, and their price."),
+    ] = None,
+    likelihood: Annotated[
+        str, typer.Option(help="Likelihood of that VAE: bernoulli or gaussian.")
+    ] = "bernoulli",
+    scale: Annotated[
+        float | None, typer.Option(help="Standard deviation of a Gaussian likelihood.")
+    ] = None,
+    patches: Annotated[
+        int, typer.Option(min=0, help="Patches on which the price is computed exactly as well.")
+    ] = 0,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the sample.")] = 0,
     jobs: Processes = None,
     on: On = "local",
@@ -61,11 +79,13 @@ def structure(
 ) -> None:
     """Measure whether a data set's local principal components are its factors or mix them.
 
-    One step in each factor changes the image. The Gram matrix of these changes gives each
-    factor's share of the variance and, for each pair of factors, the share of images at which
-    the components mix both; a VAE would entangle such a pair. For images without labels, the
-    local principal components of each image's nearest neighbours are measured (by default the
-    20 nearest, at 1,000 images).
+    Each factor changes the image. The Gram matrix of these changes, per standard deviation of
+    the factors, gives each factor's share of the variance and, for each pair of factors, the
+    share of images at which the components mix both; a VAE would entangle such a pair. With
+    --beta, one sentence says which axes a VAE of this beta will take, and what they save.
+
+    For images without labels, the local principal components of each image's nearest neighbours
+    are measured (by default the 20 nearest, at 1,000 images).
     """
     from vaebias import data as datasets
     from vaebias import perturb
@@ -74,11 +94,17 @@ def structure(
     from vaebias.files import refuse_to_overwrite
     from vaebias.report import page
     from vaebias.report.structure import Measured, structure_page
+    from vaebias.structure import UNITS, check_likelihood, check_units, price
 
     if html is not None:
         refuse_to_overwrite(html, force=force, option="--html")
     if neighbours is not None or _unlabelled(data):
-        options = {"--perturbation": perturbation, "--restrict": restrict, "--stride": stride}
+        options = {
+            "--perturbation": perturbation,
+            "--restrict": restrict,
+            "--stride": stride,
+            "--beta": beta,
+        }
         for option, value in options.items():
             if value:
                 raise InputError(option, "data with factors, without --neighbours", data)
@@ -87,24 +113,58 @@ def structure(
     grid = restricted(datasets.load(data), restrict)
     grids: dict[str, FactorGrid] = {"original": grid}
     pairs: tuple[tuple[str, str], ...] = ()
+    note: str | None = None
     if perturbation is not None:
         stored = perturb.load(perturbation)
+        note = stored.note
         grids = _versions(grid, stored)
         pairs = getattr(stored.perturbation, "pairs", ())
         stride = stride or stored.perturbation.stride
     stride = stride or 1
+    prices: dict[str, Price] = {}
+    if beta is None and (scale is not None or patches):
+        raise InputError("--beta", "the beta of a VAE, with --scale or --patches", "none")
     measured: dict[str, Measured] = {}
     place = None if perturbation is None else perturbation.resolve()
     for name, one in grids.items():
         map_parts = workers(partial(_version, absolute(data), restrict, place, name), jobs, on)
         with watch_points(name, min(sample or len(one), len(one))) as progress:
             found = perturb.structure(
-                one, sample, seed, stride=stride, progress=progress, map_parts=map_parts
+                one,
+                sample,
+                seed,
+                units=check_units(units),
+                stride=stride,
+                progress=progress,
+                map_parts=map_parts,
             )
         measured[name] = Measured(one, found)
+        if beta is not None:
+            with watch_points(f"price, {name}", min(sample or PRICED, len(one))) as progress:
+                prices[name] = price(
+                    one,
+                    beta,
+                    check_likelihood(likelihood),
+                    scale=scale,
+                    sample=sample or PRICED,
+                    seed=seed,
+                    patches=patches,
+                    progress=progress,
+                )
     if html is not None:
-        command = _command(data, perturbation, restrict, stride, sample, seed)
-        text = structure_page(measured, pairs, command=command)
+        given: dict[str, object] = {
+            "--perturbation": perturbation,
+            "--stride": stride if stride > 1 else None,
+            "--sample": sample,
+            "--seed": None if sample is None else seed,
+            "--units": None if units == "sd" else units,
+            "--beta": beta,
+            "--likelihood": None if beta is None else likelihood,
+            "--scale": scale,
+            "--patches": patches or None,
+        }
+        command = _command(data, restrict, given)
+        text = structure_page(measured, pairs, prices, command=command)
         page.write(html, text, force=force, option="--html")
     if as_json:
         last, found = list(measured.values())[-1]
@@ -117,12 +177,20 @@ def structure(
         }
         if perturbation is not None:
             document["original"] = measured["original"].structure.to_json()
+        if prices:
+            document["price"] = prices[list(prices)[-1]].to_json()
+            if perturbation is not None:
+                document["original"]["price"] = prices["original"].to_json()
         typer.echo(json.dumps(document, allow_nan=False))
         return
     console = output()
     for name, (one, found) in measured.items():
-        points = f"{len(found.index):,} of {found.total:,} points"
+        points = f"{len(found.index):,} of {found.total:,} points, {UNITS[found.units]}"
         _show(console, f"{one.name} ({name}): {points}", found)
+        if name in prices:
+            _show_price(console, prices[name])
+    if note is not None:
+        console.print(note, highlight=False, soft_wrap=True)
     if html is not None:
         console.print(f"Page: {html}", highlight=False, soft_wrap=True)
 
@@ -231,21 +299,23 @@ def _show(console: Any, title: str, found: Structure) -> None:
     console.print(pairs)
 
 
-def _command(
-    data: str,
-    perturbation: Path | None,
-    restrict: list[str] | None,
-    stride: int,
-    sample: int | None,
-    seed: int,
-) -> str:
+def _show_price(console: Any, price: Price) -> None:
+    from rich.table import Table
+
+    from vaebias.report.price import PRICE_COLUMNS, price_rows
+
+    table = Table(*PRICE_COLUMNS)
+    for row in price_rows(price):
+        table.add_row(*row)
+    console.print(table)
+    console.print(price.verdict, highlight=False, soft_wrap=True)
+
+
+def _command(data: str, restrict: list[str] | None, options: Mapping[str, object]) -> str:
     words = ["vaebias", "structure", data]
     for levels in restrict or []:
         words += ["--restrict", levels]
-    if perturbation is not None:
-        words += ["--perturbation", str(perturbation)]
-    if stride > 1:
-        words += ["--stride", str(stride)]
-    if sample is not None:
-        words += ["--sample", str(sample), "--seed", str(seed)]
+    for option, value in options.items():
+        if value is not None:
+            words += [option, str(value)]
     return shlex.join([*words, "--html", "F"])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import platform
+import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ from vaebias.perturb.perturbation import (
     Perturbation,
     PerturbedGrid,
 )
+from vaebias.structure import UNITS
 
 __all__ = ["Stored", "is_stored", "load", "save"]
 
@@ -66,6 +69,27 @@ class Stored:
         for levels in reversed(restrictions):
             grid = grid.restrict(**levels)
         return grid
+
+    @property
+    def note(self) -> str | None:
+        """A warning if the file is of version 0.1, which mixed pairs per level step; else None.
+
+        There is none where the factors of each pair have equally many levels: nothing has changed.
+        """
+        made, grid = self.perturbation, self.header["grid"]
+        if getattr(made, "units", "sd") == "sd":
+            return None
+        size = dict(zip(grid["names"], grid["sizes"], strict=True))
+        pairs: Sequence[tuple[str, str]] = getattr(made, "pairs", ())
+        if all(size[a] == size[b] for a, b in pairs):
+            return None
+        words = ["vaebias", "perturb", str(grid["name"]), "--method", made.name]
+        words += ["--epsilon", f"{made.epsilon:g}", "--pairs", ",".join(map("+".join, pairs))]
+        again = shlex.join([*words, "--out", str(self.path), "--force"])
+        return (
+            f"{self.path} mixes its pairs {UNITS['step']}, which turns a VAE's axes by less than "
+            f"45 degrees; {UNITS['sd']}: {again}"
+        )
 
     def on(self, grid: FactorGrid, *, cache_bytes: int = CACHE_BYTES) -> PerturbedGrid:
         """Return the grid perturbed as the file says; ``cache_bytes`` as in `PerturbedGrid`.

@@ -17,8 +17,9 @@ from vaebias.pixels import as_tensor
 from vaebias.report import figures
 from vaebias.report.images import strip
 from vaebias.report.page import HtmlTable, render
+from vaebias.report.price import PRICE_NOTE, price_table
 from vaebias.report.theme import WIDTH, Picture, axes, styled, svg
-from vaebias.structure import Neighbourhoods, Structure, is_mixed
+from vaebias.structure import UNITS, Neighbourhoods, Price, Structure, is_mixed
 
 __all__ = [
     "Measured",
@@ -45,7 +46,11 @@ class Measured(NamedTuple):
 
 
 def structure_page(
-    measured: Mapping[str, Measured], pairs: Sequence[tuple[str, str]], *, command: str
+    measured: Mapping[str, Measured],
+    pairs: Sequence[tuple[str, str]],
+    prices: Mapping[str, Price] | None = None,
+    *,
+    command: str,
 ) -> str:
     """Return the page as HTML.
 
@@ -55,6 +60,8 @@ def structure_page(
         Versions of a data set by name, the original first.
     pairs
         Pairs of factors to show in detail; if empty, the most mixed ones.
+    prices
+        Prices of a VAE's axes on the same versions, if they were asked for.
     command
         Command line that writes the same page.
     """
@@ -66,6 +73,9 @@ def structure_page(
         title="Would a VAE's axes be these factors?",
         kind="local variance structure",
         summaries=[(name, _summary(one.structure)) for name, one in measured.items()],
+        verdicts=[(name, one.verdict) for name, one in (prices or {}).items()],
+        prices=price_table(prices) if prices else None,
+        price_note=PRICE_NOTE,
         strips=_strips(measured),
         sections=structure_sections({name: one.structure for name, one in measured.items()}, pairs),
         window=_window(measured),
@@ -74,6 +84,7 @@ def structure_page(
         facts=[
             ("data", f"{grid.name} ({grid.source}): {len(grid):,} images of {shape}"),
             ("factors", named),
+            ("tangents", UNITS[structure.units]),
             ("points looked at", f"{len(structure.index):,} of {structure.total:,}"),
         ],
         command=command,
@@ -168,6 +179,7 @@ def structure_sections(
             names,
             title="Mean squared weights of the local principal components over the factors",
         ),
+        "units": UNITS[first.units],
         "pairs": [_pair(structures, pair) for pair in chosen],
         "table": _table(structures, names),
     }

@@ -15,6 +15,7 @@ from vaebias.structure.neighbourhoods import Neighbourhoods, neighbourhoods
 from vaebias.structure.price import UNDECIDED, PairPrice, Price, RotationPrice, price
 from vaebias.structure.rotation import latent_cost, posterior_variance
 from vaebias.structure.structure import Components, Structure, structure
+from vaebias.structure.tangents import Likelihood, check_likelihood
 
 __all__ = [
     "UNDECIDED",
@@ -22,6 +23,7 @@ __all__ = [
     "Components",
     "Distribution",
     "ExactPrice",
+    "Likelihood",
     "LocalPca",
     "Neighbourhoods",
     "PairPrice",
@@ -31,6 +33,7 @@ __all__ = [
     "Structure",
     "Units",
     "boxes",
+    "check_likelihood",
     "check_units",
     "factor_tangents",
     "global_components",

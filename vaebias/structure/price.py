@@ -26,7 +26,7 @@ from vaebias.structure.rotation import (
     posterior_variance,
     turned,
 )
-from vaebias.structure.tangents import Likelihood, Metric, likelihood_grams
+from vaebias.structure.tangents import Likelihood, Metric, check_likelihood, likelihood_grams
 
 __all__ = ["UNDECIDED", "PairPrice", "Price", "RotationPrice", "price"]
 
@@ -340,16 +340,13 @@ def price(
 
 
 def _metric(likelihood: str, scale: float | None) -> Metric:
-    if likelihood == "bernoulli":
+    if check_likelihood(likelihood) == "bernoulli":
         if scale is not None:
             raise InputError("scale", "none for a Bernoulli likelihood", scale)
         return Metric("bernoulli")
-    if likelihood == "gaussian":
-        if scale is None:
-            expected = "the standard deviation of the Gaussian likelihood"
-            raise InputError("scale", expected, "none")
-        return Metric("gaussian", check_positive("scale", scale))
-    raise InputError("likelihood", "'bernoulli' or 'gaussian'", repr(likelihood))
+    if scale is None:
+        raise InputError("scale", "the standard deviation of the Gaussian likelihood", "none")
+    return Metric("gaussian", check_positive("scale", scale))
 
 
 def _widths(
@@ -416,26 +413,35 @@ def _exact(
 
 
 def _verdict(price: Price) -> str:
-    turning = {pair: one for pair, one in price.pairs.items() if one.turns}
-    kept = [one for one in price.pairs.values() if one.decided and not one.turns]
-    undecided = [pair for pair, one in price.pairs.items() if not one.decided]
+    active = {pair: one for pair, one in price.pairs.items() if not set(pair) & set(price.passive)}
+    turning = {pair: one for pair, one in active.items() if one.turns}
+    undecided = {pair: one for pair, one in active.items() if not one.decided}
+    kept = {pair: one for pair, one in active.items() if one.decided and not one.turns}
     said = []
     if turning:
+        ranked = sorted(turning.items(), key=lambda item: -item[1].gain)
         turns = [
-            f"turn {a} and {b} by {abs(one.angle):.0f}° (saves {one.gain:.2f} nats)"
-            for (a, b), one in sorted(turning.items(), key=lambda item: -item[1].gain)
+            f"{a} and {b} by {abs(one.angle):.0f}° (saves {one.gain:.2f} nats)"
+            for (a, b), one in ranked
         ]
-        said.append("will " + ", ".join(turns))
+        said.append("turns " + ", ".join(turns))
     elif kept:
-        margin = min(one.worst - one.axes for one in kept)
-        said.append(f"will keep the factors as its axes (other axes cost up to {margin:.2f} nats"
-                    " more, or above)")  # fmt: skip
+        (a, b), least = min(kept.items(), key=lambda item: item[1].worst - item[1].axes)
+        margin = f"by {least.worst - least.axes:.2f} nats (the least, for {a} and {b})"
+        kept_words = "the other factors" if undecided else "the factors"
+        said.append(f"keeps {kept_words} as its axes {margin}")
     if undecided:
         names = ", ".join(f"{a} and {b}" for a, b in undecided)
-        said.append(f"is undecided about {names} (below {UNDECIDED:g} nats)")
-    text = f"A beta-VAE at beta {price.beta:g} " + "; it ".join(said or ["has one axis only"]) + "."
+        said.append(
+            f"is undecided between {names} and their mixtures (less than {UNDECIDED:g} nats apart)"
+        )
+    if not active:
+        coded = [name for name in price.names if name not in price.passive]
+        said.append(f"codes {', '.join(coded) or 'nothing'}")
     if price.passive:
-        text += f" It will not code {', '.join(price.passive)}."
+        said.append(f"leaves {', '.join(price.passive)} passive")
+    text = f"A VAE of beta {price.beta:g} {' and '.join(said)}."
     if price.cyclic:
-        text += f" {', '.join(price.cyclic)}: a circle, which has no axis of its own."
+        is_one = "is a circle" if len(price.cyclic) == 1 else "are circles"
+        text += f" ({', '.join(price.cyclic)} {is_one}: no axis is its own.)"
     return text

@@ -13,11 +13,12 @@ from scipy.stats import norm, qmc
 from torch import Tensor
 
 from vaebias.data.grid import FactorGrid, Index
+from vaebias.errors import InputError
 from vaebias.interfaces import Progress
 from vaebias.ops import tangent_gram
 from vaebias.pixels import as_tensor
 
-__all__ = ["Likelihood", "Metric", "likelihood_grams", "moved"]
+__all__ = ["Likelihood", "Metric", "check_likelihood", "likelihood_grams", "moved"]
 
 Likelihood: TypeAlias = Literal["bernoulli", "gaussian"]
 Floats: TypeAlias = NDArray[np.float64]
@@ -27,6 +28,15 @@ DRAWS = 32
 NARROWEST = 0.5
 """Levels: below half of one, a grid does not tell how wide a posterior is."""
 _CLIP = 1e-3  # a decoder's logits stay within +-7
+
+
+def check_likelihood(likelihood: str) -> Likelihood:
+    """Return ``likelihood``; raises InputError unless it is "bernoulli" or "gaussian"."""
+    if likelihood == "bernoulli":
+        return "bernoulli"
+    if likelihood == "gaussian":
+        return "gaussian"
+    raise InputError("likelihood", "'bernoulli' or 'gaussian'", repr(likelihood))
 
 
 @dataclass(frozen=True)
