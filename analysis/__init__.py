@@ -21,6 +21,7 @@ from vaebias.analysis.diagnosis import Diagnosis
 from vaebias.analysis.jacobian import jacobian
 from vaebias.analysis.mixture import FactorMixture, factor_mixture
 from vaebias.analysis.nonlinear_pca import PrincipalCurve, latent_variances, principal_curve
+from vaebias.analysis.price import AxesPrice, axes_price
 from vaebias.analysis.references import DataAlignment, Matches, Mixture, Prediction, Reference
 from vaebias.interfaces import Grid
 from vaebias.structure import (
@@ -35,6 +36,7 @@ from vaebias.structure import (
 
 __all__ = [
     "ActiveUnits",
+    "AxesPrice",
     "Chance",
     "DataAlignment",
     "Diagnosis",
@@ -51,6 +53,7 @@ __all__ = [
     "Reference",
     "active_units",
     "align",
+    "axes_price",
     "diagnose",
     "dto_chance",
     "expected_variance",

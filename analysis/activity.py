@@ -10,6 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vaebias.analysis.price import likelihood_directions
+from vaebias.checks import check_positive
 from vaebias.errors import InputError
 from vaebias.inference import ACTIVE_BELOW
 
@@ -175,7 +177,7 @@ def linear_vae(
     values = np.asarray(variances, np.float64)
     if values.ndim != 1 or not (values >= 0).all():
         raise InputError("variances", "[m] numbers not below 0", values)
-    threshold = _positive("beta", beta) * _positive("scale", scale) ** 2
+    threshold = check_positive("beta", beta) * check_positive("scale", scale) ** 2
     active = values > threshold
     posterior = np.divide(threshold, values, out=np.ones_like(values), where=active)
     return LinearVae(active, posterior, np.where(active, values - threshold, 0))
@@ -212,18 +214,5 @@ def expected_variance(
     ----------
     Rolinek, Zietlow, Martius, CVPR 2019 (the polarised regime).
     """
-    squares = jacobian.double().square()
-    if probabilities is None:
-        curvature = squares.sum(-1) / _positive("scale", scale) ** 2
-    else:
-        p = probabilities.double()
-        # J holds a factor p (1 - p) itself: saturated pixels add nothing, not infinity
-        spread = (p * (1 - p)).clamp_min(torch.finfo(jacobian.dtype).tiny)
-        curvature = (squares / spread[:, None]).sum(-1)
-    return (1 / (1 + curvature / _positive("beta", beta))).to(jacobian.dtype)
-
-
-def _positive(name: str, value: float) -> float:
-    if not value > 0:
-        raise InputError(name, "a positive number", value)
-    return value
+    curvature = likelihood_directions(jacobian, scale, probabilities).square().sum(-1)
+    return (1 / (1 + curvature / check_positive("beta", beta))).to(jacobian.dtype)

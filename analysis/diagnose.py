@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -15,15 +15,25 @@ from vaebias.analysis.alignment import dto_chance, relative_gaps
 from vaebias.analysis.diagnosis import Diagnosis
 from vaebias.analysis.jacobian import DecoderJacobian, prepare_jacobian
 from vaebias.analysis.points import active_mask, choose_points
-from vaebias.analysis.references import DataAlignment, Matches, Mixture, Prediction, Reference
+from vaebias.analysis.references import (
+    DataAlignment,
+    Matches,
+    Mixture,
+    Prediction,
+    Price,
+    Reference,
+)
 from vaebias.analysis.steps import (
+    Pixels,
     Step,
     against_draws,
     against_factors,
     against_images,
     beside_expected,
     by_itself,
+    priced,
 )
+from vaebias.checks import check_positive
 from vaebias.errors import InputError, RunFailedError
 from vaebias.inference import evaluating
 from vaebias.interfaces import Decoder, Encoder, Grid, Output, Progress
@@ -94,7 +104,8 @@ def diagnose(
         Compare also with the principal components of so many decoded draws of q(z|x).
     beta, scale
         Weight of the KL in training, and standard deviation of its Gaussian likelihood where
-        the decoder returns images: compare the posterior variances with those expected.
+        the decoder returns images: give the price of the axes in nats and, of an encoder with
+        variances, compare these with those expected.
     seed
         Seed of all draws, those for the chance level included.
     memory
@@ -126,7 +137,7 @@ def diagnose(
         raise InputError("samples", "at least 1", samples)
     with evaluating(decoder, encoder):
         points = choose_points(z, encoder, images, data, index, samples, seed)
-        if points.logvar is None and (draws is not None or beta is not None):
+        if points.logvar is None and draws is not None:
             raise InputError("encoder", "one with variances, at whose means to look", "none")
         at = prepare_jacobian(decoder, points.z, output=output, space=space)
         rule, mask = active_mask(active, points.activity, at.latents)
@@ -139,7 +150,12 @@ def diagnose(
         if draws is not None and count:
             steps.append(against_draws(decoder, points, draws, mask, output, seed, memory))
         if beta is not None:
-            steps.append(beside_expected(decoder, points, beta, scale, output, space))
+            beta, scale = check_positive("beta", beta), check_positive("scale", scale)
+            likelihood = Pixels(decoder, points.z, output, space, scale)
+            if count:
+                steps.append(priced(beta, likelihood, mask, seed))
+            if points.logvar is not None:
+                steps.append(beside_expected(points, beta, likelihood))
         rows = _measure(at, points.z, steps, memory, progress)
     singular_values = rows["singular_values"][:, :count]
     distance = np.where(singular_values[:, :1].any(1), rows["distance"], np.nan)
@@ -164,13 +180,8 @@ def diagnose(
             for name in ("neighbours", "global", "posterior")
             if (fields := _fields(rows, name))
         },
-        prediction=None
-        if beta is None
-        else Prediction(
-            beta,
-            "bernoulli" if output == "logits" else "gaussian",
-            **_fields(rows, "variance"),
-        ),
+        price=_priced(Price, "price", rows, beta, output),
+        prediction=_priced(Prediction, "variance", rows, beta, output),
         notes=tuple(_notes(rows, singular_values, mask.cpu().numpy(), at, space, data, rule)),
     )
 
@@ -201,6 +212,22 @@ def _measure(
 def _fields(rows: dict[str, NDArray[Any]], name: str) -> dict[str, NDArray[Any]]:
     prefix = f"{name}."
     return {key.removeprefix(prefix): rows[key] for key in rows if key.startswith(prefix)}
+
+
+Priced = TypeVar("Priced", Price, Prediction)
+
+
+def _priced(
+    kind: type[Priced],
+    name: str,
+    rows: dict[str, NDArray[Any]],
+    beta: float | None,
+    output: Output,
+) -> Priced | None:
+    fields = _fields(rows, name)
+    if beta is None or not fields:
+        return None
+    return kind(beta, "bernoulli" if output == "logits" else "gaussian", **fields)
 
 
 def _data_alignment(data: Grid, rows: dict[str, NDArray[Any]]) -> DataAlignment:

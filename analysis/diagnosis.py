@@ -18,6 +18,7 @@ from vaebias.analysis.references import (
     DataAlignment,
     Floats,
     Prediction,
+    Price,
     Reference,
     mean_sd,
     plain,
@@ -59,6 +60,8 @@ class Diagnosis:
     label_free
         Comparisons with as many principal components as there are active latents, by name:
         ``"neighbours"``, ``"global"`` and ``"posterior"``, those that were asked for.
+    price
+        Price of the axes in nats, where beta was given and a latent is active.
     prediction
         Posterior variances beside expected ones, where beta was given.
     notes
@@ -80,6 +83,7 @@ class Diagnosis:
     ima_contrast: Floats
     data: DataAlignment | None
     label_free: dict[str, Reference]
+    price: Price | None
     prediction: Prediction | None
     notes: tuple[str, ...]
 
@@ -112,6 +116,7 @@ class Diagnosis:
             "ima_contrast": record(self.ima_contrast),
             "data": None if self.data is None else self.data.to_json(),
             "label_free": {name: each.to_json() for name, each in self.label_free.items()},
+            "price": None if self.price is None else self.price.to_json(),
             "prediction": None if self.prediction is None else self.prediction.to_json(),
             "notes": list(self.notes),
             "summary": self.summary(),
@@ -132,6 +137,11 @@ class Diagnosis:
         if self.chance is not None:
             chance = f"{self.chance.mean:.2f} ± {self.chance.standard_error:.2f}"
             table.add_row("  of random axes", chance)
+        if self.price is not None:
+            table.add_row(
+                f"price of the axes (nats, β {self.price.beta:g})", _text(self.price.nats)
+            )
+            table.add_row("  of random axes", _text(self.price.chance))
         table.add_row("c_IMA (nats)", _text(self.ima_contrast))
         table.add_row("singular values", _join(self.singular_values.mean(0)))
         table.add_row("  relative gaps", _join(self.relative_gaps.mean(0)))

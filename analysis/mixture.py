@@ -20,8 +20,8 @@ class FactorMixture(NamedTuple):
     Attributes
     ----------
     weights
-        [B, d, k] of each direction, by least squares, over the unit tangents of the factors;
-        squares sum to 1. 0 where the direction or the tangent vanishes.
+        [B, d, k] of each direction, by least squares, over the tangents of the factors; squares
+        sum to 1. 0 where the direction or the tangent vanishes.
     explained
         [B, d] share of the direction's square that the tangents' span holds; NaN where the
         direction vanishes.
@@ -42,6 +42,9 @@ def factor_mixture(
 ) -> FactorMixture:
     """Write each decoder direction as a mixture of factor tangents.
 
+    Given tangents per standard deviation of the factors, as `factor_tangents` returns, weights
+    are those of whitened factors, which is what a VAE rotates: 45 degrees are an even mixture.
+
     By least squares and not by cosines: the tangents of two factors may themselves lie close
     to each other, and a latent that is one of them would have a cosine with both. In random
     directions the angle is uniform over 0..45 degrees for k = 2, so that half of them count
@@ -58,6 +61,9 @@ def factor_mixture(
     inverse = torch.linalg.pinv(gram, rtol=1e-6, hermitian=True)
     weights = shared @ inverse
     explained = (weights * shared).sum(-1).clamp(0, 1)
+    # solved on unit tangents, so that a weak factor is not taken for rounding
+    norms = tangents.double().norm(dim=-1)
+    weights = torch.where(norms[:, None] > 0, weights / norms[:, None], 0)
     exists = wide.any(-1)
     length = weights.norm(dim=-1, keepdim=True)
     weights = torch.where(length > 0, weights / length, 0)

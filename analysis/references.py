@@ -17,6 +17,7 @@ __all__ = [
     "Matches",
     "Mixture",
     "Prediction",
+    "Price",
     "Reference",
     "mean_sd",
     "plain",
@@ -84,7 +85,8 @@ class DataAlignment:
     name, source, factors
         The grid, where its images come from, and its k factors.
     components
-        Beside the local principal components of the factors' tangents.
+        Beside the local principal components of the factors' tangents, which are taken per
+        standard deviation of the factors.
     tangents
         Beside the tangents themselves.
     mixture
@@ -105,6 +107,7 @@ class DataAlignment:
             "name": self.name,
             "source": self.source,
             "factors": list(self.factors),
+            "units": "sd",
             "mean_abs_cosines_components": components["mean_abs_cosines"],
             "mean_abs_cosines_factors": plain(np.abs(self.tangents.cosines).mean(0)),
             "matched_components": components["matched"],
@@ -197,6 +200,33 @@ class Prediction:
             "measured": plain(self.measured.mean(0)),
             "expected": plain(self.expected.mean(0)),
             "log10_ratio": [record(column) for column in np.log10(self.ratio).T],
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class Price:
+    """What a VAE pays for its axes, at each point; see `vaebias.analysis.axes_price`.
+
+    Attributes
+    ----------
+    beta, likelihood
+        Weight of the KL, and ``"bernoulli"`` or ``"gaussian"``.
+    nats, chance
+        [n] of the decoder's axes, and of random ones.
+    """
+
+    beta: float
+    likelihood: str
+    nats: Floats
+    chance: Floats
+
+    def to_json(self) -> dict[str, Any]:
+        """Distributions over the points, as JSON types."""
+        return {
+            "beta": self.beta,
+            "likelihood": self.likelihood,
+            "nats": record(self.nats),
+            "chance": record(self.chance),
         }
 
 

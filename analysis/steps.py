@@ -7,6 +7,7 @@ and returns named columns. ``a.b`` is field ``b`` of the part ``a`` of a diagnos
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from vaebias.analysis.activity import expected_variance
 from vaebias.analysis.alignment import align, matched_cosines, principal_angles
 from vaebias.analysis.mixture import factor_mixture
 from vaebias.analysis.points import Points, Pool
+from vaebias.analysis.price import axes_price
 from vaebias.errors import InputError
 from vaebias.interfaces import Decoder, Grid, Output
 from vaebias.ops import direction_cosines
@@ -28,12 +30,14 @@ from vaebias.structure.label_free import (
 from vaebias.structure.local_pca import factor_tangents, local_pca
 
 __all__ = [
+    "Pixels",
     "Step",
     "against_draws",
     "against_factors",
     "against_images",
     "beside_expected",
     "by_itself",
+    "priced",
 ]
 
 Rows = dict[str, Tensor]
@@ -119,27 +123,56 @@ def against_draws(
     return step
 
 
-def beside_expected(
-    decoder: Decoder,
-    points: Points,
-    beta: float,
-    scale: float,
-    output: Output,
-    space: Output,
-) -> Step:
+def beside_expected(points: Points, beta: float, pixels: Pixels) -> Step:
     def step(j: Tensor, part: slice) -> Rows:
         assert points.logvar is not None
-        probabilities = None
-        if output == "logits":
-            with torch.no_grad():
-                probabilities = decoder(points.z[part]).flatten(1).sigmoid()
-            if space == "logits":
-                j = j * (probabilities * (1 - probabilities))[:, None]
-        expected = expected_variance(j, beta, scale=scale, probabilities=probabilities)
+        j, probabilities = pixels(j, part)
+        expected = expected_variance(j, beta, scale=pixels.scale, probabilities=probabilities)
         measured = points.logvar[part].exp()
         return _named("variance", {"measured": measured, "expected": expected})
 
     return step
+
+
+def priced(beta: float, pixels: Pixels, mask: Tensor, seed: int) -> Step:
+    """The price of the axes, in nats."""
+
+    def step(j: Tensor, part: slice) -> Rows:
+        j, probabilities = pixels(j, part)
+        found = axes_price(
+            j, beta, scale=pixels.scale, probabilities=probabilities, active=mask, seed=seed
+        )
+        return _named("price", found._asdict())
+
+    return step
+
+
+@dataclass(frozen=True)
+class Pixels:
+    """Jacobians in image space, and the decoded pixels of a Bernoulli likelihood.
+
+    Parameters
+    ----------
+    decoder, z
+        The decoder, and the points [n, d].
+    output, space
+        What the decoder returns, and where its Jacobians were taken.
+    scale
+        Standard deviation of a Gaussian likelihood, that of a decoder of images.
+    """
+
+    decoder: Decoder
+    z: Tensor
+    output: Output
+    space: Output
+    scale: float
+
+    def __call__(self, j: Tensor, part: slice) -> tuple[Tensor, Tensor | None]:
+        if self.output == "image":
+            return j, None
+        with torch.no_grad():
+            p = self.decoder(self.z[part]).flatten(1).sigmoid()
+        return (j * (p * (1 - p))[:, None] if self.space == "logits" else j), p
 
 
 def _beside(

@@ -45,6 +45,11 @@ class LabelledImages(Protocol):
 class Grid(LabelledImages, Protocol):
     """A finite grid of factors with an image at each point; `vaebias.data.FactorGrid` is one."""
 
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Numbers of levels of the k factors."""
+        ...
+
     def neighbours(self, index: Index, stride: int = 1) -> NDArray[np.int64]:
         """Return the points [n, k, 2] one stride up and down each factor; -1 where none is."""
         ...

@@ -117,8 +117,8 @@ class TestLinearVae:
         ("variances", "beta", "scale", "message"),
         [
             ([-1.0], 1, 1, "variances: expected"),
-            ([1.0], 0, 1, "beta: expected a positive"),
-            ([1.0], 1, -1, "scale: expected a positive"),
+            ([1.0], 0, 1, "beta: expected a finite number above 0"),
+            ([1.0], 1, -1, "scale: expected a finite number above 0"),
         ],
     )
     def test_bad_input_is_named(

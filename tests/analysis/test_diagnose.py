@@ -335,6 +335,24 @@ class TestWithoutLabels:
         assert ratio == pytest.approx(math.log10(math.exp(-5) / expected[0]), abs=1e-3)
         assert "σ² over its expected value" in printed(found)
 
+    def test_axes_have_a_price_beside_that_of_random_ones(self) -> None:
+        z = torch.zeros(3, 2)
+        for degrees, price in ((0, 0.0), (45, None), (90, 0.0)):
+            angle = math.radians(degrees)
+            turn = torch.tensor([[math.cos(angle), -math.sin(angle)],
+                                 [math.sin(angle), math.cos(angle)]])  # fmt: skip
+            decoder = linear(turn @ torch.tensor([[3.0, 0, 0], [0, 1.0, 0]]))
+            found = diagnose(decoder, z, output="image", beta=2.0, scale=0.5).price
+            # columns of squares 9 and 1, in units of the scale 36 and 4, turned into 20 and 20
+            most = 2 * math.log1p(20 / 2) - math.log1p(36 / 2) - math.log1p(4 / 2)
+            np.testing.assert_allclose(found.nats, most if price is None else price, atol=1e-5)
+            # random angles: the mean over a quarter turn
+            angles = np.linspace(0, np.pi / 2, 1001)
+            first = 36 * np.cos(angles) ** 2 + 4 * np.sin(angles) ** 2
+            both = np.log1p(first / 2) + np.log1p((40 - first) / 2)
+            chance = both.mean() - math.log1p(36 / 2) - math.log1p(4 / 2)
+            np.testing.assert_allclose(found.chance, chance, rtol=0.2)
+
     @pytest.mark.parametrize("space", ["image", "logits"])
     def test_expected_variances_of_logits_do_not_depend_on_the_space(self, space: Any) -> None:
         parts = self.parts() | {"output": "logits", "space": space}
@@ -350,7 +368,7 @@ class TestWithoutLabels:
         [
             ({"neighbours": 3}, "neighbours: expected images or data to look for them in"),
             ({"draws": 9}, "encoder: expected one with variances"),
-            ({"beta": 1.0}, "encoder: expected one with variances"),
+            ({"beta": -1.0}, "beta: expected a finite number above 0"),
         ],
     )
     def test_what_is_missing_is_named(self, options: dict, message: str) -> None:

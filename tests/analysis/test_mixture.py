@@ -11,13 +11,13 @@ from vaebias.analysis import factor_mixture
 from vaebias.analysis.mixture import EVEN
 
 TANGENTS = torch.tensor([[[1.0, 0, 0, 0], [0.6, 0.8, 0, 0], [0, 0, 0.1, 0]]])
-"""Unit tangents at 53 degrees to each other, and a short one."""
+"""Tangents at 53 degrees to each other, and a short one."""
 
 
 def turned(degrees: float) -> torch.Tensor:
-    """[1, 1, 4] a direction between the last two of the unit tangents."""
+    """[1, 1, 4] a direction between the last two of the tangents."""
     angle = math.radians(degrees)
-    return 7 * (math.cos(angle) * TANGENTS[:, 1:2] + math.sin(angle) * TANGENTS[:, 2:] / 0.1)
+    return 7 * (math.cos(angle) * TANGENTS[:, 1:2] + math.sin(angle) * TANGENTS[:, 2:])
 
 
 @pytest.mark.parametrize("degrees", [0, 10, 40, 44, 60, 90])

@@ -13,7 +13,7 @@ from vaebias.structure import factor_tangents, local_pca
 
 
 def test_tangents_are_the_directions_inside_and_at_the_edge(plane_grid: Any) -> None:
-    tangents = factor_tangents(plane_grid, np.arange(len(plane_grid)))
+    tangents = factor_tangents(plane_grid, np.arange(len(plane_grid)), "step")
     expected = torch.zeros(3, 6)
     expected[1:] = torch.from_numpy(plane_grid.directions)
     torch.testing.assert_close(tangents, expected.expand(40, 3, 6))
@@ -24,7 +24,7 @@ def test_bytes_count_as_255ths(plane_grid: Any) -> None:
         def images(self, index: Any) -> np.ndarray:
             return np.round(super().images(index) * 255).astype(np.uint8)
 
-    tangents = factor_tangents(Bytes(plane_grid.directions), np.arange(40))
+    tangents = factor_tangents(Bytes(plane_grid.directions), np.arange(40), "step")
     assert tangents[:, 1, 0].mean() == pytest.approx(0.1, abs=2e-3)
 
 
@@ -34,12 +34,14 @@ def test_a_curved_image_has_central_tangents_where_it_can(plane_grid: Any) -> No
             x = self.factors(index)[:, 1].astype(np.float32)
             return np.repeat((x**2)[:, None, None, None], 6, 3)
 
-    tangents = factor_tangents(Curved(plane_grid.directions), np.arange(5) * 4)  # y = 0, all x
+    tangents = factor_tangents(
+        Curved(plane_grid.directions), np.arange(5) * 4, "step"
+    )  # y = 0, all x
     torch.testing.assert_close(tangents[:, 1, 0], torch.tensor([1.0, 2, 4, 6, 7]))
 
 
 def test_components_are_the_larger_direction_then_the_smaller(plane_grid: Any) -> None:
-    components, variances, mixing = local_pca(factor_tangents(plane_grid, np.array([21])))
+    components, variances, mixing = local_pca(factor_tangents(plane_grid, np.array([21]), "step"))
     torch.testing.assert_close(variances[0], torch.tensor([0.01, 0.0008, 0]), rtol=1e-5, atol=1e-9)
     assert components[0, 0, 0].abs() == pytest.approx(1)
     torch.testing.assert_close(components[0, 1, 1:3].abs(), torch.full((2,), 0.5**0.5))

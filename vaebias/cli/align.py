@@ -146,16 +146,19 @@ def _is_example(path: Path) -> bool:
 
 
 def _posteriors(model: Model, grid: FactorGrid, draws: int, beta: float | None) -> dict[str, Any]:
-    """Return the arguments of `diagnose` about posteriors; none if the encoder has no variance."""
+    """Return the arguments of `diagnose` about posteriors and their price."""
     import torch
 
-    with torch.no_grad():
-        if model.encoder(torch.from_numpy(grid.images([0])))[1] is None:
-            return {}
     config = model.details.get("model", {}).get("config", {})
     if beta is None and model.name in ("vae", "beta_vae"):
         beta = float(config.get("beta", 1))
-    return {"draws": draws or None, "beta": beta or None, "scale": float(config.get("scale", 1))}
+    with torch.no_grad():
+        variances = model.encoder(torch.from_numpy(grid.images([0])))[1] is not None
+    return {
+        "draws": (draws or None) if variances else None,
+        "beta": beta or None,
+        "scale": float(config.get("scale", 1)),
+    }
 
 
 def _check(path: Path, model: Model, grid: FactorGrid) -> None:

@@ -138,18 +138,31 @@ def _table(names: Sequence[str], found: Sequence[Diagnosed]) -> HtmlTable:
         d = one.diagnosis
         json = d.to_json()
         against = json["data"] or {}
+        price = json["price"] or {}
         rows.append(
             (
                 name,
                 f"{int(d.active.sum())} of {d.latents}",
                 _cell(json["dto"]),
                 "–" if d.chance is None else number(d.chance.mean),
+                _cell(price.get("nats")),
+                _cell(price.get("chance")),
                 _cell(json["ima_contrast"]),
                 _cell(against.get("matched_components")),
                 _cell(against.get("matched_factors")),
             )
         )
-    head = ("model", "active", "DtO", "chance", "c_IMA", "|cos| local PCs", "|cos| factors")
+    head = (
+        "model",
+        "active",
+        "DtO",
+        "chance",
+        "price, nats",
+        "of random axes",
+        "c_IMA",
+        "|cos| local PCs",
+        "|cos| factors",
+    )
     return HtmlTable(head, tuple(rows))
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from vaebias.checks import check_index
 from vaebias.interfaces import Grid, Index
 from vaebias.pixels import as_tensor
+from vaebias.structure.distribution import Units, check_units, uniform_sd
 
 __all__ = [
     "LocalPca",
@@ -21,7 +22,7 @@ __all__ = [
 
 
 class LocalPca(NamedTuple):
-    """Principal components of the changes that one step in each factor makes.
+    """Principal components of the changes that each factor makes.
 
     Attributes
     ----------
@@ -41,17 +42,27 @@ class LocalPca(NamedTuple):
 def factor_tangents(
     grid: Grid,
     index: Index,  # [n]
+    units: Units = "sd",
 ) -> Tensor:  # [n, k, P]
-    """Change of the image for one step in each factor, in units of pixel value 0..1.
+    """Return the change of the image with each factor, in units of pixel value 0..1.
 
     Central, (x[plus] - x[minus]) / 2, where the grid has both neighbours; one-sided at its
     edge; zero for a factor without neighbours (a shape).
 
+    Parameters
+    ----------
+    grid, index
+        The points.
+    units
+        ``"sd"``: per standard deviation of the factor, whose levels are equally likely;
+        ``"step"``: per level.
+
     Raises
     ------
     InputError
-        Where an index is not one of the grid's.
+        An index that is not one of the grid's, or unknown units.
     """
+    units = check_units(units)
     index = check_index(index, len(grid))
     neighbours = grid.neighbours(index)
     present = neighbours >= 0
@@ -62,7 +73,9 @@ def factor_tangents(
     plus, minus = torch.from_numpy(position.reshape(ends.shape)).unbind(-1)
     steps = torch.from_numpy(present.sum(-1)).clamp_min(1)
     tangents: Tensor = (images[plus] - images[minus]) / steps[..., None]
-    return tangents
+    if units == "step":
+        return tangents
+    return tangents * tangents.new_tensor([uniform_sd(size) for size in grid.sizes])[:, None]
 
 
 def local_pca(
