@@ -19,6 +19,15 @@ def test_tangents_are_the_directions_inside_and_at_the_edge(plane_grid: Any) -> 
     torch.testing.assert_close(tangents, expected.expand(40, 3, 6))
 
 
+def test_tangents_are_per_standard_deviation_by_default(plane_grid: Any) -> None:
+    index = np.arange(len(plane_grid))
+    sd = torch.sqrt(torch.tensor([3.0, 24.0, 15.0]) / 12)  # of 2, 5 and 4 levels
+    per_step = factor_tangents(plane_grid, index, "step")
+    torch.testing.assert_close(factor_tangents(plane_grid, index), per_step * sd[:, None])
+    with pytest.raises(InputError, match="units: expected 'sd' or 'step'"):
+        factor_tangents(plane_grid, index, "pixel")
+
+
 def test_bytes_count_as_255ths(plane_grid: Any) -> None:
     class Bytes(type(plane_grid)):  # type: ignore[misc]
         def images(self, index: Any) -> np.ndarray:
