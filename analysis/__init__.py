@@ -23,6 +23,7 @@ from vaebias.analysis.mixture import FactorMixture, factor_mixture
 from vaebias.analysis.nonlinear_pca import PrincipalCurve, latent_variances, principal_curve
 from vaebias.analysis.price import AxesPrice, axes_price
 from vaebias.analysis.references import DataAlignment, Matches, Mixture, Prediction, Reference
+from vaebias.analysis.turn import LatentTurn, latent_turn
 from vaebias.interfaces import Grid
 from vaebias.structure import (
     LocalPca,
@@ -42,6 +43,7 @@ __all__ = [
     "Diagnosis",
     "FactorMixture",
     "Grid",
+    "LatentTurn",
     "LinearVae",
     "LocalPca",
     "MatchedCosines",
@@ -61,6 +63,7 @@ __all__ = [
     "factor_tangents",
     "global_components",
     "jacobian",
+    "latent_turn",
     "latent_variances",
     "linear_vae",
     "local_pca",

@@ -115,6 +115,7 @@ def arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, list
         "doctor": [],
         "evaluate": [str(given / "c.npz")],
         "perturb": ["blobs", "--out", out],
+        "predict": [str(given)],
         "report": [str(given), "--out", out],
         "reproduce": ["zietlow2021", "--out", out],
         "structure": ["blobs", "--html", out],

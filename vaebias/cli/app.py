@@ -25,6 +25,7 @@ COMMANDS = (
     "doctor",
     "evaluate",
     "perturb",
+    "predict",
     "report",
     "reproduce",
     "structure",

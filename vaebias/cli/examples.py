@@ -32,6 +32,10 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "vaebias perturb dsprites --out mixed.safetensors --verify",
         "vaebias perturb blobs --pairs x+y --epsilon 0.2 --method pattern --out m.safetensors",
     ),
+    "predict": (
+        "vaebias predict out --figure turns.svg",
+        "vaebias predict studies/prediction-16x16 studies/prediction-16x8 --json",
+    ),
     "report": ("vaebias report studies/blobs studies/dsprites --out report.html",),
     "reproduce": (
         "vaebias reproduce zietlow2021 --dry-run",

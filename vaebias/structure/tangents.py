@@ -18,7 +18,14 @@ from vaebias.interfaces import Progress
 from vaebias.ops import tangent_gram
 from vaebias.pixels import as_tensor
 
-__all__ = ["Likelihood", "Metric", "check_likelihood", "likelihood_grams", "moved"]
+__all__ = [
+    "Likelihood",
+    "Metric",
+    "check_likelihood",
+    "likelihood_grams",
+    "moved",
+    "tangent_ends",
+]
 
 Likelihood: TypeAlias = Literal["bernoulli", "gaussian"]
 Floats: TypeAlias = NDArray[np.float64]
@@ -99,7 +106,7 @@ def likelihood_grams(
     step = max(1, memory // (16 * images * prod(grid.image_shape)))
     for start in range(0, n, step):
         part = slice(start, min(start + step, n))
-        ends, levels = _ends(grid, index[part], columns, apart)
+        ends, levels = tangent_ends(grid, index[part], columns, apart)
         rows = _images(grid, ends).flatten(0, 2)  # [points k 2, P]
         if metric.likelihood == "bernoulli":
             near = np.stack([moved(grid, index[part], columns, one) for one in offsets], 1)
@@ -134,7 +141,7 @@ def moved(
     return grid.index(levels)
 
 
-def _ends(
+def tangent_ends(
     grid: FactorGrid, index: Index, columns: NDArray[np.int64], apart: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:  # [n, k, 2], [n, k]
     """Return both ends of each tangent, clipped to the grid, and the levels between them."""

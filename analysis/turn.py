@@ -1,0 +1,134 @@
+"""How far trained latents have turned away from two factors, measured at each image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vaebias.checks import check_integer
+from vaebias.data.grid import FactorGrid
+from vaebias.errors import InputError
+from vaebias.inference import ACTIVE_BELOW, encode
+from vaebias.interfaces import Encoder
+from vaebias.structure.distribution import Distribution, Probabilities
+from vaebias.structure.tangents import tangent_ends
+
+__all__ = ["LatentTurn", "latent_turn"]
+
+EVEN = 22.5
+"""Degrees from which an axis is nearer to an even mixture than to a factor."""
+
+
+@dataclass(frozen=True, eq=False)
+class LatentTurn:
+    """Angles between two latents and the factors of a pair, at each point.
+
+    Attributes
+    ----------
+    angles
+        [n, m] degrees, 0 to 45: how far each latent's direction in the plane of the two whitened
+        factors is from the nearer factor. 0 is a factor, 45 an even mixture; NaN where the latent
+        does not change with either.
+    latents
+        The m <= 2 active latents that change most with the pair.
+    """
+
+    angles: NDArray[np.float64]
+    latents: tuple[int, ...]
+
+    @property
+    def degrees(self) -> float | None:
+        """Median angle over points and latents; None if no latent answers to the pair."""
+        return None if np.isnan(self.angles).all() else float(np.nanmedian(self.angles))
+
+    @property
+    def even_share(self) -> float | None:
+        """Share of the angles above 22.5 degrees; .5 for directions at random."""
+        found = self.angles[~np.isnan(self.angles)]
+        return float((found > EVEN).mean()) if found.size else None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the summaries as JSON types."""
+        return {
+            "degrees": self.degrees,
+            "even_share": self.even_share,
+            "latents": list(self.latents),
+        }
+
+
+def latent_turn(
+    encoder: Encoder,
+    grid: FactorGrid,
+    pair: tuple[str, str],
+    *,
+    widths: tuple[float, float] = (1.0, 1.0),
+    sample: int | None = 2048,
+    seed: int = 0,
+    probabilities: Probabilities | None = None,
+) -> LatentTurn:
+    """Measure the turn of a model's latents in the plane of two factors.
+
+    At each point the change of every latent's mean per standard deviation of each factor is
+    taken between grid neighbours. Measured locally, axes that bend over the data set are
+    found too, which correlations with the factors miss.
+
+    Parameters
+    ----------
+    encoder
+        Maps images [B, C, H, W] in 0..1 to ``mu`` or ``(mu, logvar)``, [B, d] each.
+    grid
+        The data.
+    pair
+        Names of two factors with an order.
+    widths
+        Distance of the neighbours, in levels of each factor; at least 1. Use the widths that
+        `vaebias.structure.price` predicts, to compare with its angles.
+    sample
+        Number of points; None for all.
+    seed
+        Seed of the points.
+    probabilities
+        Distribution of the factors; see `vaebias.structure.Distribution`.
+
+    Raises
+    ------
+    InputError
+        A pair that does not name two factors with an order and two levels, or a sample below 1.
+
+    Notes
+    -----
+    Only active latents count (E sigma² < .8), if the encoder returns variances. The two that
+    matter are those whose mean change over all points is largest in the plane: a latent that
+    codes another factor and folds over the plane has a mean change near 0.
+    """
+    distribution = Distribution(grid, probabilities)
+    for name in pair:
+        if name not in grid.names or not distribution.sd[grid.names.index(name)] > 0:
+            known = [n for n, s in zip(grid.names, distribution.sd, strict=True) if s > 0]
+            raise InputError("pair", f"two factors with an order among {', '.join(known)}", pair)
+    if pair[0] == pair[1]:
+        raise InputError("pair", "two different factors", pair)
+    if sample is not None:
+        sample = check_integer("sample", sample, 1)
+    columns = np.array([grid.names.index(name) for name in pair])
+    index, _ = distribution.draw(grid, sample, seed)
+    apart = np.maximum(1, np.rint(widths)).astype(np.int64)
+    both, levels = tangent_ends(grid, index, columns, apart)  # [n, 2, 2], [n, 2]
+    needed, position = np.unique(both, return_inverse=True)
+    mu, logvar = encode(encoder, grid, needed)
+    values = mu.astype(np.float64)[position.reshape(both.shape)]  # [n, factor, end, d]
+    per_level = np.divide(1, levels, out=np.zeros(levels.shape), where=levels > 0)
+    change = (values[:, :, 0] - values[:, :, 1]) * per_level[..., None]
+    change *= distribution.sd[columns][:, None]  # [n, factor, d]
+    active = np.full(mu.shape[1], True)
+    if logvar is not None:
+        active = np.exp(logvar.astype(np.float64)).mean(0) < ACTIVE_BELOW
+    strength = np.where(active, np.hypot(*change.mean(0)), -1)
+    chosen = [int(latent) for latent in np.argsort(-strength)[:2] if active[latent]]
+    first, second = np.abs(change[:, :, chosen]).transpose(1, 0, 2)
+    angles = np.degrees(np.arctan2(np.minimum(first, second), np.maximum(first, second)))
+    angles[(first == 0) & (second == 0)] = np.nan
+    return LatentTurn(angles, tuple(chosen))

@@ -1,0 +1,71 @@
+"""Predicted axes beside trained ones: the bookkeeping, on a study of a few steps."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from vaebias.analysis import LatentTurn
+from vaebias.errors import InputError
+from vaebias.experiments import sweep
+from vaebias.experiments.protocol import Protocol
+from vaebias.experiments.running.prediction import PredictedTurn, agreement, study_prediction
+from vaebias.report.prediction import prediction_chart
+from vaebias.structure import PairPrice
+
+
+def cell(gain: float, angle: float, *measured: float) -> PredictedTurn:
+    turns = tuple(LatentTurn(np.full((3, 2), degrees), (0, 1)) for degrees in measured)
+    price = PairPrice(axes=20.0, even=20.0 - gain, best=19.0, worst=30.0, angle=angle)
+    seeds = tuple(range(len(turns)))
+    mig = (0.5,) * len(turns)
+    return PredictedTurn("toy", "original", "beta 8", ("x", "y"), 8.0, price, turns, seeds, mig)
+
+
+def test_every_cell_of_a_study_is_predicted_and_measured(tiny: Protocol, tmp_path: Path) -> None:
+    study = sweep(tiny, tmp_path)
+    seen: list[tuple[int, int]] = []
+    cells = list(
+        study_prediction(study, tmp_path, progress=lambda done, total: seen.append((done, total)))
+    )
+    assert [(one.variant, one.seeds) for one in cells] == [("original", (0, 1)), ("noise", (0, 1))]
+    assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    assert all(one.beta == 2 and len(one.turns) == 2 for one in cells)
+    json.dumps([one.to_json() for one in cells], allow_nan=False)
+
+
+def test_predictions_that_come_true_agree_and_others_do_not() -> None:
+    right = [cell(-4.0, 0, 2, 1), cell(0.1, 44, 30, 3), cell(4.0, 41, 40, 42)]
+    found = agreement(right)
+    assert (found.cells, found.decided) == (3, 2)
+    assert found.rank_correlation == pytest.approx(1)
+    assert found.median_error == pytest.approx(1.25)
+    wrong = [cell(-4.0, 0, 42), cell(-1.0, 0, 30), cell(4.0, 45, 3)]
+    assert agreement(wrong).rank_correlation == pytest.approx(-1)
+    assert agreement([]).rank_correlation is None
+
+
+def test_runs_without_a_turn_are_left_out() -> None:
+    silent = cell(4.0, 45, float("nan"))
+    assert silent.degrees == ()
+    assert silent.error is None
+    assert agreement([silent]).cells == 0
+    with pytest.raises(InputError, match="studies with finished runs"):
+        prediction_chart([silent])
+
+
+def test_the_chart_says_what_was_found() -> None:
+    picture = prediction_chart([cell(-4.0, 0, 2, 1), cell(0.1, 44, 30, 3), cell(4.0, 41, 40, 42)])
+    assert "3 data sets and models, 2 of them decided" in picture.alt
+    assert "<svg" in picture.html
+
+
+def test_a_study_without_a_pair_is_refused(tiny: Protocol, tmp_path: Path) -> None:
+    alone = replace(tiny, perturbation=replace(tiny.perturbation, pairs=()), seeds=(0,))
+    study = sweep(alone, tmp_path)
+    with pytest.raises(InputError, match="a study of a pair of factors"):
+        list(study_prediction(study, tmp_path))
