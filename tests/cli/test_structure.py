@@ -135,7 +135,7 @@ def test_bad_input_is_one_line(saved: Path, tmp_path: Path) -> None:
 
 def test_a_price_is_said_in_one_sentence_and_in_json_and_on_the_page(tmp_path: Path) -> None:
     words = ["structure", "blobs", "--sample", "60", "--beta", "8", "--likelihood", "gaussian"]
-    words += ["--scale", "0.1"]
+    words += ["--scale", "0.1", "--restrict", "size=3"]
     shown = RUN.invoke(app, words)
     assert shown.exit_code == 0
     assert "A VAE of beta 8 keeps the factors as its axes by" in " ".join(shown.output.split())

@@ -20,14 +20,21 @@ from vaebias.structure import PairPrice
 
 def cell(gain: float, angle: float, *measured: float) -> PredictedTurn:
     turns = tuple(LatentTurn(np.full((3, 2), degrees), (0, 1)) for degrees in measured)
-    price = PairPrice(axes=20.0, even=20.0 - gain, best=19.0, worst=30.0, angle=angle)
+    price = PairPrice(
+        axes=20.0,
+        even=20.0 - gain,
+        best=20.0 - max(gain, 0),
+        worst=20.0 - min(gain, 0),
+        angle=angle,
+        beta=8.0,
+    )
     seeds = tuple(range(len(turns)))
     mig = (0.5,) * len(turns)
     return PredictedTurn("toy", "original", "beta 8", ("x", "y"), 8.0, price, turns, seeds, mig)
 
 
 def test_every_cell_of_a_study_is_predicted_and_measured(tiny: Protocol, tmp_path: Path) -> None:
-    study = sweep(tiny, tmp_path)
+    study = sweep(tiny, tmp_path, jobs=1)
     seen: list[tuple[int, int]] = []
     cells = list(
         study_prediction(study, tmp_path, progress=lambda done, total: seen.append((done, total)))
@@ -66,6 +73,6 @@ def test_the_chart_says_what_was_found() -> None:
 
 def test_a_study_without_a_pair_is_refused(tiny: Protocol, tmp_path: Path) -> None:
     alone = replace(tiny, perturbation=replace(tiny.perturbation, pairs=()), seeds=(0,))
-    study = sweep(alone, tmp_path)
+    study = sweep(alone, tmp_path, jobs=1)
     with pytest.raises(InputError, match="a study of a pair of factors"):
         list(study_prediction(study, tmp_path))

@@ -61,6 +61,8 @@ def predict(
     said = [f"{found.cells} cells, {found.decided} outside the undecided range"]
     if found.rank_correlation is not None:
         said.append(f"rank correlation of gain and turn {found.rank_correlation:.2f}")
+    if found.angle_correlation is not None:
+        said.append(f"of decided angle and turn {found.angle_correlation:.2f}")
     if found.median_error is not None:
         said.append(f"median error of the decided angles {found.median_error:.0f}°")
     console.print("; ".join(said) + ".", highlight=False, soft_wrap=True)

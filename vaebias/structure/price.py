@@ -30,8 +30,12 @@ from vaebias.structure.tangents import Likelihood, Metric, check_likelihood, lik
 
 __all__ = ["UNDECIDED", "PairPrice", "Price", "RotationPrice", "price"]
 
-UNDECIDED = 0.1
-"""Nats: where axes differ by less, other things than the local variances decide."""
+UNDECIDED = 0.15
+"""Nats per unit of beta: of seeds trained on axes that differ by less, some turn and some do not.
+
+Costs are proportional to beta where latents are well encoded. Found on blobs, see
+docs/prediction.md.
+"""
 PASSIVE = 0.8
 """Mean posterior variance from which a latent counts as passive, as in Zietlow et al. 2021."""
 SAMPLE = 2048
@@ -55,6 +59,8 @@ class PairPrice:
     angle
         Turn of least cost, in degrees from -45 to 45: how far the latent of the first factor turns
         towards the second. The sign tells which mixture is the cheaper one.
+    beta
+        Weight of the KL divergence.
     exact
         The same on patches of the grid, without the quadratic approximation, if asked for.
     """
@@ -64,6 +70,7 @@ class PairPrice:
     best: float
     worst: float
     angle: float
+    beta: float
     exact: ExactPrice | None = None
 
     @property
@@ -78,13 +85,13 @@ class PairPrice:
 
     @property
     def decided(self) -> bool:
-        """Whether the best and the worst turn differ by more than `UNDECIDED`."""
-        return self.worst - self.best > UNDECIDED
+        """Whether the best and the worst turn differ by more than `UNDECIDED` times beta."""
+        return self.worst - self.best > UNDECIDED * self.beta
 
     @property
     def turns(self) -> bool:
-        """Whether the best turn saves more than `UNDECIDED` over the factors' axes."""
-        return self.gain > UNDECIDED
+        """Whether the best turn saves more than `UNDECIDED` times beta over the factors' axes."""
+        return self.gain > UNDECIDED * self.beta
 
     def to_json(self) -> dict[str, Any]:
         """All numbers, with the gains, as JSON types."""
@@ -208,7 +215,7 @@ class Price:
                 ),
             },
             "passive": list(self.passive),
-            "undecided_below": UNDECIDED,
+            "undecided_below": UNDECIDED * self.beta,
             "verdict": self.verdict,
         }
 
@@ -383,7 +390,7 @@ def _pair(
     axes, *evens = (
         cost_at(grams, weights, turn, beta, amplitude) for turn in (0, np.pi / 4, -np.pi / 4)
     )
-    return PairPrice(axes, min(evens), min(best, axes), worst, float(np.degrees(angle)))
+    return PairPrice(axes, min(evens), min(best, axes), worst, float(np.degrees(angle)), beta)
 
 
 def _exact(
@@ -428,12 +435,13 @@ def _verdict(price: Price) -> str:
     elif kept:
         (a, b), least = min(kept.items(), key=lambda item: item[1].worst - item[1].axes)
         margin = f"by {least.worst - least.axes:.2f} nats (the least, for {a} and {b})"
-        kept_words = "the other factors" if undecided else "the factors"
-        said.append(f"keeps {kept_words} as its axes {margin}")
+        kept_words = "the axes of every other pair" if undecided else "the factors as its axes"
+        said.append(f"keeps {kept_words} {margin}")
     if undecided:
         names = ", ".join(f"{a} and {b}" for a, b in undecided)
         said.append(
-            f"is undecided between {names} and their mixtures (less than {UNDECIDED:g} nats apart)"
+            f"is undecided between {names} and their mixtures (less than "
+            f"{UNDECIDED * price.beta:.2g} nats apart)"
         )
     if not active:
         coded = [name for name in price.names if name not in price.passive]

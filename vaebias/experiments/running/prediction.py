@@ -20,7 +20,7 @@ from vaebias.experiments.running.run import perturbations, variant_grid
 from vaebias.files import MODEL_FILE
 from vaebias.interfaces import Progress
 from vaebias.numbers import finite
-from vaebias.structure import UNDECIDED, PairPrice, price
+from vaebias.structure import PairPrice, price
 
 __all__ = ["Agreement", "PredictedTurn", "agreement", "study_prediction"]
 
@@ -70,8 +70,8 @@ class PredictedTurn:
 
     @property
     def decided(self) -> bool:
-        """Whether the prediction is outside the undecided range."""
-        return abs(self.relative_gain) > UNDECIDED
+        """Whether costs differ enough between turns for a prediction; see `PairPrice`."""
+        return self.price.decided
 
     @property
     def error(self) -> float | None:
@@ -110,6 +110,8 @@ class Agreement:
         Number of cells, and of those outside the undecided range.
     rank_correlation
         Spearman's, of the predicted gain per beta with the mean measured turn; None below 3 cells.
+    angle_correlation
+        The same of the predicted angle, over decided cells.
     median_error
         Median over decided cells of the error of the angle, in degrees.
     """
@@ -117,6 +119,7 @@ class Agreement:
     cells: int
     decided: int
     rank_correlation: float | None
+    angle_correlation: float | None
     median_error: float | None
 
 
@@ -188,15 +191,21 @@ def agreement(cells: Sequence[PredictedTurn]) -> Agreement:
     """Summarise how well predictions and runs agree."""
     shown = [cell for cell in cells if cell.degrees]
     decided = [cell for cell in shown if cell.decided]
-    correlation = None
-    if len(shown) > 2:
-        gains = [cell.relative_gain for cell in shown]
-        turns = [float(np.mean(cell.degrees)) for cell in shown]
-        if len(set(gains)) > 1 and len(set(turns)) > 1:
-            correlation = float(spearmanr(gains, turns).statistic)
     errors = [cell.error for cell in decided if cell.error is not None]
-    median = float(np.median(errors)) if errors else None
-    return Agreement(len(shown), len(decided), correlation, median)
+    return Agreement(
+        len(shown),
+        len(decided),
+        _spearman([cell.relative_gain for cell in shown], shown),
+        _spearman([abs(cell.price.angle) for cell in decided], decided),
+        float(np.median(errors)) if errors else None,
+    )
+
+
+def _spearman(predicted: Sequence[float], cells: Sequence[PredictedTurn]) -> float | None:
+    turns = [float(np.mean(cell.degrees)) for cell in cells]
+    if len(cells) < 3 or len(set(predicted)) == 1 or len(set(turns)) == 1:
+        return None
+    return float(spearmanr(predicted, turns).statistic)
 
 
 def _loss(model: ModelSpec) -> tuple[float, Any, float | None]:
