@@ -5,7 +5,7 @@ import xml.etree.ElementTree as ET
 import numpy as np
 import pytest
 
-from vaebias.report import figures
+from vaebias.report import figures, maps
 from vaebias.report.theme import Picture
 
 SCORES = {"beta-VAE": {"a": [0.5, 0.7], "b": [0.1]}, "PCL": {"a": [0.9, 0.9], "b": []}}
@@ -23,14 +23,14 @@ PICTURES = {
     "mixing_angles": lambda: figures.mixing_angles(
         {"a": np.array([0.0, 0.0]), "b": np.array([np.pi / 4, 0.0])}, title="angles", label="angle"
     ),
-    "matrices": lambda: figures.matrices(
+    "matrices": lambda: maps.matrices(
         {"one": np.array([[1.0, 0.8], [0.8, 1.0]]), "two": np.zeros((2, 2))},
         ["x", "y"],
         ["x", "y"],
         title="shares",
         diagonal=False,
     ),
-    "response_maps": lambda: figures.response_maps(
+    "response_maps": lambda: maps.response_maps(
         {"a": np.zeros((1, 3, 4)), "b": RNG.random((2, 3, 4))},
         ("x", "y"),
         title="responses",
@@ -79,7 +79,7 @@ def test_mixed_angles_agree_with_the_gram_rule() -> None:
 
 
 def test_cells_of_a_matrix_have_tooltips() -> None:
-    picture = figures.matrices({"": np.array([[0.12345, 1.0]])}, ["a<b"], ["x", "y"], title="t")
+    picture = maps.matrices({"": np.array([[0.12345, 1.0]])}, ["a<b"], ["x", "y"], title="t")
     assert "<title>a&lt;b, x: 0.1235</title>" in picture.html
     assert "<title>a&lt;b, y: 1</title>" in picture.html
 
@@ -88,3 +88,24 @@ def test_curves_end_where_their_runs_end() -> None:
     runs = [([1, 2], [4.0, 1.0]), ([1, 2], [4.0, 3.0])]
     picture = figures.curves({"one": runs, "none": []}, label="loss", title="Training")
     assert picture.alt == "Training. one: 2 at the end."
+
+
+def test_map_of_sampled_points_has_no_gaps() -> None:
+    plane = np.full((4, 6), np.nan)
+    plane[::2, ::2] = 1.0
+    picture = maps.factor_maps({"a": plane}, ("x", "y"), title="t", limits=(0, 1))
+    assert picture.alt == "t. a: 1.00 to 1.00, mean 1.00."
+    found = maps.without_gaps(plane)
+    assert found.shape == (2, 3)
+    assert (found == 1).all()
+
+
+def test_map_of_all_points_is_unchanged() -> None:
+    plane = RNG.random((3, 5))
+    np.testing.assert_array_equal(maps.without_gaps(plane), plane)
+
+
+def test_chance_is_drawn_and_said() -> None:
+    picture = figures.score_bars(SCORES, label="cos", title="t", chance=0.25)
+    assert picture.alt.endswith("chance: .25.")
+    assert ">chance<" in picture.html

@@ -27,7 +27,9 @@ class _References(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
         for name, value in attrs:
-            if name in {"src", "href", "xlink:href", "data", "action", "srcset", "poster"}:
+            if tag == "a":  # followed by the reader only: sections of the page, and papers
+                assert name != "href" or (value or "").startswith(("#", "https://"))
+            elif name in {"src", "href", "xlink:href", "data", "action", "srcset", "poster"}:
                 self.found.append(value or "")
 
 
@@ -110,6 +112,9 @@ def test_text_is_escaped_and_pictures_are_not() -> None:
         title=HOSTILE,
         kind=HOSTILE,
         summaries=[(HOSTILE, HOSTILE)],
+        contents=[("id", HOSTILE)],
+        steps=[(HOSTILE, HOSTILE)],
+        papers=[(HOSTILE, "https://example.org")],
         overview={name: page_picture("<svg></svg>") for name in ("dto", "spectra", "cosines")},
         table=table,
         models=[],

@@ -136,8 +136,8 @@ def align(
     console = output()
     for one in found:
         console.print(Text(f"{one.path} ({one.model.name}, {one.model.format})", style="bold"))
-        console.print(one.diagnosis.table())
         console.print(Text(one.diagnosis.summary()))
+        console.print(one.diagnosis.table())
         console.print()
 
 

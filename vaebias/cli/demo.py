@@ -63,7 +63,7 @@ def demo(
     command = _command(seeds, steps)
     tables = document(Study(protocol, done.results, done.failures, ()))
     study = Shown(done, tables, finding.text, structure, command, MODEL)
-    html = study_page([study], title="Do the scores follow the factors, or the variance?")
+    html = study_page([study])
     record = {
         "command": command,
         "protocol": protocol.to_json(),

@@ -66,6 +66,6 @@ def write_report(
         found = document(study)
         text = describe(found.differences)
         shown.append(Shown(done, found, text, structures(done), command, model))
-    html = study_page(shown, title="Do the scores follow the factors, or the variance?")
+    html = study_page(shown)
     page.write(out, html, force=force, option="--out")
     return [each.text for each in shown]

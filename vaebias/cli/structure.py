@@ -87,13 +87,15 @@ def structure(
     For images without labels, the local principal components of each image's nearest neighbours
     are measured (by default the 20 nearest, at 1,000 images).
     """
+    from rich.text import Text
+
     from vaebias import data as datasets
     from vaebias import perturb
     from vaebias.cli.console import output
     from vaebias.cli.progress import watch_points
     from vaebias.files import refuse_to_overwrite
     from vaebias.report import page
-    from vaebias.report.structure import Measured, structure_page
+    from vaebias.report.structure import Measured, structure_page, verdict
     from vaebias.structure import UNITS, check_likelihood, check_units, price
 
     if html is not None:
@@ -184,8 +186,12 @@ def structure(
         typer.echo(json.dumps(document, allow_nan=False))
         return
     console = output()
+    for name, (_, found) in measured.items():
+        text = f"{name}: {verdict(found, prices.get(name))}"
+        console.print(Text(text, style="bold"), soft_wrap=True)
+    console.print()
     for name, (one, found) in measured.items():
-        points = f"{len(found.index):,} of {found.total:,} points, {UNITS[found.units]}"
+        points = f"{len(found.index):,} of {found.total:,} images, {UNITS[found.units]}"
         _show(console, f"{one.name} ({name}): {points}", found)
         if name in prices:
             _show_price(console, prices[name])
@@ -242,8 +248,8 @@ def _neighbourhoods(
     from vaebias.cli.console import output
     from vaebias.cli.progress import watch_points
     from vaebias.numbers import number
+    from vaebias.report import neighbourhoods as report
     from vaebias.report import page
-    from vaebias.report.structure import neighbourhood_page
 
     if _unlabelled(data):
         images = datasets.load_pictures(Path(data))
@@ -256,7 +262,7 @@ def _neighbourhoods(
     if html is not None:
         words = ["vaebias", "structure", data, "--neighbours", str(neighbours)]
         words += ["--sample", str(sample), "--seed", str(seed), "--html", "F"]
-        text = neighbourhood_page(images, found, name=data, command=shlex.join(words))
+        text = report.neighbourhood_page(images, found, name=data, command=shlex.join(words))
         page.write(html, text, force=True)  # whether it may be replaced was checked before
     if as_json:
         document = {"data": {"name": data}, "sample": sample, "seed": seed, **record}
@@ -264,7 +270,8 @@ def _neighbourhoods(
         return
     console = output()
     points = f"{len(found.index):,} of {found.total:,} images, {neighbours} nearest each"
-    console.print(Text(f"{data}: {points}", style="bold"))
+    console.print(Text(f"{report.verdict(found)}.", style="bold"))
+    console.print(Text(f"\n{data}: {points}"))
     table = Table("component", "share of variance", "middle 90 %", "gap to the next")
     gaps = [*map(number, record["gaps"]), ""]
     for i, (one, gap) in enumerate(zip(record["components"], gaps, strict=True), 1):
@@ -308,7 +315,6 @@ def _show_price(console: Any, price: Price) -> None:
     for row in price_rows(price):
         table.add_row(*row)
     console.print(table)
-    console.print(price.verdict, highlight=False, soft_wrap=True)
 
 
 def _command(data: str, restrict: list[str] | None, options: Mapping[str, object]) -> str:

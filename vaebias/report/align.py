@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,12 +15,13 @@ from vaebias.checkpoints import Model
 from vaebias.data import FactorGrid
 from vaebias.inference import encode
 from vaebias.numbers import number
-from vaebias.report import figures
+from vaebias.report import figures, maps
 from vaebias.report.directions import Pair, directions
 from vaebias.report.images import strip
 from vaebias.report.page import HtmlTable, render
+from vaebias.report.papers import GRESELE2021, ROLINEK2019, ZIETLOW2021
 from vaebias.report.theme import Picture
-from vaebias.report.traversal import Latent, decode, traverse
+from vaebias.report.traversal import Latent, decode, moves, traverse
 
 __all__ = ["Diagnosed", "align_page"]
 
@@ -60,8 +62,16 @@ def align_page(found: Sequence[Diagnosed], grid: FactorGrid, samples: int, seed:
     names = _names(found)
     return render(
         "align.html.j2",
-        title="Latent axes against principal directions",
-        kind="alignment",
+        title=_title(found),
+        kind="alignment of latent axes",
+        contents=[
+            ("overview", "Overview"),
+            *((f"m{position}", name) for position, name in enumerate(_labels(names))),
+            ("next", "Next steps"),
+            ("sources", "Sources"),
+        ],
+        steps=STEPS,
+        papers=(ROLINEK2019, ZIETLOW2021, GRESELE2021),
         summaries=[(name, one.diagnosis.summary()) for name, one in zip(names, found, strict=True)],
         overview=_overview(names, found),
         table=_table(names, found),
@@ -71,12 +81,30 @@ def align_page(found: Sequence[Diagnosed], grid: FactorGrid, samples: int, seed:
         ],
         facts=[
             ("data", f"{grid.name} ({grid.source}): {len(grid):,} images"),
-            ("images looked at", f"{samples:,}, seed {seed}"),
+            ("images measured", f"{samples:,}, seed {seed}"),
             ("factors", ", ".join(grid.names)),
         ],
     )
 
 
+def _title(found: Sequence[Diagnosed]) -> str:
+    """Return the verdict: the first clause of a summary, or a count over several models."""
+    if len(found) == 1:
+        return re.sub(r" \([^)]*\)", "", found[0].diagnosis.summary().split(":")[0])
+    known = [one.diagnosis for one in found if one.diagnosis.chance is not None]
+    aligned = sum(d.chance is not None and d.dto[0] < ALIGNED * d.chance.mean for d in known)
+    return (
+        f"{aligned} of {len(found)} decoders have axes closer to principal directions than chance"
+    )
+
+
+ALIGNED = 0.8
+"""Share of the chance level below which axes count as closer than chance."""
+STEPS = (
+    ("vaebias structure DATA", "Are the data's local principal components its factors?"),
+    ("vaebias perturb DATA --out F", "Make a version of the data in which they are not."),
+    ("vaebias evaluate CHECKPOINT --data DATA", "Score the codes: MIG, DCI, SAP and more."),
+)
 LABEL = 28
 """Longest name in a chart, in characters; longer ones lose their beginning."""
 
@@ -187,6 +215,7 @@ def _model(prefix: str, name: str, one: Diagnosed, grid: FactorGrid, seed: int) 
     # all codes decodes to no image
     middle = int((codes - codes.mean(0)).square().sum(1).argmin())
     return {
+        "id": prefix,
         "name": name,
         "notes": d.notes,
         "facts": _facts(one),
@@ -198,7 +227,9 @@ def _model(prefix: str, name: str, one: Diagnosed, grid: FactorGrid, seed: int) 
         "references": _references(d),
         "directions": _directions(one, grid, int(index[middle]), middle, codes, active),
         "activity": _activity(d),
-        "latents": _latents(one.model, codes, codes[middle], active, d, prefix),
+        "moves": moves(
+            {"": _latents(one.model, codes, codes[middle], active, d, prefix)}, prefix=prefix
+        ),
     }
 
 
@@ -287,7 +318,7 @@ def _cosines(d: Diagnosis, name: str, *, components: bool) -> Picture | None:
         return None
     columns = [names[i] for i in present]
     words = "local principal components" if components else "factors"
-    return figures.matrices(
+    return maps.matrices(
         {"": mean[np.ix_(rows, present)]},
         [f"z{i + 1}" for i in rows],
         columns,

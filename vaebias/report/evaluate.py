@@ -10,14 +10,21 @@ from numpy.typing import NDArray
 
 from vaebias.metrics import Evaluation
 from vaebias.numbers import number
-from vaebias.report import figures
+from vaebias.report import figures, maps
 from vaebias.report.page import HtmlTable, render
+from vaebias.report.papers import CHEN2018, ZIETLOW2021
 from vaebias.report.theme import SERIES, WIDTH, Picture, axes, styled, svg
 
 __all__ = ["code_scatter", "evaluate_page"]
 
 BARS = ("mig", "sap", "explicitness", "mcc", "infomec")
 """Metrics whose scores of single factors are drawn."""
+TITLE_SCORES = 4
+"""Number of scores in the title."""
+STEPS = (
+    ("vaebias structure DATA", "Are the data's local principal components its factors?"),
+    ("vaebias align CHECKPOINT --data DATA", "Do the decoder's axes follow them?"),
+)
 
 
 def evaluate_page(found: Evaluation, facts: Sequence[tuple[str, str]], *, command: str) -> str:
@@ -33,13 +40,29 @@ def evaluate_page(found: Evaluation, facts: Sequence[tuple[str, str]], *, comman
         Command line that writes the same page.
     """
     settings = found.settings
+    matrices = _matrices(found.details, settings["latents"])
     return render(
         "evaluate.html.j2",
-        title="How far are these codes disentangled?",
+        title=_title(found),
         kind="metrics",
+        summary=(
+            "Scores compare the codes with the factors. They say how well the two agree on these "
+            "images, not why: compare with a version of the data in which the local principal "
+            "components are mixtures of factors."
+        ),
+        contents=[
+            ("scores", "Scores"),
+            *([("matrices", "Latents and factors")] if matrices else []),
+            ("codes", "Codes"),
+            ("made", "How it was made"),
+            ("next", "Next steps"),
+            ("sources", "Sources"),
+        ],
+        steps=STEPS,
+        papers=(CHEN2018, ZIETLOW2021),
         scores=_scores(found),
         bars=_bars(found.details),
-        matrices=_matrices(found.details, settings["latents"]),
+        matrices=matrices,
         scatter=code_scatter(found.codes, found.factors, settings["factors"]),
         shown=len(found.codes),
         facts=[
@@ -50,6 +73,15 @@ def evaluate_page(found: Evaluation, facts: Sequence[tuple[str, str]], *, comman
             ("images", f"{settings['rows']:,} of {settings['of']:,}"),
         ],
         command=command,
+    )
+
+
+def _title(found: Evaluation) -> str:
+    plain = [label for label in found.scores if "." not in label] or list(found.scores)
+    return ", ".join(
+        f"{label.upper() if len(label) <= 4 else label.replace('_', ' ')} "
+        f"{number(found.scores[label].mean)}"
+        for label in plain[:TITLE_SCORES]
     )
 
 
@@ -125,6 +157,6 @@ def _matrices(details: Mapping[str, dict[str, Any]], latents: int) -> list[tuple
         title = "Importance to a classifier of the factor (DCI)"
         found.append((title, np.array(one["importance"]), one["names"]))
     return [
-        (title, figures.matrices({"": matrix}, rows, names, title=title))
+        (title, maps.matrices({"": matrix}, rows, names, title=title))
         for title, matrix, names in found
     ]

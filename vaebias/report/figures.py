@@ -11,7 +11,6 @@ import matplotlib
 import matplotlib.ticker
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.patches import Rectangle
 
 from vaebias.numbers import number
 from vaebias.report.theme import (
@@ -22,7 +21,6 @@ from vaebias.report.theme import (
     WIDTH,
     Picture,
     axes,
-    hover,
     styled,
     svg,
 )
@@ -30,9 +28,7 @@ from vaebias.report.theme import (
 __all__ = [
     "curves",
     "distances",
-    "matrices",
     "mixing_angles",
-    "response_maps",
     "score_bars",
     "spectra",
 ]
@@ -46,8 +42,23 @@ def score_bars(
     title: str,
     limits: tuple[float, float] = (0.0, 1.0),
     marks: bool = True,
+    chance: float | None = None,
 ) -> Picture:
-    """Draw bars of the mean over seeds, each seed as a mark: ``scores[group][series]``."""
+    """Draw every run as a mark over a bar of their mean: ``scores[group][series]``.
+
+    Parameters
+    ----------
+    scores
+        Values over seeds.
+    label, title
+        Label of the axis, and beginning of the description.
+    limits
+        Range of the axis.
+    marks
+        If False, draw bars only.
+    chance
+        Level of a dashed line, marked as chance.
+    """
     groups, series = list(scores), list(next(iter(scores.values())))
     figure, (ax,) = axes(WIDTH, 2.7)
     width = 0.8 / len(series)
@@ -64,7 +75,7 @@ def score_bars(
                 values.mean(),
                 width * 0.86,
                 color=SERIES[place % len(SERIES)],
-                alpha=0.85,
+                alpha=0.35 if marks else 0.85,
                 label=name if first else None,
             )
             if marks:
@@ -73,11 +84,12 @@ def score_bars(
                     x + 0.22 * width * beside,
                     values,
                     MARKERS[place % len(MARKERS)],
-                    color=INK,
-                    markersize=4,
-                    markerfacecolor="none",
-                    markeredgewidth=0.9,
+                    color=SERIES[place % len(SERIES)],
+                    markersize=5,
+                    markeredgewidth=0,
                 )
+                half = 0.43 * width
+                ax.plot([x - half, x + half], [values.mean()] * 2, color=INK, lw=1.4)
             # below the axis, where no mark can cover it
             ax.annotate(
                 number(values.mean()),
@@ -86,10 +98,17 @@ def score_bars(
                 xytext=(0, -11),
                 ha="center",
                 fontsize=8.5,
-                color=SERIES[place % len(SERIES)],
+                color=INK,
                 annotation_clip=False,
             )
             said.append(f"{group}, {name}: {number(values.mean())}")
+    if chance is not None:
+        ax.axhline(chance, color=INK, lw=1.1, ls=(0, (3, 2)))
+        ax.annotate(
+            "chance", (1, chance), xycoords=("axes fraction", "data"), textcoords="offset points",
+            xytext=(-2, 2), ha="right", fontsize=8.5, color=INK,
+        )  # fmt: skip
+        said.append(f"chance: {number(chance)}")
     ax.set_xticks(range(len(groups)), groups)
     ax.tick_params(axis="x", length=0, pad=15)
     ax.set_ylabel(label)
@@ -171,7 +190,7 @@ def spectra(
     singular_values: Mapping[str, np.ndarray],  # each [B, d], descending
     *,
     title: str,
-    label: str = "singular value",
+    label: str = "singular value (log scale)",
 ) -> Picture:
     """Draw singular values, or variances, by rank: median over images, quartiles as a band.
 
@@ -273,106 +292,6 @@ def mixing_angles(
     panels[-1].set_xlabel(label)
     panels[len(panels) // 2].set_ylabel("share of images, %")
     return svg(figure, f"{title}. {'; '.join(said)}.")
-
-
-@styled
-def matrices(
-    values: Mapping[str, np.ndarray],  # each [rows, columns]
-    rows: Sequence[str],
-    columns: Sequence[str],
-    *,
-    title: str,
-    limits: tuple[float, float] = (0.0, 1.0),
-    diagonal: bool = True,
-) -> Picture:
-    """Draw heat maps side by side, with the number in each cell.
-
-    Parameters
-    ----------
-    values
-        Matrices by heading; an empty heading is not drawn.
-    rows, columns
-        Labels, the same for all matrices.
-    limits
-        Values of the darkest and the lightest colour.
-    diagonal
-        If False, the diagonal is left blank.
-    """
-    margin = 0.25 + 0.075 * max(map(len, rows), default=0)
-    cell = min(0.46, (WIDTH - margin) / len(values) / (len(columns) + 0.35))
-    letters = max(map(len, columns), default=0)
-    slanted = 0.075 * letters > cell
-    figure, panels = axes(
-        margin + len(values) * cell * (len(columns) + 0.35),
-        0.35 + cell * len(rows) + 0.2 * any(values) + 0.045 * letters * slanted,
-        columns=len(values),
-    )
-    said = []
-    for ax, (name, given) in zip(panels, values.items(), strict=True):
-        shown = np.array(given, dtype=float)
-        if not diagonal:
-            np.fill_diagonal(shown, np.nan)
-        ax.imshow(shown, cmap="cividis", vmin=limits[0], vmax=limits[1], interpolation="none")
-        for i, j in zip(*np.nonzero(np.isfinite(shown)), strict=True):
-            level = (shown[i, j] - limits[0]) / (limits[1] - limits[0])
-            colour = "#ffffff" if level < 0.55 else "#000000"
-            text = number(shown[i, j])
-            ax.text(j, i, text, ha="center", va="center", fontsize=8, color=colour)
-            exact = f"{rows[i]}, {columns[j]}: {shown[i, j]:.4g}"
-            cell_area = Rectangle((j - 0.5, i - 0.5), 1, 1, alpha=0.0, gid=hover(exact))
-            ax.add_patch(cell_area)
-            if level >= 0.5 and (diagonal or i < j):
-                said.append(f"{name} {rows[i]} and {columns[j]} {text}".strip())
-        if slanted:
-            ax.set_xticks(
-                range(len(columns)), columns, rotation=35, ha="left", rotation_mode="anchor"
-            )
-        else:
-            ax.set_xticks(range(len(columns)), columns)
-        ax.set_yticks(range(len(rows)), rows if ax is panels[0] else [])
-        ax.set_title(name, pad=6)
-        ax.tick_params(length=0, labeltop=True, labelbottom=False)
-        for spine in ax.spines.values():
-            spine.set_visible(False)
-    summary = "; ".join(said) if said else "none reaches half of the scale"
-    return svg(figure, f"{title}. Largest entries: {summary}.")
-
-
-@styled
-def response_maps(
-    maps: Mapping[str, np.ndarray],  # each [d, a, b]: a latent's mean code over two factors
-    names: tuple[str, str],
-    *,
-    title: str,
-    words: Mapping[str, Sequence[str]],
-) -> Picture:
-    """Draw the mean code of each latent over the plane of two factors, one row per model.
-
-    Bands parallel to an axis mean that the latent is one factor, slanted bands a mixture.
-    """
-    columns = max(len(m) for m in maps.values())
-    figure, panels = axes(WIDTH, 0.35 + 1.28 * len(maps), rows=len(maps), columns=columns)
-    for row, (name, planes) in enumerate(maps.items()):
-        for column in range(columns):
-            ax = panels[row * columns + column]
-            ax.set_xticks([])
-            ax.set_yticks([])
-            for spine in ax.spines.values():
-                spine.set_visible(False)
-            if column >= len(planes):
-                ax.set_visible(False)
-                continue
-            plane = planes[column].T  # first factor to the right, second downwards, as in the image
-            ax.imshow(plane, cmap="cividis", interpolation="none")
-            if np.ptp(plane) > 0:
-                ax.contour(plane, levels=5, colors="#ffffff", linewidths=0.8, alpha=0.75)
-            ax.set_title(words[name][column], fontsize=8, pad=3)
-            if column == 0:
-                ax.set_ylabel(name, fontsize=8.5)
-            if row == len(maps) - 1:
-                ax.set_xlabel(f"{names[0]} →" if column == 0 else "", fontsize=8)
-    said = "; ".join(f"{name}: {', '.join(words[name])}" for name in maps)
-    return svg(figure, f"{title}. {said}.")
 
 
 def _legend_above(ax: Axes, columns: int) -> None:

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import matplotlib.ticker
 
 from vaebias.numbers import number
 from vaebias.perturb import Perturbation, PerturbedGrid, Verification
 from vaebias.report.page import HtmlTable, render
-from vaebias.report.structure import differences, structure_sections
+from vaebias.report.papers import ZIETLOW2021
+from vaebias.report.structure import structure_sections
 from vaebias.report.theme import MUTED, SERIES, WIDTH, Picture, axes, styled, svg
-from vaebias.structure import structure
+from vaebias.report.versions import examples, strips
+from vaebias.structure import Structure, structure
 
 __all__ = ["loss_curve", "perturb_page"]
 
 POINTS = 4096
+STEPS = (
+    (
+        "vaebias train --model beta_vae --data F --steps N --out DIR",
+        "Train on the modified images.",
+    ),
+    ("vaebias data export DATA --perturbation F --out F.npz", "Write them for other projects."),
+    ("vaebias sweep PROTOCOL --out DIR", "Compare models on original, modified and noisy images."),
+)
 
 
 def perturb_page(
@@ -41,15 +51,57 @@ def perturb_page(
     structures = {"original": before, made.name: after}
     return render(
         "perturb.html.j2",
-        title=f"What the {made.name} perturbation changes",
-        kind="perturbation",
-        strips=differences(original, modified, made.name),
+        title=_title(made, structures, verification),
+        kind=f"{made.name} perturbation of {original.name}",
+        lead=_lead(original, modified),
+        examples=examples({"original": original, made.name: modified}),
+        contents=[
+            *([("checks", "Checks")] if verification is not None else []),
+            ("images", "Images"),
+            ("structure", "Variance structure"),
+            ("next", "Next steps"),
+            ("sources", "Sources"),
+        ],
+        steps=STEPS,
+        papers=(ZIETLOW2021,),
+        strips=strips({"original": original, made.name: modified}),
         training=_training(made),
         sections=structure_sections(structures, getattr(made, "pairs", ())),
         checks=None if verification is None else _checks(verification),
         accuracy=None if verification is None else _accuracy(verification),
         facts=_facts(original, modified, verification),
     )
+
+
+def _title(
+    made: Perturbation, structures: Mapping[str, Structure], found: Verification | None
+) -> str:
+    """Return the verdict: how many images mix the pairs before and after, and the checks."""
+    before, after = structures.values()
+    clauses = []
+    for a, b in getattr(made, "pairs", ()):
+        at = before.names.index(a), before.names.index(b)
+        shares = [f"{100 * float(one.mixed_share[at]):.0f}\u00a0%" for one in (before, after)]
+        clauses.append(f"{a} and {b} are mixed at {shares[1]} of the images, before at {shares[0]}")
+    if not clauses:
+        clauses.append(f"{made.name} of size {made.epsilon:g}")
+    if found is not None:
+        failed = len(found.failed)
+        clauses.append(f"{failed} checks failed" if failed else "all checks passed")
+    return "; ".join(clauses)
+
+
+def _lead(original: PerturbedGrid, modified: PerturbedGrid) -> str:
+    made = modified.perturbation
+    assert made is not None
+    text = (
+        f"Each of the {len(original):,} images of {original.name} is changed by at most ε = "
+        f"{made.epsilon:g} of the pixel range; its factors stay the same."
+    )
+    if modified.range == "rescale":
+        share = made.epsilon / (1 + 2 * made.epsilon)
+        text += f" Rescaled into the pixel range by 1/(1 + 2ε), the change is at most {share:.2f}."
+    return text
 
 
 @styled
@@ -85,6 +137,12 @@ def _accuracy(found: Verification) -> HtmlTable:
     return HtmlTable(("factor", "original", "modified"), rows)
 
 
+def _fact(value: object) -> str:
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_fact, value))
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
 def _facts(
     original: PerturbedGrid, modified: PerturbedGrid, found: Verification | None
 ) -> list[tuple[str, str]]:
@@ -100,7 +158,7 @@ def _facts(
         if name == "pairs":
             facts.append((name, ", ".join("+".join(pair) for pair in value)))
         elif name != "epsilon":
-            facts.append((name, f"{value:.4g}" if isinstance(value, float) else str(value)))
+            facts.append((name, _fact(value)))
     if found is not None:
         before, after = found.pixel_variance
         facts += [

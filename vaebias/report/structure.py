@@ -2,40 +2,45 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any, NamedTuple
 
-import matplotlib
 import numpy as np
-from numpy.typing import NDArray
 
 from vaebias.data import FactorGrid
 from vaebias.numbers import number
 from vaebias.ops import local_variance
 from vaebias.pixels import as_tensor
-from vaebias.report import figures
-from vaebias.report.images import strip
+from vaebias.report import figures, maps
 from vaebias.report.page import HtmlTable, render
+from vaebias.report.papers import ROLINEK2019, ZIETLOW2021
 from vaebias.report.price import PRICE_NOTE, price_table
-from vaebias.report.theme import WIDTH, Picture, axes, styled, svg
-from vaebias.structure import UNITS, Neighbourhoods, Price, Structure, is_mixed
+from vaebias.report.theme import Picture
+from vaebias.report.versions import examples, strips
+from vaebias.structure import UNDECIDED, UNITS, Price, Structure, is_mixed
 
 __all__ = [
     "Measured",
-    "differences",
-    "factor_maps",
-    "neighbourhood_page",
     "structure_page",
     "structure_sections",
+    "verdict",
 ]
 
-SHOWN = 8
 WINDOW = 9
 WINDOW_IMAGES = 256
 PAIRS = 3
 RARE = 0.01
 """Share of points below which mixtures are not mentioned."""
+STEPS = (
+    (
+        "vaebias perturb DATA --out F --verify",
+        "Make a version whose components mix factors.",
+    ),
+    ("vaebias structure DATA --perturbation F", "Compare the data set without and with it."),
+    ("vaebias align CHECKPOINT --data DATA", "See whether a trained decoder took these axes."),
+)
 
 
 class Measured(NamedTuple):
@@ -66,17 +71,29 @@ def structure_page(
         Command line that writes the same page.
     """
     grid, structure = next(iter(measured.values()))
+    prices = prices or {}
+    verdicts = {name: verdict(one.structure, prices.get(name)) for name, one in measured.items()}
     named = ", ".join(f"{n} ({s})" for n, s in zip(grid.names, grid.sizes, strict=True))
     shape = " × ".join(map(str, grid.image_shape))
     return render(
         "structure.html.j2",
-        title="Would a VAE's axes be these factors?",
-        kind="local variance structure",
-        summaries=[(name, _summary(one.structure)) for name, one in measured.items()],
-        verdicts=[(name, one.verdict) for name, one in (prices or {}).items()],
+        title=_title(list(verdicts.values())[-1]),
+        kind=f"local variance structure of {grid.name}",
+        summaries=list(verdicts.items()),
+        examples=examples({name: one.grid for name, one in measured.items()}),
+        contents=[
+            *([("price", "Predicted axes")] if prices else []),
+            ("images", "Images"),
+            ("structure", "Variance structure"),
+            ("window", "Within the image"),
+            ("made", "How it was made"),
+            ("next", "Next steps"),
+            ("sources", "Sources"),
+        ],
         prices=price_table(prices) if prices else None,
         price_note=PRICE_NOTE,
-        strips=_strips(measured),
+        undecided=number(UNDECIDED),
+        strips=strips({name: one.grid for name, one in measured.items()}),
         sections=structure_sections({name: one.structure for name, one in measured.items()}, pairs),
         window=_window(measured),
         window_size=WINDOW,
@@ -85,59 +102,23 @@ def structure_page(
             ("data", f"{grid.name} ({grid.source}): {len(grid):,} images of {shape}"),
             ("factors", named),
             ("tangents", UNITS[structure.units]),
-            ("points looked at", f"{len(structure.index):,} of {structure.total:,}"),
+            ("images measured", f"{len(structure.index):,} of {structure.total:,}"),
         ],
         command=command,
+        steps=STEPS,
+        papers=(ZIETLOW2021, ROLINEK2019),
     )
 
 
-def neighbourhood_page(
-    images: NDArray[Any],  # [N, C, H, W]
-    found: Neighbourhoods,
-    *,
-    name: str,
-    command: str,
-) -> str:
-    """Return the page of images without known factors as HTML; see `structure_page`."""
-    record = found.to_json()
-    rows = [
-        (f"PC {i + 1}", number(one["variance_share"]), " to ".join(map(number, one["quantiles"])))
-        for i, one in enumerate(record["components"])
-    ]
-    shown = [(int(i), planes) for i, planes in zip(found.index, found.leading, strict=False)]
-    return render(
-        "neighbourhoods.html.j2",
-        title="Which directions do these images vary in, locally?",
-        kind="local variance structure",
-        spectrum=figures.spectra(
-            {f"{found.neighbours} nearest": found.shares},
-            title="Share of local principal components in the variance around an image",
-            label="share of the variance",
-        ),
-        table=HtmlTable(("component", "share", "middle 90 %"), tuple(rows)),
-        strips=[
-            (
-                f"image {i}",
-                "and its local principal components",
-                (
-                    strip(images[i : i + 1], f"image {i}"),
-                    strip(
-                        planes,
-                        f"{len(planes)} local principal components around image {i}",
-                        signed=float(np.abs(planes).max()) or 1.0,
-                    ),
-                ),
-            )
-            for i, planes in shown
-        ],
-        facts=[
-            ("data", f"{name}: {len(images):,} images of {' × '.join(map(str, images.shape[1:]))}"),
-            ("images looked around", f"{len(found.index):,}, {found.neighbours} nearest each"),
-            ("components that carry variance", number(record["dimension"])),
-            ("gap of the first two", number(record["gaps"][0]) if record["gaps"] else "–"),
-        ],
-        command=command,
-    )
+def verdict(structure: Structure, price: Price | None = None) -> str:
+    """Return which axes a VAE would take, and which factors the local components mix."""
+    mixtures = _mixtures(structure)
+    return mixtures if price is None else f"{price.verdict} {mixtures}"
+
+
+def _title(text: str) -> str:
+    """Return the first sentence of a verdict, without remarks in brackets."""
+    return re.sub(r" \([^)]*\)", "", re.split(r"\.\s", text)[0]).rstrip(".")
 
 
 def structure_sections(
@@ -163,14 +144,14 @@ def structure_sections(
             limits=(0, max(float(s.variance_share.max()) for s in structures.values()) or 1.0),
             marks=False,
         ),
-        "mixed": figures.matrices(
+        "mixed": maps.matrices(
             {name: found.mixed_share[inner] for name, found in structures.items()},
             names,
             names,
             title="Share of points at which two factors are mixed",
             diagonal=False,
         ),
-        "components": figures.matrices(
+        "components": maps.matrices(
             {
                 name: found.components.weights[: len(kept), kept]
                 for name, found in structures.items()
@@ -195,69 +176,12 @@ def most_mixed(structure: Structure, count: int) -> list[tuple[str, str]]:
     return mixed[:count] or ranked[:1]
 
 
-@styled
-def factor_maps(
-    maps: Mapping[str, NDArray[np.float64]],  # each [levels of first, levels of second]
-    pair: tuple[str, str],
-    *,
-    title: str,
-    limits: tuple[float, float],
-) -> Picture:
-    """Draw a value over the plane of two factors, one panel per version; gaps are grey."""
-    figure, panels = axes(WIDTH, 2.35, columns=max(2, len(maps)))
-    said = []
-    for ax, (name, plane) in zip(panels, maps.items(), strict=False):
-        colours = matplotlib.colormaps["cividis"].with_extremes(bad="#77777a55")
-        image = ax.imshow(  # first factor to the right, second downwards, as in the image
-            plane.T, cmap=colours, vmin=limits[0], vmax=limits[1], interpolation="none",
-            aspect="auto",
-        )  # fmt: skip
-        ax.set_xticks([])
-        ax.set_yticks([])
-        ax.set_xlabel(f"{pair[0]} →")
-        ax.set_ylabel(f"← {pair[1]}" if ax is panels[0] else "")
-        ax.set_title(name)
-        figure.colorbar(image, ax=ax, shrink=0.85, location="bottom", aspect=14)
-        known = plane[np.isfinite(plane)]
-        if len(known):
-            low, middle, high = known.min(), known.mean(), known.max()
-            said.append(f"{name}: {low:.2f} to {high:.2f}, mean {middle:.2f}")
-    for ax in panels[len(maps) :]:
-        ax.set_visible(False)
-    return svg(figure, f"{title}. {'; '.join(said)}.")
-
-
-def differences(before: FactorGrid, after: FactorGrid, name: str) -> list[tuple[str, str, Picture]]:
-    """Return rows of images: original, perturbed, and their difference."""
-    index = spread(before)
-    x, y = before.images(index), after.images(index)
-    change = y - x
-    largest = float(np.abs(change).max())
-    return [
-        ("original", "", strip(x, f"{len(index)} images of the data set")),
-        (name, "", strip(y, f"the same {len(index)} images, {name}")),
-        (
-            f"{name} − original",
-            f"at most {number(largest)} of the range",
-            strip(change, f"difference of the {name} images", signed=largest or 1.0),
-        ),
-    ]
-
-
-def spread(grid: FactorGrid) -> NDArray[np.int64]:  # [8]
-    """Return the indices of a few images that spread over all factors (low discrepancy)."""
-    # multiples of the square roots of primes, modulo 1: evenly spread in every factor
-    roots = np.sqrt(np.array([2, 3, 5, 7, 11, 13, 17, 19, 23, 29], dtype=np.float64))
-    steps = np.arange(1, SHOWN + 1)[:, None] * np.resize(roots, len(grid.sizes))
-    return grid.index(np.floor((steps % 1) * np.array(grid.sizes)).astype(np.int64))
-
-
 def _with_tangents(structure: Structure) -> list[int]:
     variances = np.diagonal(structure.grams, axis1=1, axis2=2)
     return np.flatnonzero((variances > 0).any(0)).tolist() or list(range(len(structure.names)))
 
 
-def _summary(structure: Structure) -> str:
+def _mixtures(structure: Structure) -> str:
     at, share = structure.names.index, structure.mixed_share
     mixed = {
         f"{a} and {b}": 100 * float(share[at(a), at(b)])
@@ -265,21 +189,14 @@ def _summary(structure: Structure) -> str:
         if share[at(a), at(b)] > RARE
     }
     if not mixed:
-        return "The local principal components are the factors at nearly all points."
-    said = ", ".join(f"of {pair} at {percent:.0f} %" for pair, percent in mixed.items())
-    return f"Local principal components are mixtures {said} of the points."
-
-
-def _strips(measured: Mapping[str, Measured]) -> list[tuple[str, str, Picture]]:
-    (name, (original, _)), *others = measured.items()
-    if others:
-        return [row for other, one in others for row in differences(original, one.grid, other)]
-    images = original.images(spread(original))
-    return [(name, "", strip(images, f"{len(images)} images of the data set"))]
+        return "The local principal components are the factors at nearly all images."
+    listed = ", ".join(f"{pair} at {percent:.0f} %" for pair, percent in mixed.items())
+    return f"The local principal components mix {listed} of the images."
 
 
 def _pair(structures: Mapping[str, Structure], pair: tuple[str, str]) -> dict[str, Any]:
     a, b = pair
+    sample = next(iter(structures.values()))
     angles, mixed, coupling = {}, {}, {}
     for version, found in structures.items():
         i, j = found.names.index(a), found.names.index(b)
@@ -293,6 +210,7 @@ def _pair(structures: Mapping[str, Structure], pair: tuple[str, str]) -> dict[st
     largest = max(float(np.nanmax(np.abs(plane))) for plane in coupling.values()) or 1.0
     return {
         "name": words,
+        "blocks": "" if len(sample.index) == sample.total else " and over blocks of levels",
         "angles": figures.mixing_angles(
             {
                 v: f.mixing_angle[:, f.names.index(a), f.names.index(b)]
@@ -301,10 +219,10 @@ def _pair(structures: Mapping[str, Structure], pair: tuple[str, str]) -> dict[st
             title=f"Angle of the local principal component in the plane of {words}",
             label=f"angle from {a} towards {b}",
         ),
-        "mixed": factor_maps(
+        "mixed": maps.factor_maps(
             mixed, pair, title=f"Share of points at which {words} are mixed", limits=(0, 1)
         ),
-        "coupling": factor_maps(
+        "coupling": maps.factor_maps(
             coupling, pair, title=f"Coupling of {words} with its sign", limits=(-largest, largest)
         ),
     }
@@ -333,14 +251,14 @@ def _table(structures: Mapping[str, Structure], names: Sequence[str]) -> HtmlTab
 
 def _window(measured: Mapping[str, Measured]) -> Picture:
     """Draw the variance within a small window at each place, averaged over images."""
-    maps = {}
+    planes = {}
     for name, (grid, structure) in measured.items():
         some = np.linspace(0, len(structure.index) - 1, min(WINDOW_IMAGES, len(structure.index)))
         images = grid.images(structure.index[some.astype(np.int64)])
         x = as_tensor(images)
         window = min(WINDOW, *(size - 1 + size % 2 for size in x.shape[2:]))
-        maps[name] = local_variance(x, window=window).mean((0, 1)).double().numpy().T
-    highest = max(float(plane.max()) for plane in maps.values()) or 1.0
-    return factor_maps(
-        maps, ("across", "down"), title="Variance within a window of pixels", limits=(0, highest)
+        planes[name] = local_variance(x, window=window).mean((0, 1)).double().numpy().T
+    highest = max(float(plane.max()) for plane in planes.values()) or 1.0
+    return maps.factor_maps(
+        planes, ("across", "down"), title="Variance within a window of pixels", limits=(0, highest)
     )

@@ -10,23 +10,31 @@ import numpy as np
 from markupsafe import Markup
 
 from vaebias import perturb
-from vaebias.experiments import Document, Result, Sweep, Table
+from vaebias.data import FactorGrid
+from vaebias.experiments import Document, Protocol, Result, Sweep, Table
 from vaebias.experiments.running.run import variant_grid
 from vaebias.numbers import number
 from vaebias.perturb import PerturbedGrid, Structure
-from vaebias.report import figures, trained
-from vaebias.report.images import strip
+from vaebias.report import figures, maps, trained
 from vaebias.report.page import HtmlTable, render
-from vaebias.report.structure import spread
+from vaebias.report.papers import CHEN2018, HYVARINEN2017, ROLINEK2019, ZIETLOW2021
 from vaebias.report.theme import Picture
+from vaebias.report.traversal import moves
+from vaebias.report.verdict import headline, roles
+from vaebias.report.versions import examples, strips
 
 __all__ = ["Shown", "structures", "study_page"]
 
-SHOWN = 8
-"""Number of images in a strip."""
 VARIANTS = 6
 """Largest number of variants in a chart, which has as many colours."""
 STRUCTURE_IMAGES = 2048
+STEPS = (
+    ("vaebias structure DATA", "Are your data's local principal components its factors?"),
+    ("vaebias align CHECKPOINT --data DATA", "Do the axes of a decoder you trained follow them?"),
+    ("vaebias perturb DATA --out F --verify", "Make a modified version of your own data."),
+    ("vaebias sweep PROTOCOL --out DIR", "Repeat this study with other models and more seeds."),
+)
+"""Commands that a reader of the page may want to run next."""
 
 
 class Shown(NamedTuple):
@@ -66,13 +74,17 @@ def structures(sweep: Sweep) -> dict[str, Structure]:
     }
 
 
-def study_page(studies: Sequence[Shown], *, title: str) -> str:
-    """Return a page of one or more studies as HTML."""
+def study_page(studies: Sequence[Shown]) -> str:
+    """Return a page of one or more studies as HTML; its title is the verdict."""
+    shown = [_study(f"s{position}", study) for position, study in enumerate(studies)]
+    title = shown[0]["verdict"] if len(shown) == 1 else "Do scores follow factors or variance?"
     return render(
         "study.html.j2",
         title=title,
         kind=", ".join(study.sweep.protocol.name for study in studies),
-        studies=[_study(f"s{position}", study) for position, study in enumerate(studies)],
+        studies=shown,
+        steps=STEPS,
+        papers=(ZIETLOW2021, ROLINEK2019, CHEN2018, HYVARINEN2017),
     )
 
 
@@ -89,13 +101,18 @@ def _study(prefix: str, study: Shown) -> dict[str, Any]:
         if (found := trained.load(runs[name], grids[name])) is not None
     }
     return {
+        "id": prefix,
         "name": protocol.name,
-        "description": protocol.description,
+        "verdict": headline(table, protocol),
+        "lead": _lead(sweep),
+        "examples": examples(_main(sweep, grids)),
+        "size": _size(protocol),
+        "control": _control(protocol),
+        "contents": _contents(prefix, models, model),
         "text": study.text,
-        "tiles": _tiles(table),
         "pairs": pairs,
         "variants": HtmlTable(("data", "method", "ε", "options"), _variants(sweep), text=2),
-        "strips": _strips({name: grids[name] for name in shown}),
+        "strips": strips({name: grids[name] for name in shown}),
         "structure": _structure(study.structure, shown, pairs),
         "scores": _scores(table, model, pairs),
         "tables": [
@@ -107,14 +124,73 @@ def _study(prefix: str, study: Shown) -> dict[str, Any]:
         "responses": [p for pair in pairs if (p := trained.responses(models, pair)) is not None],
         "information": trained.information(models),
         "decoder": trained.decoder(runs, models, model) if model and models else None,
-        "traversals": [
-            (name, trained.traversal(f"{prefix}-{position}", found))
-            for position, (name, found) in enumerate(models.items())
-        ],
+        "moves": moves(
+            {
+                name: trained.traversal(f"{prefix}-{position}", found)
+                for position, (name, found) in enumerate(models.items())
+            },
+            prefix=prefix,
+        ),
         "facts": _facts(sweep, grids),
         "protocol": json.dumps(protocol.to_json(), indent=2),
         "command": study.command,
     }
+
+
+def _main(sweep: Sweep, grids: Mapping[str, PerturbedGrid]) -> dict[str, FactorGrid]:
+    """Return the versions that the verdict compares, or the first few if it compares none."""
+    main = [name for name in roles(sweep.protocol) if name is not None]
+    drawn = {v.drawn_from: v.name for _, v in sweep.protocol.versions() if v.drawn_from}
+    names = [drawn.get(name, name) for name in main] if len(main) > 1 else list(grids)[:3]
+    return {name: grids[name] for name in names}
+
+
+def _lead(sweep: Sweep) -> str:
+    spec = sweep.protocol.perturbation
+    if roles(sweep.protocol).modified is None:
+        return sweep.protocol.description
+    pairs = ", ".join(f"{a} and {b}" for a, b in spec.pairs)
+    return (
+        f"A small pattern was added to every image, ε = {number(spec.epsilon)} of the pixel range. "
+        f"The factors are intact; only the directions of largest variance now mix {pairs}."
+    )
+
+
+def _size(protocol: Protocol) -> str:
+    """Explain why a change is smaller than ε."""
+    spec = protocol.perturbation
+    if spec.range != "rescale" or roles(protocol).modified is None:
+        return ""
+    epsilon = spec.epsilon
+    return (
+        f"To fit into the pixel range, all versions are rescaled by 1/(1 + 2ε), so ε = "
+        f"{number(epsilon)} becomes {number(epsilon / (1 + 2 * epsilon))}."
+    )
+
+
+def _control(protocol: Protocol) -> str:
+    named = [model.name for model in protocol.models if model.objective == "pcl"]
+    if not named:
+        return ""
+    return (
+        f" {named[0]} (permutation-contrastive learning) is the control: no VAE, it learns "
+        "factors from pairs of images."
+    )
+
+
+def _contents(prefix: str, models: Mapping[str, Any], model: str | None) -> list[tuple[str, str]]:
+    entries = [
+        ("turned", "Turned latents", bool(models)),
+        ("traversals", "Traversals", bool(models)),
+        ("scores", "Scores", True),
+        ("images", "Images", True),
+        ("structure", "Variance structure", True),
+        ("decoder", "Decoder axes", bool(models)),
+        ("training", "Training", model is not None),
+        ("made", "How it was made", True),
+    ]
+    found = [(f"{prefix}-{name}", title) for name, title, there in entries if there]
+    return [*found, ("next", "Next steps"), ("sources", "Sources")]
 
 
 def _grids(sweep: Sweep) -> dict[str, PerturbedGrid]:
@@ -147,39 +223,14 @@ def _variants(sweep: Sweep) -> tuple[tuple[str, ...], ...]:
             variant.name,
             variant.method,
             number(spec.epsilon) if variant.method != "none" else "–",
-            ", ".join(f"{key} {value}" for key, value in variant.options.items()),
+            ", ".join(f"{key} {_value(value)}" for key, value in variant.options.items()),
         )
         for spec, variant in sweep.protocol.versions()
     )
 
 
-def _tiles(table: Table) -> list[dict[str, Any]]:
-    """Return the headline scores: one tile per model, one number per variant."""
-    tiles: dict[str, dict[str, Any]] = {}
-    for row in table.rows:
-        tile = tiles.setdefault(row.model, {"name": row.model, "scores": []})
-        cell = row.cells["mig"]
-        sd = None if cell.sd is None else number(cell.sd)
-        mean = None if cell.mean is None else number(cell.mean)
-        tile["scores"].append({"variant": row.variant, "mean": mean, "sd": sd})
-    return list(tiles.values())
-
-
-def _strips(grids: Mapping[str, PerturbedGrid]) -> list[tuple[str, str, Picture]]:
-    """Images of each variant, and their differences from the first (the original)."""
-    (first, original), *others = grids.items()
-    index = spread(original)
-    before = original.images(index)
-    rows = [(first, "", strip(before, f"{SHOWN} images of the data set"))]
-    for name, grid in others:
-        after = grid.images(index)
-        change = after - before
-        largest = float(np.abs(change).max())
-        rows.append((name, "", strip(after, f"the same {SHOWN} images, {name}")))
-        alt = f"difference of the {name} images from the {first} ones"
-        note = f"at most {number(largest)} of the range"
-        rows.append((f"{name} − {first}", note, strip(change, alt, signed=largest or 1.0)))
-    return rows
+def _value(value: object) -> str:
+    return " ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def _structure(
@@ -196,7 +247,7 @@ def _structure(
             label=f"angle from {pair[0]} towards {pair[1]}",
         )
         angles.append((pair, picture))
-    shares = figures.matrices(
+    shares = maps.matrices(
         {name: each.mixed_share for name, each in found.items()},
         names,
         names,

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from vaebias import checkpoints
@@ -19,7 +20,7 @@ from vaebias.experiments.running.measure import factor_correlations
 from vaebias.files import MODEL_FILE
 from vaebias.inference import encode
 from vaebias.numbers import number
-from vaebias.report import figures
+from vaebias.report import figures, maps
 from vaebias.report.theme import Picture
 from vaebias.report.traversal import Latent, traverse
 
@@ -28,6 +29,7 @@ __all__ = ["Trained", "curves", "decoder", "information", "load", "responses", "
 CODES = 10_000
 SETTINGS = 16
 """Number of settings of the other factors over which a response map is averaged."""
+CHANCE_DRAWS = 32
 CURVES = ("loss", "reconstruction", "kl")
 
 Pair = tuple[str, str]
@@ -64,15 +66,16 @@ def load(results: Sequence[Result], grid: FactorGrid) -> Trained | None:
 
 def responses(trained: Mapping[str, Trained], pair: Pair) -> Picture | None:
     """Draw the mean code of each active latent over the plane of two factors."""
-    maps, words = {}, {}
+    planes, words = {}, {}
     for name, found in trained.items():
         if found.active:
-            maps[name] = _planes(found, pair)
-            words[name] = [text for _, text in _names(found, (pair,))]
-    if not maps:
+            named = _names(found, (pair,))
+            planes[name] = _planes(found, pair, [latent for latent, _ in named])
+            words[name] = [text for _, text in named]
+    if not planes:
         return None
     title = f"Code of each active latent over {pair[0]} (to the right) and {pair[1]} (downwards)"
-    return figures.response_maps(maps, pair, title=title, words=words)
+    return maps.response_maps(planes, pair, title=title, words=words)
 
 
 def information(trained: Mapping[str, Trained]) -> list[tuple[str, Picture]]:
@@ -86,15 +89,18 @@ def information(trained: Mapping[str, Trained]) -> list[tuple[str, Picture]]:
         latents = [f"latent {i + 1}" for i in found.active]
         if latents:
             title = f"Mutual information of {name}'s latents and factors, over the factor's entropy"
-            picture = figures.matrices({"": share[found.active]}, latents, factors, title=title)
+            picture = maps.matrices({"": share[found.active]}, latents, factors, title=title)
             pictures.append((name, picture))
     return pictures
 
 
 def decoder(
     runs: Mapping[str, Sequence[Result]], trained: Mapping[str, Trained], model: str
-) -> dict[str, Picture]:
-    """Draw distance to orthogonality, cosines with the data's directions, and spectra."""
+) -> dict[str, Any]:
+    """Draw distance to orthogonality, cosines with the data's directions, and spectra.
+
+    ``below`` says whether the mean distance of every version is below its chance level.
+    """
 
     def scores(name: str, column: str) -> list[float]:
         return [v for r in runs[name] if (v := r.scores.get(column)) is not None]
@@ -109,7 +115,14 @@ def decoder(
         "local components": {name: scores(name, "cos.components") for name in trained},
         "factors": {name: scores(name, "cos.factors") for name in trained},
     }
+    means = {name: _mean(scores(name, "dto")) for name in trained}
     return {
+        "below": all(
+            (mean := means[name]) is not None
+            and (level := chance[name]) is not None
+            and mean < level
+            for name in trained
+        ),
         "dto": figures.distances(
             {name: scores(name, "dto") for name in trained},
             chance,
@@ -119,6 +132,7 @@ def decoder(
             cosines,
             label="mean |cos|",
             title="Decoder directions against the data's local principal components and factors",
+            chance=_chance(next(iter(trained.values()))),
         ),
         "spectra": figures.spectra(spectra, title="Singular values of the decoder's Jacobian"),
     }
@@ -164,8 +178,10 @@ def _encode(model: Model, grid: FactorGrid, index: NDArray[np.int64]) -> Tensor:
     return torch.from_numpy(encode(model.encoder, grid, index)[0])
 
 
-def _planes(found: Trained, pair: Pair) -> NDArray[np.float32]:  # [active, a, b]
-    """Return codes over the pair's plane, averaged over settings of the other factors."""
+def _planes(
+    found: Trained, pair: Pair, latents: Sequence[int]
+) -> NDArray[np.float32]:  # [latents, a, b]
+    """Return standardised codes over the pair's plane, averaged over the other factors."""
     grid = found.grid
     a, b = (grid.names.index(factor) for factor in pair)
     settings = grid.factors(grid.sample(SETTINGS, np.random.default_rng(0)))
@@ -176,19 +192,41 @@ def _planes(found: Trained, pair: Pair) -> NDArray[np.float32]:  # [active, a, b
     levels[..., b] = np.arange(grid.sizes[b])
     codes = _encode(found.model, grid, grid.index(levels.reshape(-1, len(grid.sizes))))
     planes: NDArray[np.float32] = codes.numpy().reshape(*levels.shape[:3], -1).mean(0)
-    return planes.transpose(2, 0, 1)[found.active]
+    mean, sd = found.codes.mean(0).numpy(), found.codes.std(0).numpy()
+    planes = (planes - mean) / np.maximum(sd, 1e-12)
+    return planes.transpose(2, 0, 1)[list(latents)]
 
 
 def _names(found: Trained, pairs: Sequence[Pair]) -> list[tuple[int, str]]:
-    """Return each active latent with the factor or mixture that it correlates with most."""
+    """Return the active latents, each with the factor or mixture that it correlates with most.
+
+    They are in the order of these factors, so that versions can be compared row by row.
+    """
     correlations = factor_correlations(
         found.codes.numpy(), found.grid.factors(found.points), found.grid.names, pairs
     )
+    order = list(found.grid.names)
     named = []
     for latent in found.active:
         best = max(correlations, key=lambda name: correlations[name][latent])
-        named.append((latent, f"{best} {number(float(correlations[best][latent]))}"))
-    return named
+        place = next((i for i, name in enumerate(order) if best.startswith(name)), len(order))
+        named.append((place, latent, f"{best} {number(float(correlations[best][latent]))}"))
+    return [(latent, text) for _, latent, text in sorted(named)]
+
+
+def _chance(found: Trained) -> float:
+    """Return the mean |cos| of matched random directions, as many as active latents."""
+    rng = np.random.default_rng(0)
+    count, pixels = max(len(found.active), 1), int(np.prod(found.grid.image_shape))
+    a, b = rng.normal(size=(2, CHANCE_DRAWS, count, pixels)).astype(np.float32)
+    a /= np.linalg.norm(a, axis=-1, keepdims=True)
+    b /= np.linalg.norm(b, axis=-1, keepdims=True)
+    cosines = np.abs(np.einsum("nip,njp->nij", a, b))
+    means = []
+    for table in cosines:
+        rows, columns = linear_sum_assignment(-table)
+        means.append(float(table[rows, columns].mean()))
+    return float(np.mean(means))
 
 
 def _mean(values: Sequence[float]) -> float | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -15,7 +15,7 @@ from vaebias.numbers import number
 from vaebias.report.images import sheet
 from vaebias.report.theme import Picture
 
-__all__ = ["Latent", "decode", "traverse"]
+__all__ = ["Latent", "Move", "decode", "moves", "traverse"]
 
 FRAMES = 11
 REACH = (0.02, 0.98)
@@ -30,6 +30,44 @@ class Latent(NamedTuple):
     values: tuple[str, ...]
     at: int
     strip: Picture
+
+
+class Move(NamedTuple):
+    """A row of traversals that share one slider: the latents of one rank in several versions."""
+
+    id: str
+    label: str
+    at: int
+    steps: int
+    cells: tuple[tuple[str, Latent], ...]
+
+
+def moves(versions: Mapping[str, Sequence[Latent]], *, prefix: str) -> list[Move]:
+    """Return a row for each rank, with the latent of that rank in each version.
+
+    Parameters
+    ----------
+    versions
+        Latents of each version; a single one may have an empty name.
+    prefix
+        Prefix that makes element ids unique within the page.
+    """
+    rows = []
+    for rank in range(max((len(latents) for latents in versions.values()), default=0)):
+        cells = tuple(
+            (name, latents[rank]) for name, latents in versions.items() if rank < len(latents)
+        )
+        alone = len(versions) == 1
+        rows.append(
+            Move(
+                id=cells[0][1].id if alone else f"{prefix}-row-{rank + 1}",
+                label=cells[0][1].name if alone else f"row {rank + 1}",
+                at=cells[0][1].at,
+                steps=len(cells[0][1].values),
+                cells=cells,
+            )
+        )
+    return rows
 
 
 def traverse(

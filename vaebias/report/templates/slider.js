@@ -1,18 +1,81 @@
-// Traversals: each range input moves its frame over a strip of images drawn beforehand.
+// Traversals: each range input moves its frames over strips of images decoded beforehand.
+// A button plays all of a group; it starts by itself unless the reader asks for less motion.
 document.documentElement.classList.add("js");
-for (const latent of document.querySelectorAll(".latent")) {
-  const input = latent.querySelector("input");
-  const frame = latent.querySelector(".frame");
-  const output = latent.querySelector("output");
-  const values = JSON.parse(latent.dataset.values);
-  frame.style.backgroundImage = `url(${latent.querySelector(".all img").src})`;
-  frame.style.backgroundSize = `${100 * values.length}% 100%`;
-  const show = () => {
-    const at = Number(input.value);
-    frame.style.backgroundPositionX = `${(100 * at) / Math.max(values.length - 1, 1)}%`;
-    output.textContent = values[at];
-    input.setAttribute("aria-valuetext", values[at]);
+const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
+const PAUSE = 140; // milliseconds between frames
+
+for (const group of document.querySelectorAll(".traversal")) {
+  const moves = [...group.querySelectorAll(".move")].map((move) => {
+    const input = move.querySelector("input");
+    const output = move.querySelector("output");
+    const frames = [...move.querySelectorAll("figure")].map((figure) => {
+      const image = figure.querySelector(".all img");
+      const frame = figure.querySelector(".frame");
+      const values = JSON.parse(figure.dataset.values);
+      frame.style.backgroundImage = `url(${image.src})`;
+      frame.style.backgroundSize = `${100 * values.length}% 100%`;
+      frame.style.aspectRatio = `${image.getAttribute("width") / values.length} / ${image.getAttribute("height")}`;
+      return { frame, values };
+    });
+    const show = () => {
+      const at = Number(input.value);
+      for (const { frame, values } of frames) {
+        frame.style.backgroundPositionX = `${(100 * at) / Math.max(values.length - 1, 1)}%`;
+      }
+      output.textContent = [...new Set(frames.map(({ values }) => values[at]))].join(" | ");
+      input.setAttribute("aria-valuetext", output.textContent);
+    };
+    input.addEventListener("input", show);
+    show();
+    return { input, show };
+  });
+
+  const button = document.createElement("button");
+  button.type = "button";
+  button.className = "play";
+  group.before(button);
+  let timer = null;
+  let direction = 1;
+  const step = () => {
+    const last = Math.max(...moves.map(({ input }) => Number(input.max)));
+    const at = Number(moves[0].input.value) + direction;
+    if (at >= last || at <= 0) direction = -direction;
+    for (const { input, show } of moves) {
+      input.value = at;
+      show();
+    }
   };
-  input.addEventListener("input", show);
-  show();
+  const play = (on) => {
+    clearInterval(timer);
+    timer = on && moves.length ? setInterval(step, PAUSE) : null;
+    button.textContent = on ? "Pause" : "Play";
+  };
+  button.addEventListener("click", () => play(timer === null));
+  for (const { input } of moves) input.addEventListener("input", () => play(false));
+  play(false);
+  if (!calm) {
+    // only while in view, so that a long page stays quiet
+    let begun = false;
+    new IntersectionObserver(([entry]) => {
+      if (entry.isIntersecting && !begun) {
+        begun = true;
+        play(true);
+      } else if (!entry.isIntersecting && timer !== null) {
+        play(false);
+        begun = false;
+      }
+    }).observe(group);
+  }
 }
+
+// Tables and strips that are wider than the screen say so.
+const wide = () => {
+  for (const each of document.querySelectorAll(".scroll, .wide")) {
+    const over = each.scrollWidth > each.clientWidth + 1;
+    each.classList.toggle("over", over);
+    if (over) each.setAttribute("tabindex", "0");
+    else each.removeAttribute("tabindex");
+  }
+};
+addEventListener("resize", wide);
+wide();

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pytest
+
+from vaebias.experiments import Protocol, load_protocol
+from vaebias.experiments.results.tables import Cell, Row, Table
+from vaebias.report.verdict import headline, roles
+
+VARIANTS = ("original", "modified", "noise")
+
+
+@pytest.fixture(scope="module")
+def demo() -> Protocol:
+    return load_protocol("demo")
+
+
+def _table(scores: Mapping[str, tuple[tuple[float, ...], ...]]) -> Table:
+    rows = [
+        Row(model, variant, tuple(range(len(values))), {"mig": Cell(values)})
+        for model, found in scores.items()
+        for variant, values in zip(VARIANTS, found, strict=True)
+    ]
+    return Table({"mig": "MIG"}, tuple(rows))
+
+
+def _line(table: Table, protocol: Protocol) -> str:
+    return headline(table, protocol).replace("\u00a0", " ")
+
+
+def test_variants_of_the_demo_have_roles(demo: Protocol) -> None:
+    assert roles(demo) == VARIANTS
+
+
+def test_headline_gives_the_loss_the_cost_of_noise_and_the_control(demo: Protocol) -> None:
+    table = _table(
+        {
+            "beta-VAE": ((0.5, 0.5), (0.2, 0.2), (0.45, 0.45)),
+            "PCL": ((0.8, 0.8), (0.8, 0.81), (0.8, 0.8)),
+        }
+    )
+    assert _line(table, demo) == (
+        "beta-VAE loses 60 % of its MIG; noise of the same size costs 10 %; PCL loses nothing"
+    )
+
+
+def test_overlapping_runs_are_no_loss(demo: Protocol) -> None:
+    table = _table({"beta-VAE": ((0.5, 0.7), (0.4, 0.6), (0.5, 0.6))})
+    assert _line(table, demo).startswith("beta-VAE shows no clear change in its MIG; noise")
+
+
+def test_headline_of_many_models_counts_them(demo: Protocol) -> None:
+    down = ((0.5,), (0.3,), (0.5,))
+    models = {f"VAE {i}": down for i in range(4)} | {"PCL": ((0.8,), (0.9,), (0.8,))}
+    assert _line(_table(models), demo) == (
+        "4 of 5 models lose 40 % of their MIG; noise of the same size costs 0 %; not PCL"
+    )
+
+
+def test_missing_runs_are_said(demo: Protocol) -> None:
+    table = _table({"beta-VAE": ((0.5,), (), ())})
+    assert headline(table, demo) == "Too few runs finished to compare versions of the data"

@@ -1,0 +1,90 @@
+"""Page of images without known factors: their local principal components."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vaebias.numbers import number
+from vaebias.report import figures
+from vaebias.report.images import strip
+from vaebias.report.page import HtmlTable, render
+from vaebias.report.papers import ROLINEK2019
+from vaebias.structure import Neighbourhoods
+
+__all__ = ["neighbourhood_page", "verdict"]
+
+STEPS = (
+    (
+        "vaebias align --model M:NAME --data DATA",
+        "Compare your own decoder with these.",
+    ),
+    ("vaebias structure DATA", "With known factors: are they the local principal components?"),
+)
+
+
+def verdict(found: Neighbourhoods) -> str:
+    """Return in how many directions images vary locally, in one sentence."""
+    record = found.to_json()
+    first = record["components"][0]["variance_share"]
+    return (
+        f"Around each image, {record['dimension']:.1f} directions carry the variance; "
+        f"the first carries {100 * first:.0f} %"
+    )
+
+
+def neighbourhood_page(
+    images: NDArray[Any],  # [N, C, H, W]
+    found: Neighbourhoods,
+    *,
+    name: str,
+    command: str,
+) -> str:
+    """Return the page of images without known factors as HTML."""
+    record = found.to_json()
+    rows = [
+        (f"PC {i + 1}", number(one["variance_share"]), " to ".join(map(number, one["quantiles"])))
+        for i, one in enumerate(record["components"])
+    ]
+    shown = [(int(i), planes) for i, planes in zip(found.index, found.leading, strict=False)]
+    return render(
+        "neighbourhoods.html.j2",
+        title=verdict(found),
+        kind=f"local variance structure of {name}",
+        summary=(
+            "These are the directions that the axes of a VAE's decoder would follow. Where two "
+            "carry equal variance, the seed decides which mixture of them a latent takes."
+        ),
+        spectrum=figures.spectra(
+            {f"{found.neighbours} nearest": found.shares},
+            title="Share of local principal components in the variance around an image",
+            label="share of the variance",
+        ),
+        table=HtmlTable(("component", "share", "middle 90 %"), tuple(rows)),
+        strips=[
+            (
+                f"image {i}",
+                "and its local principal components",
+                (
+                    strip(images[i : i + 1], f"image {i}"),
+                    strip(
+                        planes,
+                        f"{len(planes)} local principal components around image {i}",
+                        signed=float(np.abs(planes).max()) or 1.0,
+                    ),
+                ),
+            )
+            for i, planes in shown
+        ],
+        facts=[
+            ("data", f"{name}: {len(images):,} images of {' × '.join(map(str, images.shape[1:]))}"),
+            ("images measured", f"{len(found.index):,}, {found.neighbours} nearest each"),
+            ("components that carry variance", number(record["dimension"])),
+            ("gap of the first two", number(record["gaps"][0]) if record["gaps"] else "–"),
+        ],
+        command=command,
+        steps=STEPS,
+        papers=(ROLINEK2019,),
+    )
