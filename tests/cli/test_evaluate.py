@@ -136,7 +136,8 @@ def test_terminal_gets_a_table(table: Path) -> None:
     result = RUN.invoke(app, ["evaluate", str(table), *QUICK])
     assert result.exit_code == 0, result.stderr
     assert "mig.bins40" in result.stdout
-    assert "1.000 to 1.000" in result.stdout
+    assert "95 % interval" in result.stdout
+    assert "1.000 to 1.000" not in result.stdout  # equal values have no interval
     assert "2 repeats of 40 training and 20 test samples from 60 of 60 rows" in result.stdout
 
 

@@ -85,7 +85,7 @@ def test_terminal_gets_tables_and_the_file_a_page(saved: Path, tmp_path: Path) -
     text = page.read_text()
     assert "<!doctype html>" in text
     assert "the factors at nearly all images" in text
-    assert "are mixtures of x and y at" in text
+    assert "The local principal components mix x and y at" in text
     assert text.count("<svg") == 7
     assert RUN.invoke(app, ["structure", "blobs", "--html", str(page)]).exit_code == 2
     assert page.read_text() == text
