@@ -332,3 +332,13 @@ def test_contrasts_change_no_key_and_leave_with_their_model(tiny: Protocol) -> N
     assert study.runs()[0].key == tiny.runs()[0].key
     assert study.with_models(("other",)).contrasts == contrasts
     assert study.with_models(("beta-VAE",)).contrasts == ()
+
+
+def test_bytes_belong_to_a_run_and_not_to_its_perturbation(tiny: Protocol) -> None:
+    spec = replace(tiny.perturbation, stored_as_bytes=True)
+    stored = replace(tiny, perturbation=spec)
+    assert stored.runs()[0].config()["perturbation"]["stored_as_bytes"] is True
+    assert "stored_as_bytes" not in tiny.runs()[0].config()["perturbation"]
+    assert [stored.version_key(*v) for v in stored.versions()] == [
+        tiny.version_key(*v) for v in tiny.versions()
+    ]

@@ -247,3 +247,16 @@ def test_each_draw_of_a_perturbation_is_run_and_tables_have_one_row(
     power = study_power(study)
     assert power.values == 1
     assert "One run per cell finds no difference" in str(power)
+
+
+def test_runs_on_bytes_share_one_file_of_images(
+    tiny: Protocol, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VAEBIAS_DATA", str(tmp_path / "data"))
+    spec = replace(tiny.perturbation, stored_as_bytes=True)
+    stored = replace(tiny, perturbation=spec)
+    done = sweep(stored, tmp_path / "study", jobs=1)
+    assert not done.failures
+    assert len(list((tmp_path / "data").rglob("*.npy"))) == len(stored.variants)
+    model = checkpoints.load(done.results[0].folder / "model.safetensors")
+    assert model.details["provenance"]["data"]["pixels"] == "bytes"

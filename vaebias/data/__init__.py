@@ -17,6 +17,7 @@ from vaebias.data.image_pairs import (
     ranked_pairs,
     uniform_pairs,
 )
+from vaebias.data.materialise import MaterialisedGrid, materialise
 from vaebias.data.pictures import load_pictures
 from vaebias.data.rendered_grid import RenderedGrid
 
@@ -27,6 +28,7 @@ __all__ = [
     "Factor",
     "FactorGrid",
     "GridDataset",
+    "MaterialisedGrid",
     "RenderedGrid",
     "SubGrid",
     "export",
@@ -34,6 +36,7 @@ __all__ = [
     "laplace_transitions",
     "load",
     "load_pictures",
+    "materialise",
     "ranked_factors",
     "ranked_pairs",
     "uniform_pairs",

@@ -112,8 +112,7 @@ class Protocol:
 
     def version_key(self, spec: PerturbationSpec, variant: VariantSpec) -> str:
         """Return the file name of the perturbation of one of `versions`, as `Run.key`."""
-        how = asdict(spec)
-        del how["epsilons"]
+        how = replace(spec, stored_as_bytes=False).config()
         config = {"data": self.data.config(), "perturbation": how, "variant": variant.config()}
         return digest(config)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 from vaebias.experiments.protocol.specs import DataSpec, ModelSpec, PerturbationSpec, VariantSpec
@@ -26,11 +26,9 @@ class Run:
 
     def config(self) -> dict[str, Any]:
         """Return what the result depends on, as plain values; labels are left out."""
-        spec = asdict(self.perturbation)
-        del spec["epsilons"]
         config = {
             "data": self.data.config(),
-            "perturbation": spec,
+            "perturbation": self.perturbation.config(),
             "variant": self.variant.config(),
             "model": self.model.config(),
             "seed": self.seed,

@@ -70,12 +70,24 @@ class PerturbationSpec:
         How images are brought back into [0, 1]: ``"rescale"`` or ``"clip"``.
     pairs
         Pairs of factors to entangle; evaluated in every variant.
+    stored_as_bytes
+        If True, the images of each variant are rounded to bytes and drawn once, into a file that
+        all runs share (`vaebias.data.materialise`).
     """
 
     epsilon: float
     range: str = "rescale"
     pairs: tuple[tuple[str, str], ...] = ()
     epsilons: tuple[float, ...] = ()
+    stored_as_bytes: bool = False
+
+    def config(self) -> dict[str, Any]:
+        """Return plain values; ``epsilons`` and a false ``stored_as_bytes`` are omitted."""
+        config = asdict(self)
+        del config["epsilons"]
+        if not self.stored_as_bytes:  # so that run keys of 0.1.0 stay valid
+            del config["stored_as_bytes"]
+        return config
 
     def at(self, epsilon: float) -> PerturbationSpec:
         """Return the same at one ``epsilon``."""

@@ -14,7 +14,7 @@ from vaebias.data import FactorGrid
 from vaebias.errors import InputError
 from vaebias.experiments.results.records import Result
 from vaebias.experiments.results.study import Study
-from vaebias.experiments.running.run import perturbations, variant_grid
+from vaebias.experiments.running.run import perturbations, training_grid
 from vaebias.files import MODEL_FILE
 from vaebias.inference import encode
 from vaebias.interfaces import Index, Progress
@@ -86,7 +86,7 @@ def study_agreement(
     total, done = sum(map(len, groups.values())), 0
     for (model, variant), found in groups.items():
         run = found[0].run
-        grid = variant_grid(run.data.load(), run.perturbation, made[variant])
+        grid = training_grid(run.data.load(), run.perturbation, made[variant])
         index, codes = _sample(grid, images), []
         for result in found:
             codes.append(_encode(result.folder, grid, index))

@@ -18,7 +18,7 @@ from vaebias.experiments.protocol import (
 )
 from vaebias.experiments.protocol.config import from_table
 from vaebias.experiments.running.events import Listener
-from vaebias.experiments.running.run import perturbations, variant_grid
+from vaebias.experiments.running.run import perturbations, training_grid
 
 __all__ = ["training_data"]
 
@@ -66,4 +66,4 @@ def _variant(run: Mapping[str, Any], where: str | Path, listener: Listener | Non
     model = from_table(ModelSpec, {"name": "seen", **run["model"]}, where, "model")
     study = Protocol("seen", "", (0,), source, spec, (variant,), (model,))
     made = perturbations(study, None, listener)["seen"]
-    return variant_grid(source.load(), spec, made)
+    return training_grid(source.load(), spec, made)

@@ -17,7 +17,7 @@ import torch
 
 import vaebias
 from vaebias import checkpoints, metrics, models, perturb, training
-from vaebias.data import FactorGrid
+from vaebias.data import FactorGrid, materialise
 from vaebias.errors import InputError, UnknownNameError
 from vaebias.experiments.protocol import ModelSpec, PerturbationSpec, Protocol, Run, VariantSpec
 from vaebias.experiments.results.records import record_failure
@@ -29,7 +29,16 @@ from vaebias.models import Objective
 from vaebias.perturb import Perturbation, PerturbedGrid
 from vaebias.training import History
 
-__all__ = ["build", "check", "execute", "perturbations", "stackable", "train", "variant_grid"]
+__all__ = [
+    "build",
+    "check",
+    "execute",
+    "perturbations",
+    "stackable",
+    "train",
+    "training_grid",
+    "variant_grid",
+]
 
 ORIGINAL = "none"
 _SHARED = ("grid", "epsilon", "pairs", "progress")  # arguments that are no options of a variant
@@ -97,6 +106,14 @@ def variant_grid(
     return PerturbedGrid(grid, perturbation, spec.epsilon, range=spec.range)
 
 
+def training_grid(
+    grid: FactorGrid, spec: PerturbationSpec, perturbation: Perturbation | None
+) -> FactorGrid:
+    """Return the images on which models are trained and measured: a variant, perhaps in bytes."""
+    variant = variant_grid(grid, spec, perturbation)
+    return materialise(variant) if spec.stored_as_bytes else variant
+
+
 def execute(
     runs: Sequence[Run],
     perturbation: Perturbation | None,
@@ -119,7 +136,7 @@ def execute(
     first, alone = runs[0], len(runs) == 1
     trained = None
     try:
-        grid = variant_grid(first.data.load(), first.perturbation, perturbation)
+        grid = training_grid(first.data.load(), first.perturbation, perturbation)
         if alone or stackable(first.model, grid, device):
             trained = train(first.model, grid, [run.seed for run in runs], device, progress)
     except Exception as error:
@@ -177,7 +194,7 @@ class Cost(NamedTuple):
 
 
 def _finish(
-    run: Run, grid: PerturbedGrid, objective: Objective, history: History, out: Path, cost: Cost
+    run: Run, grid: FactorGrid, objective: Objective, history: History, out: Path, cost: Cost
 ) -> str | None:
     """Measure a trained run and write its folder; return None, or the error."""
     runs = out / "runs"
@@ -211,7 +228,7 @@ def _move(folder: Path, place: Path) -> None:
 
 
 def _measure(
-    run: Run, grid: PerturbedGrid, objective: Objective, history: History, folder: Path, cost: Cost
+    run: Run, grid: FactorGrid, objective: Objective, history: History, folder: Path, cost: Cost
 ) -> None:
     started = time.perf_counter()
     if training.has_readout(objective):
