@@ -97,5 +97,6 @@ PYBIND11_MODULE(VAEBIAS_MODULE, module) {
 #undef VAEBIAS_KERNEL
 #define VAEBIAS_KERNEL(name, ...) VAEBIAS_BIND(cuda, name)
 #include "kernels.h"
+  cuda_module.def("set_device", &vaebias::cuda::set_device);
 #endif
 }

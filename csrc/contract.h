@@ -19,6 +19,10 @@ constexpr const char* kLikelihoods[] = {"bernoulli", "gaussian"};
 enum class Border : int { reflect, nearest, constant, valid };
 constexpr const char* kBorders[] = {"reflect", "nearest", "constant", "valid"};
 
+namespace cuda {
+void set_device(int device);
+}
+
 // The same kernel on both devices: cpu::name(..., threads) and cuda::name(..., stream).
 #define VAEBIAS_KERNEL(name, ...)        \
   namespace vaebias::cpu {               \

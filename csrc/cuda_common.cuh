@@ -22,9 +22,66 @@ inline void check_launch(const char* kernel) { check(cudaGetLastError(), kernel)
 
 inline cudaStream_t native(Stream stream) { return static_cast<cudaStream_t>(stream); }
 
-// One thread an item, in blocks of `threads`; grid.x alone reaches 2^31 - 1 blocks.
+// One thread an item, in blocks of `threads`; grid.x reaches 2^31 - 1 blocks, and more would wrap.
 inline unsigned blocks_for(std::int64_t items, int threads) {
-  return static_cast<unsigned>((items + threads - 1) / threads);
+  const std::int64_t blocks = (items + threads - 1) / threads;
+  if (blocks > 2147483647) {
+    throw std::runtime_error(std::to_string(blocks) +
+                             " blocks, more than a launch takes (2147483647): split the batch");
+  }
+  return static_cast<unsigned>(blocks);
+}
+
+// Numbers that lie together and are read or written at once.
+template <class T, int n>
+struct alignas(sizeof(T) * n < 16 ? sizeof(T) * n : 16) Pack {
+  T value[n];
+};
+
+template <int n, class T>
+bool is_aligned(const T* pointer) {
+  return reinterpret_cast<std::uintptr_t>(pointer) % alignof(Pack<T, n>) == 0;
+}
+
+// The first `count` of n numbers, zeros after them; all n at once where `packed`.
+template <bool packed, int n, class T>
+__device__ inline Pack<T, n> load_pack(const T* from, int count) {
+  if constexpr (packed) {
+    return *reinterpret_cast<const Pack<T, n>*>(from);
+  } else {
+    Pack<T, n> result;
+#pragma unroll
+    for (int i = 0; i < n; ++i) result.value[i] = i < count ? from[i] : T(0);
+    return result;
+  }
+}
+
+// A pack of 16 bytes or a multiple leaves as vectors; the compiler splits a struct's store.
+template <class T, int n>
+__device__ inline void store_vectors(T* to, const Pack<T, n>& pack) {
+  static_assert(sizeof(pack) % sizeof(float4) == 0);
+#pragma unroll
+  for (int i = 0; i < static_cast<int>(sizeof(pack) / sizeof(float4)); ++i) {
+    if constexpr (sizeof(T) == sizeof(float)) {
+      const T* const v = pack.value + 4 * i;
+      __stcs(reinterpret_cast<float4*>(to) + i, make_float4(v[0], v[1], v[2], v[3]));
+    } else {
+      const T* const v = pack.value + 2 * i;
+      __stcs(reinterpret_cast<double2*>(to) + i, make_double2(v[0], v[1]));
+    }
+  }
+}
+
+template <bool packed, class T, int n>
+__device__ inline void store_pack(T* to, const Pack<T, n>& pack, int count) {
+  if constexpr (packed) {
+    store_vectors(to, pack);
+  } else {
+#pragma unroll
+    for (int i = 0; i < n; ++i) {
+      if (i < count) to[i] = pack.value[i];
+    }
+  }
 }
 
 __device__ inline std::int64_t global_thread() {
@@ -134,6 +191,11 @@ __device__ void products_of_columns(int pairs, std::int64_t P, double* tile, dou
     }
   }
   __syncthreads();
+}
+
+// Bytes of shared memory for a tile of that many columns.
+inline std::size_t gram_bytes(std::int64_t columns) {
+  return sizeof(double) * static_cast<std::size_t>(columns * kGramTile);
 }
 
 // The Gram matrix of d <= 64 columns: emit(a, b, sum) once a pair, a >= b; load as in load_tile,

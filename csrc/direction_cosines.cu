@@ -111,7 +111,7 @@ void direction_cosines(const T* jacobian, bool latents_first, const T* component
   const auto side = [](std::int64_t count) { return count < kSide ? count : kSide; };
   const std::size_t shared =
       sizeof(double) * static_cast<std::size_t>((side(d) + side(k)) * kGramTile);
-  cosines_kernel<<<static_cast<unsigned>(B * parts(d) * parts(k)), kGramThreads, shared,
+  cosines_kernel<<<blocks_for(B * parts(d) * parts(k), 1), kGramThreads, shared,
                    native(stream)>>>(jacobian, latents_first, components, P, d, k, cosines, norms);
   check_launch("direction_cosines");
 }

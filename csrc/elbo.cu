@@ -9,14 +9,10 @@ void elbo(const T* prediction, const void* target, bool target_is_bytes, const T
           double scale, double beta, double* workspace, T* loss, T* reconstruction, T* kl,
           T* gradient, T* grad_mu, T* grad_logvar, Stream stream) {
   const double over_batch = 1.0 / static_cast<double>(B > 0 ? B : 1);
-  const Latents<T> latents{mu, logvar,  d,          static_cast<T>(beta * over_batch),
+  const Latents<T> latents{mu, logvar, d,           beta, static_cast<T>(beta * over_batch),
                            kl, grad_mu, grad_logvar};
-  rows(prediction, target, target_is_bytes, B, P, likelihood, scale, over_batch, latents, workspace,
-       gradient, native(stream));
-  const std::int64_t pieces = pieces_of(P);
-  finish<T>
-      <<<1, 1024, 0, native(stream)>>>(workspace, B, pieces, d > 0, beta, reconstruction, loss);
-  check_launch("elbo");
+  rows_of_pixels(prediction, target, target_is_bytes, B, P, likelihood, scale, over_batch, latents,
+                 workspace, gradient, reconstruction, loss, native(stream));
 }
 
 VAEBIAS_FLOAT_AND_DOUBLE(elbo)

@@ -59,8 +59,9 @@ void gram_of(const T* jacobian, bool latents_first, std::int64_t P, std::int64_t
 
 template <class T>
 void gram_alignment(const T* jacobian, bool latents_first, const std::uint8_t* active,
-                    std::int64_t B, std::int64_t P, std::int64_t d, T* gram, T* singular_values,
-                    T* v, T* distance, std::int64_t* permutation, T* ima_contrast, int threads) {
+                    std::int64_t B, std::int64_t P, std::int64_t d, double*, T* gram,
+                    T* singular_values, T* v, T* distance, std::int64_t* permutation,
+                    T* ima_contrast, int threads) {
   const T nan = std::numeric_limits<T>::quiet_NaN();
   const auto counts = [&](std::int64_t b, std::int64_t i) { return !active || active[b * d + i]; };
   parallel_for((B + kLanes - 1) / kLanes, 1, threads, [&](std::int64_t begin, std::int64_t end) {
@@ -115,7 +116,7 @@ void gram_alignment(const T* jacobian, bool latents_first, const std::uint8_t* a
       order_directions(Serial{}, space, m);
       assign_directions(Serial{}, space, m);
       double contrast = log_norms[lane];
-      bool dependent = false;
+      bool dependent = m > P;  // whatever rounding leaves of an eigenvalue of zero
       double squared_distance = 0;
       for (int j = 0; j < m; ++j) {
         const double eigenvalue = std::max(0.0, space.gram[space.order[j] * (m + 1)]);

@@ -1,6 +1,6 @@
-// From Jacobian to numbers on CUDA, one block a point and one launch in all: the block reads the
-// Jacobian once and leaves its Gram in shared memory, then the first warp turns that into principal
-// directions and their assignment to latents (gram_solver.h) without leaving the chip.
+// From Jacobian to numbers on CUDA, in two launches. A block a point reads the Jacobian once and
+// leaves its Gram; then a warp a point turns that into principal directions, by rotations of
+// disjoint pairs at a time, and assigns them to latents (gram_solver.h).
 #include <cmath>
 
 #include "cuda_common.cuh"
@@ -25,67 +25,169 @@ struct Warp {
   }
 };
 
+constexpr int kPoints = 4;  // a block of the second launch takes, a warp each
+constexpr std::int64_t kSolverBytes = 40 * 1024;  // of shared memory: any GPU has them unasked
+
 template <class T>
-__global__ void alignment_kernel(const T* jacobian, bool latents_first, const std::uint8_t* active,
-                                 std::int64_t P, int d, T* gram, T* singular_values, T* v,
-                                 T* distance, std::int64_t* permutation, T* ima_contrast) {
-  extern __shared__ double memory[];  // the tile while reading, then the solver's space
+__global__ void __launch_bounds__(kGramThreads)
+    gram_kernel(const T* jacobian, bool latents_first, std::int64_t P, int d, T* gram,
+                double* exact) {
+  extern __shared__ double tile[];
   __shared__ double slices[kGramThreads];
-  __shared__ double full[kMaxColumns * (kMaxColumns + 1) / 2];
-  __shared__ int latents[kMaxColumns];
-  __shared__ int active_latents;
-  __shared__ int broken;
   const std::int64_t b = blockIdx.x;
-  if (threadIdx.x == 0) {
-    broken = 0;
-    active_latents = 0;
-    for (int i = 0; i < d; ++i) {
-      if (!active || active[b * d + i]) latents[active_latents++] = i;
-    }
-  }
-  __syncthreads();
   const T* const own = jacobian + b * P * d;
   gram_of_columns(
-      d, P, !latents_first, memory, slices,
+      d, P, !latents_first, tile, slices,
       [&](int i, std::int64_t p) {
         return static_cast<double>(latents_first ? own[i * P + p] : own[p * d + i]);
       },
       [&](int i, int j, double sum) {
-        full[i * (i + 1) / 2 + j] = sum;
+        exact[(b * d + i) * d + j] = exact[(b * d + j) * d + i] = sum;
         gram[(b * d + i) * d + j] = gram[(b * d + j) * d + i] = static_cast<T>(sum);
-        if (!isfinite(sum)) atomicExch(&broken, 1);
       });
+}
 
-  const T blank = broken ? static_cast<T>(nan("")) : T(0);
-  for (int i = static_cast<int>(threadIdx.x); i < d * d; i += kGramThreads)
-    v[b * d * d + i] = blank;
-  for (int i = static_cast<int>(threadIdx.x); i < d; i += kGramThreads) {
-    singular_values[b * d + i] = blank;
-    permutation[b * d + i] = -1;
-  }
-  if (broken) {
-    if (threadIdx.x == 0) distance[b] = ima_contrast[b] = blank;
-    return;
-  }
-  __syncthreads();
-  if (threadIdx.x >= 32) return;
+// One rotation of columns p and q, as jacobi_eigenvectors chooses it.
+struct Rotation {
+  double c, s;
+  int p, q;
+};
 
+// Who meets whom in a round of n players, an even number, so that n - 1 rounds bring all together:
+// one stays, the others move on by one seat (the circle method).
+__device__ inline void pair_of_round(int round, int which, int n, int* p, int* q) {
+  const int a = which == 0 ? 0 : 1 + (round + which - 1) % (n - 1);
+  const int b = 1 + (round + n - 2 - which) % (n - 1);
+  *p = min(a, b);
+  *q = max(a, b);
+}
+
+// Four entries of `a` where two turned columns cross two turned rows, and their mirror images.
+__device__ inline void turn_block(double* a, int m, const Rotation& x, const Rotation& y) {
+  const bool has_xq = x.q < m, has_yq = y.q < m;
+  const double pp = a[x.p * m + y.p], pq = has_yq ? a[x.p * m + y.q] : 0,
+               qp = has_xq ? a[x.q * m + y.p] : 0, qq = has_xq && has_yq ? a[x.q * m + y.q] : 0;
+  const double top_p = x.c * pp - x.s * qp, top_q = x.c * pq - x.s * qq;
+  const double low_p = x.s * pp + x.c * qp, low_q = x.s * pq + x.c * qq;
+  a[x.p * m + y.p] = a[y.p * m + x.p] = y.c * top_p - y.s * top_q;
+  if (has_yq) a[x.p * m + y.q] = a[y.q * m + x.p] = y.s * top_p + y.c * top_q;
+  if (has_xq) a[x.q * m + y.p] = a[y.p * m + x.q] = y.c * low_p - y.s * low_q;
+  if (has_xq && has_yq) a[x.q * m + y.q] = a[y.q * m + x.q] = y.s * low_p + y.c * low_q;
+}
+
+// As jacobi_eigenvectors, but with the m/2 disjoint pairs of a round turned at the same time.
+// `rotations` holds m/2 of them, rounded up.
+__device__ void jacobi_by_rounds(const Warp& warp, double* a, double* v, int m,
+                                 Rotation* rotations) {
+  constexpr double epsilon = 2.220446049250313e-16;
+  const int n = m + m % 2, half = n / 2;  // an odd one out meets nobody, and is number m
+  double largest = 0;
+  for (int i = 0; i < m; ++i) largest = fmax(largest, fabs(a[i * m + i]));
+  for (int i = warp.lane(); i < m * m; i += Warp::lanes) v[i] = i / m == i % m ? 1.0 : 0.0;
+  warp.sync();
+  bool rotated = m > 1;
+  for (int sweep = 0; sweep < 30 && rotated; ++sweep) {
+    rotated = false;
+    for (int round = 0; round < n - 1; ++round) {
+      bool matters = false;
+      double app = 0, aqq = 0, apq = 0, t = 0;
+      Rotation own{1, 0, 0, m};
+      if (warp.lane() < half) {
+        pair_of_round(round, warp.lane(), n, &own.p, &own.q);
+        if (own.q < m) {
+          app = a[own.p * m + own.p], aqq = a[own.q * m + own.q], apq = a[own.p * m + own.q];
+          matters = fabs(apq) > fmax(epsilon * sqrt(fabs(app) * fabs(aqq)),
+                                     epsilon * epsilon * largest);
+        }
+        if (matters) {
+          const double theta = (aqq - app) / (2 * apq);
+          const double size = 1 / (fabs(theta) + sqrt(theta * theta + 1));
+          t = theta < 0 ? -size : size;
+          own.c = 1 / sqrt(t * t + 1);
+          own.s = t * own.c;
+        }
+        rotations[warp.lane()] = own;
+      }
+      if (!__any_sync(0xffffffffu, matters)) continue;
+      rotated = true;
+      warp.sync();
+      for (int item = warp.lane(); item < half * (half - 1) / 2; item += Warp::lanes) {
+        int x, y;
+        pair_of(item, &x, &y);
+        turn_block(a, m, rotations[x + 1], rotations[y]);
+      }
+      for (int item = warp.lane(); item < m * half; item += Warp::lanes) {
+        const Rotation turn = rotations[item % half];
+        if (turn.q >= m) continue;
+        double* const row = v + item / half * m;
+        const double vp = row[turn.p], vq = row[turn.q];
+        row[turn.p] = turn.c * vp - turn.s * vq;
+        row[turn.q] = turn.s * vp + turn.c * vq;
+      }
+      if (matters) {
+        a[own.p * m + own.p] = app - t * apq;
+        a[own.q * m + own.q] = aqq + t * apq;
+        a[own.p * m + own.q] = a[own.q * m + own.p] = 0;
+      }
+      warp.sync();
+    }
+  }
+}
+
+// Warp of point b: everything that follows from its Gram, `exact` [B, d, d].
+// elsewhere: vectors [B, d, d], or null where shared memory holds them
+template <class T>
+__global__ void __launch_bounds__(kPoints * 32)
+    solver_kernel(const double* exact, const std::uint8_t* active, std::int64_t B, std::int64_t P,
+                  int d, int bytes_each, double* elsewhere, T* singular_values, T* v, T* distance,
+                  std::int64_t* permutation, T* ima_contrast) {
+  extern __shared__ double memory[];
+  __shared__ int places[kPoints][kMaxColumns];
+  __shared__ Rotation rotations[kPoints][kMaxColumns / 2];
   const Warp warp;
-  const int m = active_latents;
-  const SolverSpace space(memory, m);
+  const int which = static_cast<int>(threadIdx.x) / Warp::lanes;
+  const std::int64_t b = static_cast<std::int64_t>(blockIdx.x) * (blockDim.x / Warp::lanes) + which;
+  if (b >= B) return;
+  int* const latents = places[which];
+  const double* const own = exact + b * d * d;
+  bool finite = true;
+  for (int i = warp.lane(); i < d * d; i += Warp::lanes) finite = finite && isfinite(own[i]);
+  const bool broken = __any_sync(0xffffffffu, !finite);
+  int m = 0;
+  for (int first = 0; first < d; first += Warp::lanes) {
+    const int i = first + warp.lane();
+    const bool counts = i < d && (!active || active[b * d + i]);
+    const unsigned mask = __ballot_sync(0xffffffffu, counts);
+    if (counts) latents[m + __popc(mask & ((1u << warp.lane()) - 1))] = i;
+    m += __popc(mask);
+  }
+  if (m < d || broken) {
+    const T blank = broken ? static_cast<T>(nan("")) : T(0);
+    for (int i = warp.lane(); i < d * d; i += Warp::lanes) v[b * d * d + i] = blank;
+    for (int i = warp.lane(); i < d; i += Warp::lanes) {
+      singular_values[b * d + i] = blank;
+      permutation[b * d + i] = -1;
+    }
+    if (broken) {
+      if (warp.lane() == 0) distance[b] = ima_contrast[b] = blank;
+      return;
+    }
+  }
+  warp.sync();
+
+  const SolverSpace space(reinterpret_cast<char*>(memory) + which * bytes_each, m,
+                          elsewhere ? elsewhere + b * d * d : nullptr);
   double contrast = 0;
   for (int i = warp.lane(); i < m * m; i += Warp::lanes) {
-    const int row = max(latents[i / m], latents[i % m]),
-              column = min(latents[i / m], latents[i % m]);
-    space.gram[i] = full[row * (row + 1) / 2 + column];
+    space.gram[i] = own[latents[i / m] * d + latents[i % m]];
     if (i / m == i % m) contrast += log(space.gram[i]);
   }
   warp.sync();
-  jacobi_eigenvectors(warp, space.gram, space.vectors, m);
+  jacobi_by_rounds(warp, space.gram, space.vectors, m, rotations[which]);
   order_directions(warp, space, m);
   assign_directions(warp, space, m);
   double squared_distance = 0;
-  int dependent = 0;
+  int dependent = m > P;  // whatever rounding leaves of an eigenvalue of zero
   for (int j = warp.lane(); j < m; j += Warp::lanes) {
     const double eigenvalue = fmax(0.0, space.gram[space.order[j] * (m + 1)]);
     dependent |= eigenvalue == 0;
@@ -107,21 +209,23 @@ __global__ void alignment_kernel(const T* jacobian, bool latents_first, const st
 
 template <class T>
 void gram_alignment(const T* jacobian, bool latents_first, const std::uint8_t* active,
-                    std::int64_t B, std::int64_t P, std::int64_t d, T* gram, T* singular_values,
-                    T* v, T* distance, std::int64_t* permutation, T* ima_contrast, Stream stream) {
+                    std::int64_t B, std::int64_t P, std::int64_t d, double* workspace, T* gram,
+                    T* singular_values, T* v, T* distance, std::int64_t* permutation,
+                    T* ima_contrast, Stream stream) {
   if (B == 0) return;
-  const std::int64_t tile = static_cast<std::int64_t>(sizeof(double)) * d * kGramTile;
-  const std::int64_t shared = tile > SolverSpace::bytes(d) ? tile : SolverSpace::bytes(d);
-  const auto kernel = alignment_kernel<T>;
-  if (shared >
-      24 * 1024) {  // with the static 19 KiB this would pass the 48 KiB that need no asking
-    check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                               static_cast<int>(shared)),
-          "gram_alignment: shared memory for so many latents on this GPU");
-  }
-  kernel<<<static_cast<unsigned>(B), kGramThreads, static_cast<std::size_t>(shared),
-           native(stream)>>>(jacobian, latents_first, active, P, static_cast<int>(d), gram,
-                             singular_values, v, distance, permutation, ima_contrast);
+  gram_kernel<<<blocks_for(B, 1), kGramThreads, gram_bytes(d), native(stream)>>>(
+      jacobian, latents_first, P, static_cast<int>(d), gram, workspace);
+  check_launch("gram_alignment");
+  // Many latents leave shared memory no room for the vectors: they go into the workspace.
+  std::int64_t each = (SolverSpace::bytes(d) + 15) / 16 * 16;
+  double* const elsewhere = each > kSolverBytes ? workspace + B * d * d : nullptr;
+  if (elsewhere) each -= static_cast<std::int64_t>(sizeof(double)) * d * d;
+  const std::int64_t fit = kSolverBytes / each;
+  const int points = static_cast<int>(fit < kPoints ? fit : kPoints);
+  solver_kernel<<<blocks_for(B, points), points * 32, static_cast<std::size_t>(points * each),
+                  native(stream)>>>(workspace, active, B, P, static_cast<int>(d),
+                                    static_cast<int>(each), elsewhere, singular_values, v, distance,
+                                    permutation, ima_contrast);
   check_launch("gram_alignment");
 }
 

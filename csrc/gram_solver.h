@@ -131,10 +131,11 @@ struct SolverSpace {
     return static_cast<std::int64_t>(sizeof(double)) * (2 * m * m + 3 * (m + 1)) +
            static_cast<std::int64_t>(sizeof(int)) * 4 * (m + 1);
   }
-  VAEBIAS_HOST_DEVICE SolverSpace(void* memory, int m) {
+  // `elsewhere` holds the vectors where the memory has no room for them.
+  VAEBIAS_HOST_DEVICE SolverSpace(void* memory, int m, double* elsewhere = nullptr) {
     gram = static_cast<double*>(memory);
-    vectors = gram + m * m;
-    row_potential = vectors + m * m;
+    vectors = elsewhere ? elsewhere : gram + m * m;
+    row_potential = gram + (elsewhere ? 1 : 2) * m * m;
     column_potential = row_potential + (m + 1);
     shortest = column_potential + (m + 1);
     order = reinterpret_cast<int*>(shortest + (m + 1));
@@ -203,6 +204,7 @@ VAEBIAS_HOST_DEVICE inline void assign_directions(const Group& group, const Solv
         if (space.shortest[j] < own.value) own = {space.shortest[j], j};
       }
       const Least next = group.least(own);
+      group.sync();  // every lane has read the potentials before one changes them
       for (int j = group.lane(); j <= m; j += Group::lanes) {
         if (space.done[j]) {
           space.row_potential[space.row_of[j]] += next.value;

@@ -3,6 +3,8 @@
 
 #ifdef __CUDACC__
 #define VAEBIAS_HOST_DEVICE __host__ __device__
+#define VAEBIAS_HOST_DEVICE_INLINE __host__ __device__ inline
 #else
 #define VAEBIAS_HOST_DEVICE
+#define VAEBIAS_HOST_DEVICE_INLINE inline __attribute__((always_inline))
 #endif

@@ -21,7 +21,7 @@ VAEBIAS_KERNEL(sample_and_kl_backward, const T* mu, const T* logvar, const T* no
 // Negative log-likelihood of each row and, in the same pass, `weight` times its gradient.
 // prediction [B, P]; target [B, P] of T, or bytes read as value/255; nll [B];
 // gradient [B, P] or null; `scale` is the width of the normal and unused by Bernoulli.
-// workspace [B, max(1, ceil(P / kPiece)) + 1].
+// workspace [B (max(1, ceil(P / kPiece)) + 1) + 1].
 VAEBIAS_KERNEL(nll, const T* prediction, const void* target, bool target_is_bytes, std::int64_t B,
                std::int64_t P, Likelihood likelihood, double scale, double weight,
                double* workspace, T* nll, T* gradient)
@@ -88,11 +88,12 @@ VAEBIAS_KERNEL(tangent_gram_backward, const T* images, const std::int64_t* plus,
 // ones, m of them: singular_values [B, d] descending, then zeros; v [B, d, d], whose columns are
 // the right singular vectors in that order, zero elsewhere; permutation [B, d], the singular
 // vector given to each latent, -1 where passive, signs of v such that its entry is positive;
-// distance [B] = |V - P(V)|_F; ima_contrast [B], infinite where active columns are dependent.
-// A Jacobian with NaN or infinity gives NaN and permutation -1. d <= kMaxColumns.
+// distance [B] = |V - P(V)|_F; ima_contrast [B], infinite where active columns are dependent, as
+// more than P of them are. A Jacobian with NaN or infinity gives NaN and permutation -1.
+// d <= kMaxColumns. workspace [2, B, d, d], used on CUDA only.
 VAEBIAS_KERNEL(gram_alignment, const T* jacobian, bool latents_first, const std::uint8_t* active,
-               std::int64_t B, std::int64_t P, std::int64_t d, T* gram, T* singular_values, T* v,
-               T* distance, std::int64_t* permutation, T* ima_contrast)
+               std::int64_t B, std::int64_t P, std::int64_t d, double* workspace, T* gram,
+               T* singular_values, T* v, T* distance, std::int64_t* permutation, T* ima_contrast)
 
 // cosines[b,i,a] between column i of a Jacobian and component a, 0 where either vanishes.
 // jacobian [B, P, d], or [B, d, P] where latents_first; components [B, k, P]; cosines [B, d, k];

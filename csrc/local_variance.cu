@@ -12,6 +12,7 @@ namespace {
 
 constexpr int kColumns = 128;
 constexpr int kRows = 16;
+constexpr int kSegment = 1024;  // of a window, at a time: shared memory holds any window
 
 struct Window {
   std::int64_t H, W, size, margin, out_H, out_W;
@@ -30,7 +31,7 @@ __device__ inline double shift_of(double first) { return isfinite(first) ? first
 // Window sums S1, S2 of (x - shift) at each output, handed to emit(plane, y, x, s1, s2).
 template <class Pixel, class Emit>
 __device__ void window_sums(const Pixel* images, const Window window, const Emit& emit) {
-  extern __shared__ double line[];  // [kColumns + size - 1]
+  __shared__ double line[kColumns + kSegment - 1];
   const std::int64_t strips = (window.out_W + kColumns - 1) / kColumns;
   const std::int64_t bands = (window.out_H + kRows - 1) / kRows;
   const std::int64_t plane = blockIdx.x / (strips * bands);
@@ -39,28 +40,33 @@ __device__ void window_sums(const Pixel* images, const Window window, const Emit
   const Pixel* image = images + plane * window.H * window.W;
   const double shift = shift_of(static_cast<double>(image[0]));
 
+  const bool counts = x0 + threadIdx.x < window.out_W;
+
   double s1[kRows] = {}, s2[kRows] = {};
   const std::int64_t last = min(window.out_H, y0 + kRows) + window.size - 1;
   for (std::int64_t y = y0; y < last; ++y) {  // in padded rows
     const std::int64_t row = inside(y - window.margin, window.H, window.border);
-    for (std::int64_t i = threadIdx.x; i < kColumns + window.size - 1; i += kColumns) {
-      const std::int64_t padded = x0 + i;
-      double value = 0;
-      if (padded < window.W + 2 * window.margin) {
-        const std::int64_t column = inside(padded - window.margin, window.W, window.border);
-        const bool outside = row < 0 || column < 0;
-        value = (outside ? 0.0 : static_cast<double>(image[row * window.W + column])) - shift;
-      }
-      line[i] = value;
-    }
-    __syncthreads();
     double h1 = 0, h2 = 0;
-    for (std::int64_t i = 0; i < window.size; ++i) {
-      const double value = line[threadIdx.x + i];
-      h1 += value;
-      h2 += value * value;
+    for (std::int64_t left = 0; left < window.size; left += kSegment) {
+      const int width = static_cast<int>(min(static_cast<std::int64_t>(kSegment), window.size - left));
+      for (int i = static_cast<int>(threadIdx.x); i < kColumns + width - 1; i += kColumns) {
+        const std::int64_t padded = x0 + left + i;
+        double value = 0;
+        if (padded < window.W + 2 * window.margin) {
+          const std::int64_t column = inside(padded - window.margin, window.W, window.border);
+          const bool outside = row < 0 || column < 0;
+          value = (outside ? 0.0 : static_cast<double>(image[row * window.W + column])) - shift;
+        }
+        line[i] = value;
+      }
+      __syncthreads();
+      for (int i = 0; i < (counts ? width : 0); ++i) {
+        const double value = line[threadIdx.x + i];
+        h1 += value;
+        h2 += value * value;
+      }
+      __syncthreads();
     }
-    __syncthreads();
 #pragma unroll
     for (int r = 0; r < kRows; ++r) {
       if (y >= y0 + r && y < y0 + r + window.size) {
@@ -151,11 +157,7 @@ __global__ void adjoint_rows(const T* images, const double* adjoint, const doubl
 unsigned strip_blocks(const Window& window, std::int64_t N) {
   const std::int64_t strips = (window.out_W + kColumns - 1) / kColumns;
   const std::int64_t bands = (window.out_H + kRows - 1) / kRows;
-  return static_cast<unsigned>(N * strips * bands);
-}
-
-std::size_t line_bytes(const Window& window) {
-  return sizeof(double) * static_cast<std::size_t>(kColumns + window.size - 1);
+  return blocks_for(N * strips * bands, 1);
 }
 
 }  // namespace
@@ -168,10 +170,10 @@ void local_variance(const void* images, bool images_are_bytes, std::int64_t N, s
   if (N == 0 || window.out_H <= 0 || window.out_W <= 0) return;
   const unsigned blocks = strip_blocks(window, N);
   if (images_are_bytes) {
-    variance_kernel<<<blocks, kColumns, line_bytes(window), native(stream)>>>(
+    variance_kernel<<<blocks, kColumns, 0, native(stream)>>>(
         static_cast<const std::uint8_t*>(images), window, variance);
   } else {
-    variance_kernel<<<blocks, kColumns, line_bytes(window), native(stream)>>>(
+    variance_kernel<<<blocks, kColumns, 0, native(stream)>>>(
         static_cast<const T*>(images), window, variance);
   }
   check_launch("local_variance");
@@ -186,7 +188,7 @@ void local_variance_backward(const T* images, const T* grad_variance, std::int64
   double* const mean = workspace;
   double* const adjoint = mean + N * H * W;
   double* const adjoint_mean = adjoint + N * H * W;
-  mean_kernel<<<strip_blocks(window, N), kColumns, line_bytes(window), native(stream)>>>(
+  mean_kernel<<<strip_blocks(window, N), kColumns, 0, native(stream)>>>(
       images, window, mean);
   check_launch("local_variance_backward");
   adjoint_columns<<<blocks_for(N * window.out_H * W, 256), 256, 0, native(stream)>>>(

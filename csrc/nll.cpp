@@ -34,7 +34,7 @@ struct Bernoulli {
     const T reciprocal = T(1) / (T(1) + e);
     *slope = (logit >= T(0) ? reciprocal : e * reciprocal) - target;
     const T positive = logit > T(0) ? logit : T(0);
-    return (positive - target * logit) + simd::log1p_unit(e);
+    return (positive - target * logit) + log1p_unit(e);
   }
 };
 

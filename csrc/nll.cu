@@ -7,11 +7,8 @@ template <class T>
 void nll(const T* prediction, const void* target, bool target_is_bytes, std::int64_t B,
          std::int64_t P, Likelihood likelihood, double scale, double weight, double* workspace,
          T* nll, T* gradient, Stream stream) {
-  rows(prediction, target, target_is_bytes, B, P, likelihood, scale, weight, Latents<T>{},
-       workspace, gradient, native(stream));
-  const std::int64_t pieces = pieces_of(P);
-  finish<T><<<1, 1024, 0, native(stream)>>>(workspace, B, pieces, false, 0.0, nll, nullptr);
-  check_launch("nll");
+  rows_of_pixels<T>(prediction, target, target_is_bytes, B, P, likelihood, scale, weight,
+                    Latents<T>{}, workspace, gradient, nll, nullptr, native(stream));
 }
 
 VAEBIAS_FLOAT_AND_DOUBLE(nll)

@@ -1,22 +1,22 @@
 // Rows of pixels on CUDA, for the reconstruction alone and for the whole loss. Each pixel is read
 // once: its loss and its gradient come from the same exponential, the gradient is written at once
-// and the loss stays in registers. A block sums one piece of a row in a fixed order; a last small
-// launch adds pieces to rows and rows to the loss.
+// and the loss stays in registers. A block sums one piece of a row; the last block to arrive adds
+// pieces to rows and rows to the loss. All sums run in a fixed order.
 #pragma once
 
 #include <cmath>
 
 #include "cuda_common.cuh"
 #include "normal.h"
+#include "polynomials.h"
 
 namespace vaebias::cuda {
 
-constexpr int kThreads = 256;
-
-template <class T, int n>
-struct alignas(sizeof(T) * n) Pack {
-  T value[n];
-};
+// Pixels that a thread takes at once: 16 bytes.
+template <class T>
+constexpr int kWidth = 16 / static_cast<int>(sizeof(T));
+template <class T>
+constexpr int kMostThreads = sizeof(T) == 4 ? 1024 : 512;
 
 template <class T>
 __device__ inline T unit(T target) {
@@ -27,14 +27,21 @@ __device__ inline T unit(std::uint8_t target) {
   return static_cast<T>(target) * static_cast<T>(1.0 / 255.0);
 }
 
+// 1/x for x in [1, 2], within 1 ulp; the compiler's own division has a slow path for other x.
+__device__ inline float reciprocal_of_one_to_two(float x) {
+  const float close = __fdividef(1.0f, x);
+  return fmaf(close, fmaf(-x, close, 1.0f), close);
+}
+__device__ inline double reciprocal_of_one_to_two(double x) { return 1 / x; }
+
 struct Bernoulli {
   template <class T>
   __device__ static T value_and_slope(T logit, T target, T, T* slope) {
     const T e = exp(-fabs(logit));
-    const T reciprocal = T(1) / (T(1) + e);
+    const T reciprocal = reciprocal_of_one_to_two(T(1) + e);
     *slope = (logit >= T(0) ? reciprocal : e * reciprocal) - target;
     const T positive = logit > T(0) ? logit : T(0);
-    return (positive - target * logit) + log1p(e);
+    return (positive - target * logit) + log1p_unit(e);
   }
 };
 
@@ -53,110 +60,165 @@ struct Latents {
   const T* mu;
   const T* logvar;
   std::int64_t d = 0;
+  double beta = 0;
   T weight;  // beta / B
   T* kl;
   T* grad_mu;
   T* grad_logvar;
 };
 
-// Block (piece, row). `width` pixels a thread and step: 4 where rows are aligned, else 1.
-template <class Likelihood, int width, class T, class Target>
-__global__ void pixels(const T* prediction, const Target* target, std::int64_t B, std::int64_t P,
-                       std::int64_t pieces, T inverse_variance, T weight, double constant,
-                       Latents<T> latents, double* workspace, T* gradient) {
+// At least one, whose block carries the row's latents.
+inline std::int64_t pieces_of(std::int64_t P) { return P > 0 ? (P + kPiece - 1) / kPiece : 1; }
+
+// What is added up at the end, laid out in the workspace.
+struct Sums {
+  double* pieces;     // [B, pieces]
+  double* kl;         // [B]
+  unsigned* arrived;  // blocks so far
+  std::int64_t B, per_row;
+
+  Sums(double* workspace, std::int64_t B, std::int64_t per_row)
+      : pieces(workspace),
+        kl(workspace + B * per_row),
+        arrived(reinterpret_cast<unsigned*>(kl + B)),
+        B(B),
+        per_row(per_row) {}
+};
+
+// KL of the row's latents and their gradients; the sum is thread 0's.
+template <class T>
+__device__ double latents_of_row(const Latents<T>& latents, std::int64_t row, double* scratch) {
+  double sum = 0;
+  for (std::int64_t i = threadIdx.x; i < latents.d; i += blockDim.x) {
+    const std::int64_t at = row * latents.d + i;
+    const T mu = latents.mu[at], logvar = latents.logvar[at];
+    const T kl = kl_standard_normal(mu, logvar);
+    latents.kl[at] = kl;
+    sum += static_cast<double>(kl);
+    if (latents.grad_mu) {
+      latents.grad_mu[at] = latents.weight * mu;
+      latents.grad_logvar[at] = latents.weight * expm1(logvar) / 2;
+    }
+  }
+  return block_sum(sum, scratch);
+}
+
+// Rows from their pieces, the loss from the rows (null: rows only); by one block.
+template <class T>
+__device__ void finish(const Sums& sums, bool has_latents, double beta, T* rows, T* loss,
+                       double* scratch) {
+  double sum = 0;
+  for (std::int64_t row = threadIdx.x; row < sums.B; row += blockDim.x) {
+    double total = 0;
+    for (std::int64_t i = 0; i < sums.per_row; ++i) {
+      total += __ldcg(sums.pieces + row * sums.per_row + i);
+    }
+    const T rounded = static_cast<T>(total);
+    rows[row] = rounded;
+    if (loss) {
+      sum += static_cast<double>(rounded);
+      if (has_latents) sum += beta * __ldcg(sums.kl + row);
+    }
+  }
+  if (!loss) return;
+  sum = block_sum(sum, scratch);
+  if (threadIdx.x == 0) *loss = static_cast<T>(sum / static_cast<double>(sums.B));
+}
+
+// Block (row, piece); a thread takes neighbouring pixels at once. `packed`: they may be read and
+// written as one, which changes no sum.
+template <class Likelihood, bool packed, class T, class Target>
+__global__ void __launch_bounds__(kMostThreads<T>)
+    pixels(const T* prediction, const Target* target, std::int64_t P, T inverse_variance, T weight,
+           double constant, Latents<T> latents, Sums sums, T* gradient, T* rows, T* loss) {
   __shared__ double scratch[32];
-  const std::int64_t row = blockIdx.x / pieces, piece = blockIdx.x % pieces;
+  __shared__ bool last;
+  constexpr int width = kWidth<T>;
+  const unsigned per_row = static_cast<unsigned>(sums.per_row);  // as blocks, it fits
+  const std::int64_t row = blockIdx.x / per_row, piece = blockIdx.x % per_row;
   const std::int64_t begin = piece * kPiece, end = min(P, begin + kPiece);
   double sum = 0;
-  for (std::int64_t p = begin + threadIdx.x * width; p < end; p += kThreads * width) {
+  for (std::int64_t p = begin + static_cast<std::int64_t>(threadIdx.x) * width; p < end;
+       p += static_cast<std::int64_t>(blockDim.x) * width) {
     const std::int64_t at = row * P + p;
-    const auto predictions = *reinterpret_cast<const Pack<T, width>*>(prediction + at);
-    const auto targets = *reinterpret_cast<const Pack<Target, width>*>(target + at);
+    const int count = static_cast<int>(min(end - p, static_cast<std::int64_t>(width)));
+    const auto predictions = load_pack<packed, width>(prediction + at, count);
+    const auto targets = load_pack<packed, width>(target + at, count);
     Pack<T, width> slopes;
     T values = 0;
 #pragma unroll
     for (int i = 0; i < width; ++i) {
-      values += Likelihood::value_and_slope(predictions.value[i], unit<T>(targets.value[i]),
-                                            inverse_variance, &slopes.value[i]);
-      slopes.value[i] *= weight;
+      T slope;
+      const T value = Likelihood::value_and_slope(
+          predictions.value[i], unit<T>(targets.value[i]), inverse_variance, &slope);
+      slopes.value[i] = slope * weight;
+      if (packed || i < count) values += value;
     }
     sum += static_cast<double>(values);
-    if (gradient) *reinterpret_cast<Pack<T, width>*>(gradient + at) = slopes;
+    if (gradient) store_pack<packed>(gradient + at, slopes, count);
   }
   sum = block_sum(sum, scratch);
-  if (threadIdx.x == 0) workspace[blockIdx.x] = sum + (piece == 0 ? constant : 0.0);
-
+  if (threadIdx.x == 0) sums.pieces[blockIdx.x] = sum + (piece == 0 ? constant : 0.0);
   if (piece == 0 && latents.d > 0) {
-    double row_kl = 0;
-    for (std::int64_t i = threadIdx.x; i < latents.d; i += kThreads) {
-      const std::int64_t at = row * latents.d + i;
-      const T mu = latents.mu[at], logvar = latents.logvar[at];
-      latents.kl[at] = kl_standard_normal(mu, logvar);
-      row_kl += static_cast<double>(latents.kl[at]);
-      if (latents.grad_mu) {
-        latents.grad_mu[at] = latents.weight * mu;
-        latents.grad_logvar[at] = latents.weight * expm1(logvar) / 2;
-      }
-    }
-    row_kl = block_sum(row_kl, scratch);
-    if (threadIdx.x == 0) workspace[B * pieces + row] = row_kl;
+    const double kl = latents_of_row(latents, row, scratch);
+    if (threadIdx.x == 0) sums.kl[row] = kl;
   }
+  if (threadIdx.x == 0) {
+    __threadfence();  // what this block wrote is there before it counts as arrived
+    last = atomicAdd(sums.arrived, 1u) == gridDim.x - 1;
+  }
+  __syncthreads();
+  if (!last) return;
+  __threadfence();
+  finish(sums, latents.d > 0, latents.beta, rows, loss, scratch);
 }
 
-// One block: rows from their pieces, the loss from the rows (loss null: rows only).
+// No rows: nothing to sum, and a loss of nothing that is NaN, as a mean of nothing is.
 template <class T>
-__global__ void finish(const double* workspace, std::int64_t B, std::int64_t pieces,
-                       bool has_latents, double beta, T* rows, T* loss) {
-  __shared__ double scratch[32];
-  double sum = 0;
-  for (std::int64_t row = threadIdx.x; row < B; row += blockDim.x) {
-    double total = 0;
-    for (std::int64_t i = 0; i < pieces; ++i) total += workspace[row * pieces + i];
-    rows[row] = static_cast<T>(total);
-    if (loss) {
-      sum += static_cast<double>(rows[row]);
-      if (has_latents) sum += beta * workspace[B * pieces + row];
-    }
-  }
-  if (loss) {
-    sum = block_sum(sum, scratch);
-    if (threadIdx.x == 0) *loss = static_cast<T>(sum / static_cast<double>(B));
-  }
+__global__ void no_rows(T* loss) {
+  *loss = static_cast<T>(nan(""));
 }
-
-// At least one, whose block carries the row's latents.
-inline std::int64_t pieces_of(std::int64_t P) { return P > 0 ? (P + kPiece - 1) / kPiece : 1; }
 
 template <class Likelihood, class T, class Target>
-void launch_pixels(const T* prediction, const Target* target, std::int64_t B, std::int64_t P,
-                   double scale, double weight, double constant, const Latents<T>& latents,
-                   double* workspace, T* gradient, cudaStream_t stream) {
-  const std::int64_t pieces = pieces_of(P);
-  const auto aligned = [](const void* pointer, std::size_t bytes) {
-    return reinterpret_cast<std::uintptr_t>(pointer) % bytes == 0;
-  };
-  const bool packed = P % 4 == 0 && aligned(prediction, 4 * sizeof(T)) &&
-                      aligned(target, 4 * sizeof(Target)) && aligned(gradient, 4 * sizeof(T));
-  const auto kernel = packed ? pixels<Likelihood, 4, T, Target> : pixels<Likelihood, 1, T, Target>;
-  kernel<<<static_cast<unsigned>(B * pieces), kThreads, 0, stream>>>(
-      prediction, target, B, P, pieces, static_cast<T>(1.0 / (scale * scale)),
-      static_cast<T>(weight), constant, latents, workspace, gradient);
-  check_launch("elbo");
+void launch_pixels(const T* prediction, const Target* target, std::int64_t P, double scale,
+                   double weight, double constant, const Latents<T>& latents, const Sums& sums,
+                   T* gradient, T* rows, T* loss, cudaStream_t stream) {
+  constexpr int width = kWidth<T>;
+  const bool whole = P % width == 0 && is_aligned<width>(prediction) &&
+                     is_aligned<width>(target) && is_aligned<width>(gradient);
+  // As many threads as a piece has work for, so that all of its loads are under way at once.
+  const std::int64_t steps = ((P < kPiece ? P : kPiece) + width - 1) / width;
+  const std::int64_t most = kMostThreads<T>, needed = (steps + 31) / 32 * 32;
+  const int threads = static_cast<int>(needed < 128 ? 128 : (needed < most ? needed : most));
+  const auto kernel = whole ? pixels<Likelihood, true, T, Target> : pixels<Likelihood, false, T, Target>;
+  const unsigned blocks = blocks_for(sums.B * sums.per_row, 1);
+  check(cudaMemsetAsync(sums.arrived, 0, sizeof(unsigned), stream), "pixels");
+  kernel<<<blocks, threads, 0, stream>>>(prediction, target, P,
+                                         static_cast<T>(1.0 / (scale * scale)),
+                                         static_cast<T>(weight), constant, latents, sums, gradient,
+                                         rows, loss);
+  check_launch("pixels");
 }
 
 template <class T>
-void rows(const T* prediction, const void* target, bool target_is_bytes, std::int64_t B,
-          std::int64_t P, Likelihood likelihood, double scale, double weight,
-          const Latents<T>& latents, double* workspace, T* gradient, cudaStream_t stream) {
-  if (B == 0) return;
+void rows_of_pixels(const T* prediction, const void* target, bool target_is_bytes, std::int64_t B,
+                    std::int64_t P, Likelihood likelihood, double scale, double weight,
+                    const Latents<T>& latents, double* workspace, T* gradient, T* rows, T* loss,
+                    cudaStream_t stream) {
+  if (B == 0) {
+    if (!loss) return;
+    no_rows<<<1, 1, 0, stream>>>(loss);
+    return check_launch("pixels");
+  }
+  const Sums sums(workspace, B, pieces_of(P));
   const bool gaussian = likelihood == Likelihood::gaussian;
   const double constant =
       gaussian ? static_cast<double>(P) * (std::log(scale) + kHalfLogTwoPi) : 0.0;
   const auto* bytes = static_cast<const std::uint8_t*>(target);
   const auto* numbers = static_cast<const T*>(target);
   const auto launch = [&](auto likelihood, auto* typed) {
-    launch_pixels<decltype(likelihood)>(prediction, typed, B, P, scale, weight, constant, latents,
-                                        workspace, gradient, stream);
+    launch_pixels<decltype(likelihood)>(prediction, typed, P, scale, weight, constant, latents, sums,
+                                        gradient, rows, loss, stream);
   };
   if (gaussian && target_is_bytes) launch(Gaussian{}, bytes);
   if (gaussian && !target_is_bytes) launch(Gaussian{}, numbers);

@@ -71,7 +71,7 @@ void tangent_gram(const void* images, bool images_are_bytes, const std::int64_t*
   if (N == 0 || k == 0) return;
   const std::size_t shared = sizeof(double) * static_cast<std::size_t>(k * kGramTile);
   const auto launch = [&](auto* pixels) {
-    gram_kernel<<<static_cast<unsigned>(N), kGramThreads, shared, native(stream)>>>(
+    gram_kernel<<<blocks_for(N, 1), kGramThreads, shared, native(stream)>>>(
         pixels, plus, minus, inverse_steps, M, static_cast<int>(k), P, gram);
   };
   if (images_are_bytes) {
@@ -88,7 +88,7 @@ void tangent_gram_backward(const T* images, const std::int64_t* plus, const std:
                            const std::int64_t* starts, std::int64_t M, std::int64_t, std::int64_t k,
                            std::int64_t P, T* grad_images, Stream stream) {
   if (M == 0 || P == 0) return;
-  backward_kernel<<<static_cast<unsigned>(M * ((P + 255) / 256)), 256, 0, native(stream)>>>(
+  backward_kernel<<<blocks_for(M * ((P + 255) / 256), 1), 256, 0, native(stream)>>>(
       images, plus, minus, inverse_steps, weight, uses, starts, M, k, P, grad_images);
   check_launch("tangent_gram_backward");
 }

@@ -146,6 +146,12 @@ struct alignas(8) uint2 {
 struct alignas(16) double2 {
   double x, y;
 };
+inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
+inline double2 make_double2(double x, double y) { return {x, y}; }
+template <class T>
+T __ldcg(const T* at) {
+  return *at;
+}
 template <class T>
 T __ldcs(const T* at) {
   return *at;
@@ -158,6 +164,7 @@ template <class T>
 void __stcs(T* at, T value) {
   *at = value;
 }
+inline int __popc(unsigned x) { return __builtin_popcount(x); }
 inline unsigned __float_as_uint(float x) {
   unsigned bits;
   std::memcpy(&bits, &x, sizeof bits);

@@ -16,7 +16,7 @@ KERNELS = sorted({name[:-4] for name in dir(_core.cpu) if name.endswith("_f32")}
 
 def test_every_kernel_is_emulated_and_has_calls():
     names = {name for name in dir(emulation.kernels().cuda) if not name.startswith("__")}
-    assert names == {name for name in dir(_core.cpu) if not name.startswith("__")}
+    assert names - {"set_device"} == {name for name in dir(_core.cpu) if not name.startswith("__")}
     assert sorted(twins.CALLS) == KERNELS
 
 

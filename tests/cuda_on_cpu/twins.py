@@ -221,12 +221,12 @@ def nll(T, rng, cpu):
                 continue
             yield Call(
                 [x, target, case["bytes"], B, P, case["gaussian"], 0.3, 1.7,
-                 Out("workspace", (B, work), np.float64, None), Out("nll", B, T), gradient],
+                 Out("workspace", B * work + 1, np.float64, None), Out("nll", B, T), gradient],
                 case, bool(case["shifted"]),
             )  # fmt: skip
     yield Call(
         [normal(rng, T, 0, 9), normal(rng, T, 0, 9), 0, 0, 9, 0, 1.0, 1.0,
-         Out("workspace", (0, 2), np.float64, None), Out("nll", 0, T), Out("gradient", (0, 9), T)],
+         Out("workspace", 1, np.float64, None), Out("nll", 0, T), Out("gradient", (0, 9), T)],
         {"B": 0},
     )  # fmt: skip
 
@@ -239,7 +239,7 @@ def elbo(T, rng, cpu):
         wanted = [Out("gradient", (B, P), T), Out("g_mu", (B, d), T), Out("g_logvar", (B, d), T)]
         return Call(
             [x, target, case.get("bytes", 0), mu, logvar, B, P, d, case.get("gaussian", 0),
-             0.3, 4.0, Out("workspace", (B, work), np.float64, None), Out("loss", (), T),
+             0.3, 4.0, Out("workspace", B * work + 1, np.float64, None), Out("loss", (), T),
              Out("reconstruction", B, T), Out("kl", (B, d), T),
              *(wanted if gradients else [None] * 3)],
             {**case, "d": d}, bool(case.get("shifted")),
@@ -398,7 +398,8 @@ def gram_alignment(T, rng, cpu):
 def alignment(T, x, first, mask, P, d, full, case):
     B = len(x)
     return Call(
-        [x, first, mask, B, P, d, Out("gram", (B, d, d), T),
+        [x, first, mask, B, P, d, Out("workspace", (2, B, d, d), np.float64, None),
+         Out("gram", (B, d, d), T),
          Out("values", (B, d), T, 1e6 if full else 1e12),
          Out("v", (B, d, d), T, 1e4 if full else 1e20),
          Out("distance", B, T, 1e4 if full else 1e20),

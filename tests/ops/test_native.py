@@ -72,6 +72,14 @@ def test_devices_without_kernels_are_served_by_the_references():
     assert build_info()["compiler"]
 
 
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="there is no second CUDA device")
+def test_a_second_device_runs_its_kernels_while_the_first_is_current():
+    logits, target = torch.randn(3, 50), torch.rand(3, 50)
+    found = bernoulli_nll(logits.to("cuda:1"), target.to("cuda:1"))
+    assert found.device == torch.device("cuda:1")
+    torch.testing.assert_close(found.cpu(), bernoulli_nll(logits, target))
+
+
 @pytest.mark.parametrize("stream", ["side stream", "graph"])
 def test_kernels_launch_on_the_current_stream_and_into_graphs(device, stream):
     if device == "cpu":

@@ -224,6 +224,7 @@ def launch(name: str, like: Tensor, *arguments: Tensor | float | None) -> None:
     ]
     if like.is_cuda:
         with torch.cuda.device(like.device):
+            _core.cuda.set_device(like.device.index)  # in the kernels' own runtime, beside torch's
             kernel(*crossing, torch.cuda.current_stream().cuda_stream)
     else:
         kernel(*crossing, torch.get_num_threads())

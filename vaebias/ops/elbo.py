@@ -27,7 +27,7 @@ from vaebias.ops.nll import (
     check_pixels,
     gaussian_nll,
     gaussian_nll_reference,
-    pieces,
+    workspace_for,
 )
 
 __all__ = ["Elbo", "elbo", "elbo_reference"]
@@ -78,7 +78,7 @@ def _elbo(
         torch.empty_like(mu),
     )
     gradients = [torch.empty_like(x) if with_gradient else None for x in (prediction, mu, mu)]
-    workspace = prediction.new_empty(B * (pieces(P) + 1), dtype=torch.float64)
+    workspace = workspace_for(prediction)
     launch(
         "elbo", prediction,
         prediction, target, target.dtype == torch.uint8, mu, logvar, B, P, d,

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from vaebias import _core
 from vaebias.errors import InputError
+from vaebias.ops import _native
 from vaebias.ops._examples import Draw, example
 from vaebias.ops._native import by_rows, check, has_kernels, launch, promote_half, register_operator
 
@@ -55,7 +56,7 @@ def gram_alignment_reference(
             permutation[b, at] = order
             distance[b] = (v[b, at, :m] - torch.eye(m).to(vectors)[order.argsort()].T).norm()
             contrast[b] = (gram[b].diagonal()[at].log() - squared.log()).sum().clamp_min(0) / 2
-            if (squared == 0).any():
+            if m > J.shape[1] or (squared == 0).any():
                 contrast[b] = torch.inf
     return GramAlignment(
         gram.to(J.dtype),
@@ -95,9 +96,11 @@ def _align(jacobian: Tensor, active: Tensor | None, latents_first: bool) -> tupl
     values, distance = jacobian.new_empty(B, d), jacobian.new_empty(B)
     permutation = jacobian.new_empty(B, d, dtype=torch.int64)
     contrast = jacobian.new_empty(B)
+    size = 2 * B * d * d if _native.runs_cuda_kernels(jacobian) else 0
+    workspace = jacobian.new_empty(size, dtype=torch.float64)
     launch(
         "gram_alignment", jacobian,
-        jacobian, latents_first, active, B, P, d,
+        jacobian, latents_first, active, B, P, d, workspace,
         gram, values, v, distance, permutation, contrast,
     )  # fmt: skip
     return gram, values, v, distance, permutation, contrast

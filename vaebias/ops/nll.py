@@ -33,7 +33,7 @@ __all__ = [
     "check_pixels",
     "gaussian_nll",
     "gaussian_nll_reference",
-    "pieces",
+    "workspace_for",
 ]
 
 LIKELIHOODS = _core.LIKELIHOODS
@@ -58,8 +58,10 @@ def gaussian_nll_reference(
     return (error**2 / 2 + log_scale + math.log(2 * math.pi) / 2).flatten(1).sum(1)
 
 
-def pieces(P: int) -> int:
-    return max(1, -(-P // _core.PIECE))
+def workspace_for(prediction: Tensor) -> Tensor:
+    """What the kernels add up in: a number a piece of a row, one a row, and a counter."""
+    B, P = prediction.shape[0], prediction[0].numel() if len(prediction) else 0
+    return prediction.new_empty(B * (max(1, -(-P // _core.PIECE)) + 1) + 1, dtype=torch.float64)
 
 
 def _nll(
@@ -69,7 +71,7 @@ def _nll(
     B, P = prediction.shape[0], prediction[0].numel() if len(prediction) else 0
     nll = prediction.new_empty(B)
     gradient = torch.empty_like(prediction) if with_gradient else None
-    workspace = prediction.new_empty(B * (pieces(P) + 1), dtype=torch.float64)
+    workspace = workspace_for(prediction)
     launch(
         "nll", prediction,
         prediction, target, target.dtype == torch.uint8, B, P,
