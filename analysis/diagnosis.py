@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,13 +25,21 @@ from vaebias.analysis.references import (
     quantiles,
     record,
 )
+from vaebias.display import Displayed, bars
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
 
 __all__ = ["Diagnosis"]
 
 
-@dataclass(frozen=True, eq=False)
-class Diagnosis:
+@dataclass(frozen=True, eq=False, repr=False)
+class Diagnosis(Displayed):
     """How a decoder's latent axes lie to its principal directions and to the data's.
+
+    Notebooks show it as a table; ``float(diagnosis)`` is the mean distance to orthogonality. See
+    also `to_frame`, `plot` and `html`.
 
     Attributes
     ----------
@@ -124,41 +132,11 @@ class Diagnosis:
 
     def table(self) -> Table:
         """The figures for a terminal."""
-        table = Table(title="Decoder alignment", show_header=False)
+        table = Table(title=self._title(), show_header=False)
         table.add_column("figure")
         table.add_column("value")
-        count = int(self.active.sum())
-        table.add_row("points", str(self.points))
-        table.add_row("active latents", f"{count} of {self.latents} (rule: {self.rule})")
-        if self.activity is not None:
-            for rule, label in RULES.items():
-                table.add_row(f"  with {label}", str(int(self.activity.by(rule).sum())))
-        table.add_row("distance to orthogonality", _text(self.distance))
-        if self.chance is not None:
-            chance = f"{self.chance.mean:.2f} ± {self.chance.standard_error:.2f}"
-            table.add_row("  of random axes", chance)
-        if self.price is not None:
-            table.add_row(
-                f"price of the axes (nats, β {self.price.beta:g})", _text(self.price.nats)
-            )
-            table.add_row("  of random axes", _text(self.price.chance))
-        table.add_row("c_IMA (nats)", _text(self.ima_contrast))
-        table.add_row("singular values", _join(self.singular_values.mean(0)))
-        table.add_row("  relative gaps", _join(self.relative_gaps.mean(0)))
-        if self.data is not None:
-            table.add_row("|cos| with local PCs", _text(self.data.components.matched))
-            table.add_row("  principal angles", _degrees(self.data.components.angles))
-            table.add_row("|cos| with factors", _text(self.data.tangents.matched))
-            for i in np.flatnonzero(self.active).tolist():
-                table.add_row(f"  z{i + 1}", self.data.mixture.describe(i, self.data.factors))
-        for name, each in self.label_free.items():
-            table.add_row(f"|cos| with {name} PCs", _text(each.matched))
-            table.add_row("  principal angles", _degrees(each.angles))
-        if self.prediction is not None:
-            ratios = np.median(self.prediction.ratio[:, self.active], 0)
-            table.add_row("σ² over its expected value", _join(ratios))
-        for note in self.notes:
-            table.add_row("note", note)
+        for row in self._rows():
+            table.add_row(*row)
         return table
 
     def summary(self) -> str:
@@ -190,6 +168,91 @@ class Diagnosis:
                     f" and {factors:.2f} with its factors"
                 )
         return text + (" (see the notes)." if self.notes else ".")
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return one row for each point: DtO, c_IMA and singular values."""
+        import pandas as pd
+
+        values = {"distance": self.distance, "ima_contrast": self.ima_contrast}
+        values |= {f"singular_value_{i + 1}": one for i, one in enumerate(self.singular_values.T)}
+        frame = pd.DataFrame(values).rename_axis("point")
+        frame.attrs.update(summary=self.summary(), notes=list(self.notes))
+        return frame
+
+    def plot(self) -> Figure:
+        """Return a matplotlib figure: DtO beside chance, and the singular values."""
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(9, 3.2), layout="constrained")
+        left, right = figure.subplots(1, 2)
+        known = self.distance[np.isfinite(self.distance)]
+        left.hist(known, bins=30)
+        if self.chance is not None:
+            left.axvline(self.chance.mean, color="black", ls="--", label="random axes")
+            left.legend(frameon=False)
+        left.set_xlabel("distance to orthogonality")
+        left.set_ylabel("points")
+        bars(
+            right,
+            {f"{i + 1}": float(one) for i, one in enumerate(self.singular_values.mean(0))},
+            "mean singular value",
+        )
+        return figure
+
+    def __float__(self) -> float:
+        """Return the mean distance to orthogonality."""
+        return self.dto[0]
+
+    def __format__(self, spec: str) -> str:
+        """Format the mean distance to orthogonality."""
+        return format(self.dto[0], spec) if spec else repr(self)
+
+    def __repr__(self) -> str:
+        """Return DtO beside chance in one line."""
+        chance = "" if self.chance is None else f", chance={self.chance.mean:.2f}"
+        active = f"{int(self.active.sum())} of {self.latents}"
+        return f"Diagnosis(dto={self.dto[0]:.2f}{chance}, active={active}, points={self.points})"
+
+    def _title(self) -> str:
+        return "Decoder alignment"
+
+    def _rows(self) -> list[tuple[str, ...]]:
+        rows: list[tuple[str, ...]] = []
+
+        def add(*row: str) -> None:
+            rows.append(row)
+
+        count = int(self.active.sum())
+        add("points", str(self.points))
+        add("active latents", f"{count} of {self.latents} (rule: {self.rule})")
+        if self.activity is not None:
+            for rule, label in RULES.items():
+                add(f"  with {label}", str(int(self.activity.by(rule).sum())))
+        add("distance to orthogonality", _text(self.distance))
+        if self.chance is not None:
+            chance = f"{self.chance.mean:.2f} ± {self.chance.standard_error:.2f}"
+            add("  of random axes", chance)
+        if self.price is not None:
+            add(f"price of the axes (nats, β {self.price.beta:g})", _text(self.price.nats))
+            add("  of random axes", _text(self.price.chance))
+        add("c_IMA (nats)", _text(self.ima_contrast))
+        add("singular values", _join(self.singular_values.mean(0)))
+        add("  relative gaps", _join(self.relative_gaps.mean(0)))
+        if self.data is not None:
+            add("|cos| with local PCs", _text(self.data.components.matched))
+            add("  principal angles", _degrees(self.data.components.angles))
+            add("|cos| with factors", _text(self.data.tangents.matched))
+            for i in np.flatnonzero(self.active).tolist():
+                add(f"  z{i + 1}", self.data.mixture.describe(i, self.data.factors))
+        for name, each in self.label_free.items():
+            add(f"|cos| with {name} PCs", _text(each.matched))
+            add("  principal angles", _degrees(each.angles))
+        if self.prediction is not None:
+            ratios = np.median(self.prediction.ratio[:, self.active], 0)
+            add("σ² over its expected value", _join(ratios))
+        for note in self.notes:
+            add("note", note)
+        return rows
 
 
 def _text(values: Floats) -> str:

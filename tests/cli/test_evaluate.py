@@ -132,6 +132,31 @@ def test_codes_of_a_whole_grid_use_its_factors(tmp_path: Path) -> None:
     assert line.startswith("error: --data: expected a data set, or factors beside the codes")
 
 
+def test_labels_of_a_table_bring_their_names_and_may_be_continuous(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    labels = rng.uniform(size=(60, 2))
+    np.save(tmp_path / "codes.npy", labels)
+    table = tmp_path / "labels.csv"
+    np.savetxt(table, labels, header="hue,size", comments="", delimiter=",")
+    given = ("--labels", table, "--bins", "4", *QUICK)
+    found = _json(tmp_path / "codes.npy", *given)
+    assert found["settings"]["factors"] == ["hue", "size"]
+    assert found["scores"]["mcc.pearson"]["mean"] == pytest.approx(1)
+    assert "bin continuous ones" in _error(tmp_path / "codes.npy", "--labels", table, *QUICK)[1]
+
+
+def test_labels_belong_to_a_table(checkpoint: Path) -> None:
+    line = _error(checkpoint, "--data", "blobs", "--bins", "3", *QUICK)[1]
+    assert line.startswith("error: --bins: expected a table of codes (.npz, .npy, .csv")
+
+
+def test_factors_without_a_score_are_named(tmp_path: Path) -> None:
+    factors = np.stack([np.arange(60) % 3, np.zeros(60)], 1)
+    np.savez(tmp_path / "t.npz", codes=factors + 0.1, factors=factors, names=["hue", "size"])
+    result = RUN.invoke(app, ["evaluate", str(tmp_path / "t.npz"), *QUICK])
+    assert "Without a score, for they take one value: size." in result.stdout
+
+
 def test_terminal_gets_a_table(table: Path) -> None:
     result = RUN.invoke(app, ["evaluate", str(table), *QUICK])
     assert result.exit_code == 0, result.stderr
@@ -151,7 +176,7 @@ def test_files_that_are_not_tables_are_named(tmp_path: Path) -> None:
     np.savez(path, codes=np.array([None, "pickled"], dtype=object))
     code, line = _error(path)
     assert code == 2
-    assert line.startswith(f"error: {path}: expected a NumPy .npz of plain arrays")
+    assert line.startswith(f"error: {path}, codes: expected plain numbers or strings")
 
 
 def test_a_checkpoint_without_its_data_is_refused(checkpoint: Path) -> None:

@@ -170,12 +170,21 @@ def test_codes_that_are_not_finite_are_refused(small, name: str) -> None:
     ("factors", "message"),
     [
         (np.zeros((239, 2), int), r"factors: expected shape \[240, k\]"),
-        (np.full((240, 2), 0.5), "bin continuous ones: discretise"),
         (np.zeros((240, 2), int), "at least one factor that varies"),
     ],
 )
 def test_factors_that_will_not_do_are_refused(small, name: str, factors, message: str) -> None:
     with pytest.raises(InputError, match=message):
+        metric(name)(small[0], factors)
+
+
+@pytest.mark.parametrize("name", SUPERVISED)
+def test_continuous_factors_are_refused_unless_declared(small, name: str) -> None:
+    factors = np.random.default_rng(0).uniform(size=(240, 2))
+    if METRICS.signature(name).continuous:
+        assert 0 <= metric(name)(small[0], factors).score <= 1
+        return
+    with pytest.raises(InputError, match="bin continuous ones: discretise"):
         metric(name)(small[0], factors)
 
 

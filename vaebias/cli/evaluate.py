@@ -12,11 +12,10 @@ import typer
 
 from vaebias.cli.known_data import training_grid
 from vaebias.cli.options import AsJson, Force, Html, parse_device
-from vaebias.errors import InputError, reading
+from vaebias.errors import InputError
 from vaebias.files import MODEL_FILE
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
     from rich.table import Table
 
     from vaebias.data import FactorGrid
@@ -28,13 +27,24 @@ def evaluate(
     what: Annotated[
         Path,
         typer.Argument(
-            metavar="RUN|CHECKPOINT|CODES.npz",
-            help="Run folder, checkpoint, or arrays `codes` [N, d] and `factors` [N, k].",
+            metavar="RUN|CHECKPOINT|CODES",
+            help="Run folder, checkpoint, or a table of codes: .npz with arrays `codes` [N, d] and"
+            " `factors` [N, k], .npy, or .csv, .tsv, .parquet with columns z0, z1, ...",
         ),
     ],
     data: Annotated[
         str | None,
         typer.Option(metavar="D", help="Data set, such as dsprites; by default that of the run."),
+    ] = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="F", help="Factors of a table of codes: .csv, .tsv, .parquet, .npy or .npz."
+        ),
+    ] = None,
+    bins: Annotated[
+        int | None,
+        typer.Option(min=2, help="Cut continuous factors of a table into this many bins."),
     ] = None,
     metrics: Annotated[
         str | None,
@@ -80,7 +90,11 @@ def evaluate(
     if html is not None:
         refuse_to_overwrite(html, force=force, option="--html")
     grid = None if data is None else datasets.load(data)
-    scored = _read_table(what, grid) if what.suffix == ".npz" else _read_model(what, grid, device)
+    is_table = what.suffix.lower() in scores.TABLE_SUFFIXES
+    if not is_table and (labels is not None or bins is not None):
+        option = "--labels" if labels is not None else "--bins"
+        raise InputError(option, f"a table of codes ({', '.join(scores.TABLE_SUFFIXES)})", what)
+    scored = _read_table(what, grid, labels) if is_table else _read_model(what, grid, device)
     origin = scored.origin
     with watch_points(str(what), 1) as progress:
         found = scores.evaluate(
@@ -92,6 +106,7 @@ def evaluate(
             None if metrics is None else [name.strip() for name in metrics.split(",")],
             progress,
             names=scored.names,
+            bins=bins,
             decoder=scored.decoder,
             output=scored.output,
             max_images=max_images,
@@ -105,7 +120,7 @@ def evaluate(
 
         source = origin["data"]["name"] if origin["data"] else "a table of codes"
         facts = [("scored", f"{what} ({origin['model'] or 'codes'})"), ("data", source)]
-        command = _command(what, data, metrics, repeats, seed, panel, max_images)
+        command = _command(what, data, labels, bins, metrics, repeats, seed, panel, max_images)
         text = evaluate_page(found, facts, command=command)
         page.write(html, text, force=force, option="--html")
     if as_json:
@@ -122,6 +137,8 @@ def evaluate(
             f" panel {panel}, seed {seed}"
         )
     )
+    for note in found.notes:
+        console.print(Text(note))
     for label, one in found.rotations.items():
         console.print(f"{label}: {one}", highlight=False)
     if html is not None:
@@ -147,15 +164,20 @@ def _origin(what: Path, form: str, model: str | None, grid: FactorGrid | None) -
     return {"input": str(what), "model": model, "format": form, "data": known}
 
 
-def _read_table(what: Path, grid: FactorGrid | None) -> _Scored:
-    tables = _tables(what)
-    names = tables["names"].tolist() if "names" in tables else None
-    if "factors" not in tables and grid is None:
-        raise InputError("--data", "a data set, or factors beside the codes", "neither")
-    if "factors" in tables and grid is not None and names is None:
+def _read_table(what: Path, grid: FactorGrid | None, labels: Path | None) -> _Scored:
+    from vaebias.metrics.tables import read_codes, read_labels
+
+    table = read_codes(what)
+    factors, names = table.factors, table.names
+    if labels is not None:
+        factors, names = read_labels(labels)
+    if factors is None and grid is None:
+        expected = "a data set, or factors beside the codes (--labels)"
+        raise InputError("--data", expected, "neither")
+    if factors is not None and grid is not None and names is None:
         names = list(grid.names)
-    origin = _origin(what, "npz", None, grid)
-    return _Scored(tables["codes"], tables.get("factors", grid), names, origin)
+    origin = _origin(what, what.suffix.lstrip("."), None, grid)
+    return _Scored(table.codes, grid if factors is None else factors, names, origin)
 
 
 def _read_model(what: Path, grid: FactorGrid | None, device: str) -> _Scored:
@@ -179,31 +201,21 @@ def _read_model(what: Path, grid: FactorGrid | None, device: str) -> _Scored:
     return _Scored(encoder, grid, None, origin, decoder, model.output)
 
 
-def _tables(path: Path) -> dict[str, NDArray[Any]]:
-    import numpy as np
-
-    wanted = ("codes", "factors", "names")
-    with (
-        reading(path, "a NumPy .npz of plain arrays"),
-        path.open("rb") as file,  # numpy would leave a damaged file open
-        np.load(file, allow_pickle=False) as archive,
-    ):
-        tables = {name: archive[name] for name in wanted if name in archive}
-    if "codes" not in tables:
-        raise InputError(str(path), "an array `codes` [N, d]", "none of that name")
-    return tables
-
-
 def _command(
     what: Path,
     data: str | None,
+    labels: Path | None,
+    bins: int | None,
     metrics: str | None,
     repeats: int,
     seed: int,
     panel: str,
     max_images: int | None,
 ) -> str:
-    given = {"data": data, "metrics": metrics, "max-images": max_images}
+    given = {
+        "data": data, "labels": labels, "bins": bins, "metrics": metrics,
+        "max-images": max_images,
+    }  # fmt: skip
     options = {"repeats": repeats, "seed": seed, "panel": panel}
     options |= {name: value for name, value in given.items() if value is not None}
     words = [word for name, value in options.items() for word in (f"--{name}", str(value))]

@@ -23,11 +23,13 @@ from vaebias.metrics.reconstruction import Reconstruction, reconstruction
 from vaebias.metrics.rotation_test import RotationTest, rotation_test
 from vaebias.metrics.sap import Sap, sap
 from vaebias.metrics.seed_agreement import SeedAgreement, seed_agreement
+from vaebias.metrics.tables import SUFFIXES as TABLE_SUFFIXES
 from vaebias.metrics.udr import Udr, udr
 
 __all__ = [
     "METRICS",
     "PANELS",
+    "TABLE_SUFFIXES",
     "BetaVaeScore",
     "Dci",
     "DciEs",

@@ -18,7 +18,7 @@ from vaebias.metrics.votes import SameFactorSampler, chunks
 __all__ = ["BetaVaeScore", "beta_vae_score"]
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class BetaVaeScore(Result):
     """How well a linear classifier predicts which factor pairs of images share.
 

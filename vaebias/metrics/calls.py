@@ -17,7 +17,8 @@ from vaebias.metrics.samples import TrainTest
 __all__ = ["Table", "call_metrics", "missing"]
 
 Table: TypeAlias = "dict[str, NDArray[Any]]"
-"""One row for each image: codes [N, d], factors [N, k], and what else is known (`Column`)."""
+"""One row for each image: codes [N, d], factors [N, k], continuous values of factors if they were
+binned (``values`` [N, k]), and what else is known (`Column`)."""
 
 
 def missing(entry: Entry, table: Table) -> list[str]:
@@ -97,9 +98,10 @@ def _arguments(
         "seed": seed,
         "jobs": jobs,
     }
-    return {name: values[rows] for name, values in table.items() if name in columns} | {
-        name: value for name, value in known.items() if name in signature.takes
-    }
+    arguments = {name: values[rows] for name, values in table.items() if name in columns}
+    if signature.continuous and "values" in table:
+        arguments["factors"] = table["values"][rows]
+    return arguments | {name: value for name, value in known.items() if name in signature.takes}
 
 
 def _call(entry: Entry, arguments: Mapping[str, Any]) -> Score:

@@ -27,7 +27,7 @@ FEW_ROWS_SHUFFLES = 10
 """Maximal number of permutations if there are fewer rows."""
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class Dci(Result):
     """Three scores from one matrix of importances; ``score`` is the disentanglement.
 

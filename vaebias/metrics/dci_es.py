@@ -23,7 +23,7 @@ DEPTHS = (1, 2, 3, 4, 8, 10, 12, 14, 16, 18, 20, 32)
 """Capacities of the forests in the authors' experiments."""
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class DciEs(Result):
     """Five scores; ``score`` is the explicitness E.
 

@@ -16,7 +16,7 @@ from vaebias.metrics.metric import METRICS, Result
 __all__ = ["EffectiveRank", "effective_rank"]
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class EffectiveRank(Result):
     """Effective rank, in [0, d].
 

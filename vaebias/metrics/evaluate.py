@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from vaebias.errors import InputError, UnknownNameError
@@ -14,11 +15,14 @@ from vaebias.inference import batches_of
 from vaebias.interfaces import Decoder, Encoder, LabelledImages, Output, Progress
 from vaebias.metrics.calls import call_metrics, missing
 from vaebias.metrics.evaluation import Evaluation, summaries
-from vaebias.metrics.inputs import as_codes, as_sample, positive
+from vaebias.metrics.inputs import as_codes, as_sample, factor_names, positive
 from vaebias.metrics.measure import measure_images, table_of_codes
 from vaebias.metrics.panels import PANELS, Entry, Panel, choose
 from vaebias.metrics.rotation_test import rotation_test
 from vaebias.metrics.samples import Samples, sample_grid, sample_table
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["evaluate"]
 
@@ -28,7 +32,7 @@ SHOWN = 500
 
 def evaluate(
     codes_or_encoder: Encoder | ArrayLike | Tensor,
-    grid: LabelledImages | ArrayLike | Tensor,
+    grid: LabelledImages | ArrayLike | Tensor | pd.DataFrame,
     panel: str = "locatello2019",
     n_repeats: int = 5,
     seed: int = 0,
@@ -36,6 +40,7 @@ def evaluate(
     progress: Progress | None = None,
     *,
     names: Sequence[str] | None = None,
+    bins: int | None = None,
     decoder: Decoder | None = None,
     output: Output = "logits",
     max_images: int | None = None,
@@ -71,7 +76,10 @@ def evaluate(
     progress
         Called as ``progress(done, total)`` after every batch encoded and every metric.
     names
-        Names of the factors, if ``grid`` is a table of them.
+        Names of the factors, if ``grid`` is a table of them; by default those of its columns.
+    bins
+        If given, cut the continuous factors of a table into this many equal widths. Metrics
+        that take continuous factors (`vaebias.metrics.mcc`) use their values.
     decoder
         Decodes the codes of an encoder, on ``device``, so that reconstruction is scored too.
     output
@@ -110,7 +118,7 @@ def evaluate(
     1.0
     """
     positive(n_repeats=n_repeats)
-    for name, value in {"max_images": max_images, "jobs": jobs}.items():
+    for name, value in {"max_images": max_images, "jobs": jobs, "bins": bins}.items():
         if value is not None:
             positive(**{name: value})
     for name, value in {"seed": seed, "rotations": rotations}.items():
@@ -135,12 +143,12 @@ def evaluate(
         )
     else:
         assert not callable(codes_or_encoder)  # without a grid, `_samples` refuses an encoder
-        table = table_of_codes(codes_or_encoder, grid, samples.rows)
+        table = table_of_codes(codes_or_encoder, grid, samples.rows, bins)
     codes, factors = table["codes"], table["factors"]
     if isinstance(grid, LabelledImages):
         names = grid.names
-    elif not names:
-        names = [str(j) for j in range(factors.shape[1])]
+    else:
+        names = factor_names(names or None, factors.shape[1], grid)
     possible = {label: entry for label, entry in chosen.items() if not missing(entry, table)}
     if metrics is not None and (lacking := [label for label in chosen if label not in possible]):
         needs = f"{', '.join(missing(chosen[lacking[0]], table))} (of an encoder and decoder)"
@@ -152,7 +160,7 @@ def evaluate(
     results = call_metrics(
         possible, table, samples.repeats, names=names, seed=seed, jobs=jobs, done=watch.step
     )
-    settings = {
+    settings: dict[str, Any] = {
         "panel": panel,
         "repeats": n_repeats,
         "seed": seed,
@@ -177,6 +185,8 @@ def evaluate(
         for label, entry in possible.items()
         if rotations and not entry.signature.needs and not entry.signature.all_rows
     }
+    if bins is not None:
+        settings["bins"] = bins
     shown = first[:SHOWN]
     return Evaluation(
         codes=codes[shown],
@@ -185,7 +195,17 @@ def evaluate(
         details={label: found[0].to_json() for label, found in results.items()},
         settings=settings,
         rotations=turned,
+        notes=_notes(factors, names),
     )
+
+
+def _notes(factors: NDArray[np.int64], names: Sequence[str]) -> tuple[str, ...]:
+    constant = [
+        name for name, one in zip(names, factors.T, strict=True) if not (one != one[0]).any()
+    ]
+    if not constant:
+        return ()
+    return (f"Without a score, for they take one value: {', '.join(constant)}.",)
 
 
 class _Watch:
@@ -203,7 +223,7 @@ class _Watch:
 
 def _samples(
     codes_or_encoder: Encoder | ArrayLike | Tensor,
-    grid: LabelledImages | ArrayLike | Tensor,
+    grid: LabelledImages | ArrayLike | Tensor | pd.DataFrame,
     panel: Panel,
     n_repeats: int,
     seed: int,

@@ -18,7 +18,7 @@ from vaebias.metrics.metric import METRICS, Result
 __all__ = ["Explicitness", "explicitness"]
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class Explicitness(Result):
     """Whether a linear classifier can predict the factors from the codes.
 

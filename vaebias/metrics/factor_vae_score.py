@@ -18,7 +18,7 @@ from vaebias.metrics.votes import SameFactorSampler, chunks
 __all__ = ["FactorVaeScore", "factor_vae_score"]
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class FactorVaeScore(Result):
     """How well the code of least variance predicts which factor was fixed.
 

@@ -18,7 +18,7 @@ from vaebias.metrics.metric import METRICS, Result
 __all__ = ["GaussianTc", "gaussian_tc"]
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class GaussianTc(Result):
     """Total correlation and related scores; 0 is independence, larger is worse.
 

@@ -27,7 +27,7 @@ __all__ = ["Infomec", "Pruning", "infomec"]
 Pruning = Literal["range", "iqr"]
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class Infomec(Result):
     """Three scores; ``score`` is the modularity InfoM.
 

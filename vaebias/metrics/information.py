@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from vaebias.metrics.inputs import as_codes, positive
+from vaebias.metrics.tables import columns_of
 
-__all__ = ["discretise", "entropy", "mutual_information"]
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["bin_fractions", "discretise", "entropy", "mutual_information"]
 
 
 def discretise(
@@ -44,6 +50,21 @@ def discretise(
             edges = np.linspace(low, high, bins + 1, dtype=table.dtype)[:-1]
             labels[:, i] = np.digitize(column, edges) - 1
     return labels
+
+
+def bin_fractions(
+    factors: ArrayLike | Tensor | pd.DataFrame,  # [N, k]
+    bins: int,
+) -> NDArray[Any]:  # [N, k]
+    """Bin the columns that have fractions, by `vaebias.metrics.discretise`; keep the others."""
+    array, _ = columns_of(factors)
+    if array.ndim != 2 or array.dtype.kind != "f":
+        return array
+    fractions = (array != np.round(array)).any(0)
+    binned = array.copy()
+    if fractions.any():
+        binned[:, fractions] = discretise(array[:, fractions], bins)
+    return binned
 
 
 def entropy(

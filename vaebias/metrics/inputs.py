@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from vaebias.errors import InputError
+from vaebias.metrics.tables import as_array, column_names, columns_of
 
 __all__ = [
     "HeldOut",
@@ -27,6 +27,9 @@ __all__ = [
     "varying_factors",
 ]
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 HeldOut: TypeAlias = "tuple[ArrayLike | Tensor, ArrayLike | Tensor]"
 """Codes and factors held out for testing."""
 
@@ -35,7 +38,7 @@ class Sample(NamedTuple):
     """Checked codes, and the factors that vary among them."""
 
     codes: NDArray[np.floating[Any]]  # [N, d]
-    factors: NDArray[np.int64]  # [N, k]
+    factors: NDArray[Any]  # [N, k] int64; float64 if continuous ones were allowed
     names: tuple[str, ...]
     constant: tuple[str, ...]
 
@@ -66,7 +69,7 @@ def as_codes(
     InputError
         The codes are not a finite real [N, d] array with N, d >= 1.
     """
-    array = _as_array(codes)
+    array = as_array(codes)
     if array.ndim != 2 or 0 in array.shape:
         raise InputError(name, "shape [N, d] with N, d >= 1", list(array.shape))
     if array.dtype.kind not in "biuf":
@@ -80,21 +83,35 @@ def as_codes(
 
 
 def as_factors(
-    factors: ArrayLike | Tensor,  # [N, k]
+    factors: ArrayLike | Tensor | pd.DataFrame,  # [N, k]
     samples: int,
-) -> NDArray[np.int64]:
+    *,
+    continuous: bool = False,
+) -> NDArray[Any]:  # int64, or float64 if continuous and there are fractions
     """Return factors as int64 classes, one row for each code.
+
+    Parameters
+    ----------
+    factors
+        Integers, or whole numbers in floats; in a data frame also strings and categories.
+    samples
+        Number of rows N.
+    continuous
+        Whether fractions are allowed, too.
 
     Raises
     ------
     InputError
-        The factors are not [N, k] with N = ``samples`` and k >= 1, or not integers.
+        The factors are not [N, k] with k >= 1, or not integers, or not finite.
     """
-    array = _as_array(factors)
+    array, _ = columns_of(factors)
     if array.ndim != 2 or array.shape[0] != samples or array.shape[1] == 0:
         raise InputError("factors", f"shape [{samples}, k], a row for each code", list(array.shape))
     if array.dtype.kind == "f":  # whole numbers in a float array are classes all the same
-        whole = (np.isfinite(array) & (array == np.round(array))).all(0)
+        finite = np.isfinite(array).all(0)
+        whole = finite & (array == np.round(array)).all(0)
+        if continuous and finite.all() and not whole.all():
+            return array.astype(np.float64)
         if not whole.all():
             expected = "integer classes (bin continuous ones: discretise(factors, 20))"
             raise InputError("factors", expected, f"fractions in columns {_list(~whole)}")
@@ -103,8 +120,11 @@ def as_factors(
     return array.astype(np.int64)
 
 
-def factor_names(names: Sequence[str] | None, count: int) -> tuple[str, ...]:
-    """Return the factors' names: "0", "1", ... if none are given."""
+def factor_names(
+    names: Sequence[str] | None, count: int, factors: object = None
+) -> tuple[str, ...]:
+    """Return the factors' names: by default those of their columns, else "0", "1", ..."""
+    names = column_names(factors) if names is None else names
     if names is None:
         return tuple(str(j) for j in range(count))
     if len(names) != count or len(set(names)) != count:
@@ -114,8 +134,10 @@ def factor_names(names: Sequence[str] | None, count: int) -> tuple[str, ...]:
 
 def varying_factors(
     codes: ArrayLike | Tensor,  # [N, d]
-    factors: ArrayLike | Tensor,  # [N, k]
+    factors: ArrayLike | Tensor | pd.DataFrame,  # [N, k]
     names: Sequence[str] | None = None,
+    *,
+    continuous: bool = False,
 ) -> Sample:
     """Check codes and factors, and separate the factors that take one value.
 
@@ -125,8 +147,8 @@ def varying_factors(
         As `as_codes` and `as_factors`; also if no factor varies.
     """
     values = as_codes(codes)
-    classes = as_factors(factors, len(values))
-    labels = factor_names(names, classes.shape[1])
+    classes = as_factors(factors, len(values), continuous=continuous)
+    labels = factor_names(names, classes.shape[1], factors)
     varying = (classes != classes[0]).any(0)
     if not varying.any():
         raise InputError("factors", "at least one factor that varies", "one value in each column")
@@ -140,8 +162,10 @@ def varying_factors(
 
 def as_sample(
     codes: ArrayLike | Tensor,  # [N, d]
-    factors: ArrayLike | Tensor,  # [N, k]
+    factors: ArrayLike | Tensor | pd.DataFrame,  # [N, k]
     names: Sequence[str] | None = None,
+    *,
+    continuous: bool = False,
 ) -> Sample:
     """Check codes and factors as `varying_factors` does, and that samples share classes.
 
@@ -151,8 +175,10 @@ def as_sample(
         As `varying_factors`; also if a factor has a class of its own for every sample, from
         which no score can learn anything.
     """
-    sample = varying_factors(codes, factors, names)
+    sample = varying_factors(codes, factors, names, continuous=continuous)
     for name, column in zip(sample.names, sample.factors.T, strict=True):
+        if (column != np.round(column)).any():
+            continue
         if len(column) > 2 and len(np.unique(column)) == len(column):
             expected = "fewer classes than samples (bin it: discretise(factors, 20))"
             raise InputError(f"factor {name}", expected, f"{len(column)} classes of one sample")
@@ -176,6 +202,7 @@ def as_split(
     InputError
         As `as_sample`; also if the test sample has other columns, or there are too few rows.
     """
+    names = column_names(factors) if names is None else names
     if test is None:
         everything = as_codes(codes)
         classes = as_factors(factors, len(everything))
@@ -225,14 +252,6 @@ def positive(**values: int) -> None:
     for name, value in values.items():
         if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
             raise InputError(name, "a positive integer", value)
-
-
-def _as_array(values: ArrayLike | Tensor) -> NDArray[Any]:
-    if isinstance(values, Tensor):
-        values = values.detach().cpu()
-        # NumPy has no bfloat16
-        return (values.float() if values.dtype == torch.bfloat16 else values).numpy()
-    return np.asarray(values)
 
 
 def _list(columns: NDArray[np.bool_]) -> list[int]:

@@ -18,7 +18,7 @@ from vaebias.metrics.metric import METRICS, Result
 __all__ = ["Irs", "irs"]
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class Irs(Result):
     """How little codes change while one factor is fixed and the others vary.
 

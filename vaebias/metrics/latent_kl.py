@@ -16,7 +16,7 @@ from vaebias.metrics.metric import METRICS, Result
 __all__ = ["LatentKl", "as_logvar", "latent_kl"]
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class LatentKl(Result):
     """KL of each latent, nats; ``score`` is the sum.
 

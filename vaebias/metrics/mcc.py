@@ -21,7 +21,7 @@ __all__ = ["Correlation", "Mcc", "mcc"]
 Correlation = Literal["pearson", "spearman"]
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class Mcc(Result):
     """Correlation of factors with codes that are assigned to them one to one.
 
@@ -41,10 +41,10 @@ class Mcc(Result):
     correlation: NDArray[np.float64]
 
 
-@METRICS.register("mcc", takes=("names", "seed"))
+@METRICS.register("mcc", takes=("names", "seed"), continuous=True)
 def mcc(
     codes: ArrayLike | Tensor,  # [N, d]
-    factors: ArrayLike | Tensor,  # [N, k] integers
+    factors: ArrayLike | Tensor,  # [N, k]
     *,
     correlation: Correlation = "spearman",
     padding: bool = False,
@@ -56,8 +56,9 @@ def mcc(
     Parameters
     ----------
     codes, factors
-        Encoder means and integer classes, used as numbers: for unordered categories the
-        correlation means little. A factor that takes one value is excluded.
+        Encoder means, and factors as numbers: integer classes or continuous values. For
+        unordered categories the correlation means little. A factor that takes one value is
+        excluded.
     correlation
         ``"spearman"`` (SlowVAE's setting; ties share their mean rank) or ``"pearson"``.
     padding
@@ -81,7 +82,7 @@ def mcc(
     """
     if correlation not in get_args(Correlation):
         raise InputError("correlation", " or ".join(get_args(Correlation)), repr(correlation))
-    sample = as_sample(codes, factors, names)
+    sample = as_sample(codes, factors, names, continuous=True)
     n, d = sample.codes.shape
     k = len(sample.names)
     targets: NDArray[Any] = sample.factors

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -13,22 +13,36 @@ from vaebias.errors import InputError
 from vaebias.inference import batches_of, check_repeatable, encode_images, evaluating
 from vaebias.interfaces import Decoder, Encoder, Index, LabelledImages, Output, Progress
 from vaebias.metrics.calls import Table
+from vaebias.metrics.information import bin_fractions
 from vaebias.metrics.inputs import as_codes, as_factors
 from vaebias.metrics.reconstruction import reconstruction_errors
 from vaebias.pixels import as_tensor
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["measure_images", "table_of_codes"]
 
 
 def table_of_codes(
     codes: ArrayLike | Tensor,  # [N, d]
-    factors: LabelledImages | ArrayLike | Tensor,  # a grid of N images, or [N, k]
+    factors: LabelledImages | ArrayLike | Tensor | pd.DataFrame,  # a grid of N images, or [N, k]
     rows: Index | None,
+    bins: int | None = None,
 ) -> Table:
-    """Return codes beside their factors, checked; ``rows`` chooses some of a grid's."""
+    """Return codes beside their factors, checked.
+
+    ``rows`` chooses some of a grid's; ``bins`` makes classes of the continuous factors of a table.
+    """
     values = as_codes(codes)
     if not isinstance(factors, LabelledImages):
-        return {"codes": values, "factors": as_factors(factors, len(values))}
+        if bins is None:
+            return {"codes": values, "factors": as_factors(factors, len(values))}
+        return {
+            "codes": values,
+            "factors": as_factors(bin_fractions(factors, bins), len(values)),
+            "values": as_factors(factors, len(values), continuous=True),
+        }
     if len(values) != len(factors):
         raise InputError("codes", f"a row for each of {len(factors)} images", len(values))
     index = np.arange(len(factors)) if rows is None else rows

@@ -5,11 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any, ClassVar, Literal, Protocol, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 
+from vaebias.display import Displayed, bars, heatmap
 from vaebias.registry import Registry
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
 
 __all__ = [
     "METRICS",
@@ -56,11 +61,14 @@ class Signature:
         Further columns and arguments, each passed by keyword where it is known.
     all_rows
         Whether it draws batches of its own, and so takes every row instead of a sample.
+    continuous
+        Whether it takes continuous factors; others get them binned.
     """
 
     needs: tuple[Column, ...] = ()
     takes: frozenset[Column | Argument] = frozenset()
     all_rows: bool = False
+    continuous: bool = False
 
 
 class MetricRegistry(Registry[Callable[..., Score]]):
@@ -77,6 +85,7 @@ class MetricRegistry(Registry[Callable[..., Score]]):
         needs: Sequence[Column] = (),
         takes: Sequence[Column | Argument] = (),
         all_rows: bool = False,
+        continuous: bool = False,
     ) -> Callable[[Function], Function]:
         """Return a decorator that stores a function of ``(codes, factors, ...)`` under ``name``.
 
@@ -84,14 +93,14 @@ class MetricRegistry(Registry[Callable[..., Score]]):
         ----------
         name
             Name of the metric.
-        needs, takes, all_rows
+        needs, takes, all_rows, continuous
             See `Signature`. `evaluate` calls the function with what is declared here, and with
             nothing else.
         """
         store = super().register(name)
 
         def add(function: Function) -> Function:
-            self._signatures[name] = Signature(tuple(needs), frozenset(takes), all_rows)
+            self._signatures[name] = Signature(tuple(needs), frozenset(takes), all_rows, continuous)
             return store(function)
 
         return add
@@ -105,9 +114,12 @@ class MetricRegistry(Registry[Callable[..., Score]]):
 METRICS = MetricRegistry()
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
-class Result:
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
+class Result(Displayed):
     """What the results of all metrics have in common.
+
+    ``float(result)`` is the score, and a format applies to it: ``f"{result:.2f}"``. Notebooks
+    show a table; see also `to_frame`, `plot` and `html`.
 
     Attributes
     ----------
@@ -131,6 +143,96 @@ class Result:
         """Return the result as JSON types: matrices as lists of rows, None if not finite."""
         values = {one.name: to_json(getattr(self, one.name)) for one in fields(self)}
         return {"metric": self.metric, **values}
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return the numbers as a data frame.
+
+        One row for each factor, if the metric scores single factors; else one row with the
+        score and the other single numbers. ``frame.attrs`` has the score and the settings.
+        """
+        import pandas as pd
+
+        columns = self._of_factors()
+        if columns:
+            frame = pd.DataFrame(columns, index=pd.Index(self.names, name="factor"))
+        else:
+            frame = pd.DataFrame(self._numbers(), index=[self.metric])
+        frame.attrs.update(metric=self.metric, score=self.score, settings=dict(self.settings))
+        return frame
+
+    def plot(self) -> Figure:
+        """Return a matplotlib figure: scores of the factors, and the first matrix [d, k]."""
+        from matplotlib.figure import Figure
+
+        scores = next(iter(self._of_factors().values()), None)
+        matrix = next(
+            (
+                (name, value)
+                for name, value in self._fields().items()
+                if isinstance(value, np.ndarray)
+                and value.ndim == 2
+                and self.names
+                and value.shape[1] == len(self.names)
+            ),
+            None,
+        )
+        figure = Figure(figsize=(9 if matrix else 5, 3.2), layout="constrained")
+        axes = figure.subplots(1, 2 if matrix else 1, squeeze=False)[0]
+        values = self._numbers() if scores is None else dict(zip(self.names, scores, strict=True))
+        bars(axes[0], {name: float(one) for name, one in values.items()}, self.metric)
+        if matrix:
+            heatmap(axes[1], matrix[1], self.names, matrix[0].replace("_", " "))
+        return figure
+
+    def __float__(self) -> float:
+        """Return the score."""
+        return float(self.score)
+
+    def __format__(self, spec: str) -> str:
+        """Format the score."""
+        return format(self.score, spec) if spec else repr(self)
+
+    def __repr__(self) -> str:
+        """Return the score and those of the factors, in one line."""
+        parts = [f"score={self.score:.3f}"]
+        parts += [f"{name}={value:.3f}" for name, value in self._numbers().items()][1:]
+        scores = next(iter(self._of_factors().values()), None)
+        if scores is not None:
+            named = zip(self.names, scores, strict=True)
+            parts.append(f"per_factor={{{', '.join(f'{n}: {v:.2f}' for n, v in named)}}}")
+        return f"{type(self).__name__}({', '.join(parts)})"
+
+    def _fields(self) -> dict[str, Any]:
+        return {one.name: getattr(self, one.name) for one in fields(self)}
+
+    def _numbers(self) -> dict[str, float]:
+        """Return the score and the other single numbers."""
+        return {"score": self.score} | {
+            name: value for name, value in self._fields().items() if isinstance(value, float)
+        }
+
+    def _of_factors(self) -> dict[str, list[float]]:
+        """Return what has a number for each factor, the scores first."""
+        found: dict[str, list[float]] = {}
+        for name, value in self._fields().items():
+            if isinstance(value, dict) and value and list(value) == list(self.names):
+                found = {name: list(value.values()), **found}
+            elif isinstance(value, np.ndarray) and value.shape == (len(self.names),) != (0,):
+                found[name] = value.tolist()
+        # without scores of factors, a [k] array may be of as many codes
+        return found if "per_factor" in found else {}
+
+    def _title(self) -> str:
+        return f"{self.metric} {self.score:.3f}"
+
+    def _rows(self) -> list[tuple[str, ...]]:
+        rows = [(name, f"{value:.3f}") for name, value in self._numbers().items()]
+        scores = next(iter(self._of_factors().values()), [])
+        rows += [(f"  {name}", f"{v:.3f}") for name, v in zip(self.names, scores, strict=False)]
+        if self.constant:
+            rows.append(("without a score", ", ".join(self.constant)))
+        settings = ", ".join(f"{name} {value}" for name, value in self.settings.items())
+        return [*rows, ("settings", settings)]
 
 
 def to_json(value: Any) -> Any:

@@ -18,7 +18,7 @@ from vaebias.metrics.metric import METRICS, Result
 __all__ = ["Mig", "mig"]
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class Mig(Result):
     """Mutual information gap and its parts; ``score`` is the mean gap, in [0, 1].
 

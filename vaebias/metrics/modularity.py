@@ -17,7 +17,7 @@ from vaebias.metrics.metric import METRICS, Result
 __all__ = ["Modularity", "modularity"]
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class Modularity(Result):
     """Whether each code is informative about one factor only.
 

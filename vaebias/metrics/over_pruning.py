@@ -18,7 +18,7 @@ from vaebias.metrics.metric import METRICS, Result
 __all__ = ["OverPruning", "over_pruning"]
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class OverPruning(Result):
     """``score`` is 1 for an over-pruned model, else 0.
 

@@ -16,7 +16,7 @@ from vaebias.ops import bernoulli_nll
 __all__ = ["Reconstruction", "reconstruction", "reconstruction_errors"]
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class Reconstruction(Result):
     """Error of the images decoded from the posterior means; ``score`` is the mean square.
 

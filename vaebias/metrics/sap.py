@@ -22,7 +22,7 @@ DEAD = 1e-12
 """Largest variance of a code that the continuous variant treats as constant."""
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class Sap(Result):
     """How much better the best code predicts a factor than the next.
 

@@ -21,7 +21,7 @@ __all__ = ["Similarity", "Udr", "agreement", "udr"]
 Similarity = Literal["lasso", "spearman"]
 
 
-@dataclass(frozen=True, eq=False, kw_only=True)
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class Udr(Result):
     """Agreement of models with each other; ``score`` is the mean over models.
 

@@ -72,6 +72,7 @@ def evaluate_page(found: Evaluation, facts: Sequence[tuple[str, str]], *, comman
             ("samples", f"{settings['train']:,} for training, {settings['test']:,} for tests"),
             ("images", f"{settings['rows']:,} of {settings['of']:,}"),
         ],
+        notes=found.notes,
         command=command,
     )
 
