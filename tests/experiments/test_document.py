@@ -195,3 +195,14 @@ def test_runs_in_two_groups_are_counted(tiny: Protocol) -> None:
     assert "### Runs in two groups" in text
     assert "| beta-VAE | noise | MIG | 7 of 8 | .55 |" in text
     assert text.count(" of 8 |") == 1
+
+
+def test_rules_for_active_latents_that_disagree_are_named(tiny: Protocol) -> None:
+    first, noisy, second, _ = tiny.runs()
+    results = [_result(first, 0.6), _result(noisy, 0.4), _result(second, 0.5, active=2)]
+    for result, counts in zip(results, ((3, 2), (3, 3), (2, 3)), strict=True):
+        names = ("zietlow2021", "burda2016")
+        result.details["details"]["activity"]["counts"] = dict(zip(names, counts, strict=True))
+    note = document(Study(tiny, tuple(results), (), ()), ["mig"]).note
+    assert note.startswith("Over-pruned is judged by E σ² < .8 (zietlow2021).")
+    assert note.endswith("judge otherwise: beta-VAE on original by burda2016 (2 of 2 runs).")

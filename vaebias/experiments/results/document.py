@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from vaebias.experiments.protocol.published import Published, published
 from vaebias.experiments.results.compare import Difference, differences
-from vaebias.experiments.results.pruned import Point, Pruned, pruned_runs, strength_line
+from vaebias.experiments.results.pruned import (
+    Point,
+    Pruned,
+    other_verdicts,
+    pruned_runs,
+    strength_line,
+)
 from vaebias.experiments.results.records import Failure, Result
 from vaebias.experiments.results.sections import (
     HEADINGS,
@@ -123,8 +129,8 @@ class Document:
             rows.append((one["model"], one["variant"], str(one["seed"]), *texts))
         head = ("model", "data", "seed", "MIG", "reconstruction", "price")
         note = (
-            "Fewer latents with E σ² < .8 than factors. Reconstruction in nats an image; the price "
-            "is beyond the mean of the model's other runs on the same data."
+            "Fewer latents with E σ² < .8 than factors. Reconstruction in nats per image; the "
+            "price is what exceeds the mean of the model's other runs on the same data."
         )
         return Section("Over-pruned, in no mean", head, tuple(rows), 2, note)
 
@@ -139,7 +145,7 @@ class Document:
             for point in self.line
         )
         head = ("model", "data", "MIG", "active latents", "reconstruction", "over-pruned")
-        return Section("Over the strengths, over-pruned runs among the others", head, rows, 2)
+        return Section("Over the strengths, over-pruned runs included", head, rows, 2)
 
 
 def document(
@@ -171,6 +177,7 @@ def document(
     }
     notes = [_counted(study.results)] if pruned_among else []
     notes += [_note(study, source)] if paper else []
+    notes += [other] if (other := other_verdicts(study.results)) else []
     return Document(
         protocol.name,
         protocol.description,

@@ -8,10 +8,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from vaebias.experiments.results.records import Result
-from vaebias.experiments.results.study import active_latents, over_pruned, reconstruction
+from vaebias.experiments.results.study import (
+    PAPERS_RULE,
+    active_latents,
+    over_pruned,
+    reconstruction,
+    verdicts,
+)
 from vaebias.experiments.results.tables import Cell
 
-__all__ = ["Point", "Pruned", "pruned_runs", "strength_line"]
+__all__ = ["Point", "Pruned", "other_verdicts", "pruned_runs", "strength_line"]
 
 
 @dataclass(frozen=True)
@@ -81,6 +87,31 @@ def pruned_runs(results: Sequence[Result]) -> tuple[Pruned, ...]:
             price = loss - statistics.fmean(others) if others and loss is not None else None
             found.append(Pruned(result, price))
     return tuple(found)
+
+
+def other_verdicts(results: Sequence[Result]) -> str:
+    """Return a sentence on runs that another rule for active latents judges otherwise.
+
+    It is empty if all rules agree.
+    """
+    rows: dict[tuple[str, str], list[bool]] = {}
+    for result in results:
+        found = verdicts(result)
+        label = f"{result.run.model.label} on {result.run.variant.row}"
+        for rule, pruned in found.items():
+            if rule != PAPERS_RULE:
+                rows.setdefault((label, rule), []).append(pruned != found[PAPERS_RULE])
+    told = [
+        f"{label} by {rule} ({sum(one)} of {len(one)} runs)"
+        for (label, rule), one in rows.items()
+        if any(one)
+    ]
+    if not told:
+        return ""
+    return (
+        "Over-pruned is judged by E σ² < .8 (zietlow2021). Other rules of `analysis.active_units` "
+        f"judge otherwise: {', '.join(told)}."
+    )
 
 
 def strength_line(results: Sequence[Result]) -> tuple[Point, ...]:

@@ -18,12 +18,15 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = [
+    "PAPERS_RULE",
     "Study",
+    "active_by_rule",
     "active_latents",
     "index",
     "over_pruned",
     "read_study",
     "reconstruction",
+    "verdicts",
     "write_study",
 ]
 
@@ -101,16 +104,22 @@ def index(study: Study, out: Path) -> pd.DataFrame:
     return frame
 
 
+PAPERS_RULE = "zietlow2021"
+"""Name of the rule E sigma^2 < .8 among those of ``vaebias.analysis.active_units``."""
+
+
 def active_latents(result: Result) -> int | None:
     """Return the number of latents with E sigma^2 < .8, None without posterior variances."""
+    return active_by_rule(result).get(PAPERS_RULE)
+
+
+def active_by_rule(result: Result) -> dict[str, int]:
+    """Return the number of active latents by each published rule; empty without a posterior."""
     activity = result.details["details"]["activity"]
     kl = activity.get("kl")
-    if kl is not None and all(
-        one is None for one in kl
-    ):  # a code without a posterior: all latents count
-        return None
-    count: int | None = activity["counts"].get("zietlow2021")
-    return count
+    if kl is not None and all(one is None for one in kl):  # without posterior variances
+        return {}
+    return {rule: count for rule, count in activity["counts"].items() if count is not None}
 
 
 def over_pruned(result: Result) -> bool:
@@ -119,8 +128,13 @@ def over_pruned(result: Result) -> bool:
     This is the rule of Zietlow et al. 2021. A model without posterior variances is never
     over-pruned.
     """
-    active = active_latents(result)
-    return active is not None and active < len(result.details["details"]["mig"]["per_factor"])
+    return verdicts(result).get(PAPERS_RULE, False)
+
+
+def verdicts(result: Result) -> dict[str, bool]:
+    """Return whether a run is over-pruned by each rule for active latents."""
+    factors = len(result.details["details"]["mig"]["per_factor"])
+    return {rule: count < factors for rule, count in active_by_rule(result).items()}
 
 
 def reconstruction(result: Result) -> float | None:
