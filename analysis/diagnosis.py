@@ -163,9 +163,13 @@ class Diagnosis(Displayed):
                 for values in (self.data.components.matched, self.data.tangents.matched)
             )
             if not math.isnan(components):
+                chances = " and ".join(
+                    f"{mean_sd(each.chance)[0]:.2f}"
+                    for each in (self.data.components, self.data.tangents)
+                )
                 text += (
                     f"; |cos| {components:.2f} with the data's local principal components"
-                    f" and {factors:.2f} with its factors"
+                    f" and {factors:.2f} with its factors (random axes: {chances})"
                 )
         return text + (" (see the notes)." if self.notes else ".")
 
@@ -240,12 +244,15 @@ class Diagnosis(Displayed):
         add("  relative gaps", _join(self.relative_gaps.mean(0)))
         if self.data is not None:
             add("|cos| with local PCs", _text(self.data.components.matched))
+            add("  of random axes", _text(self.data.components.chance))
             add("  principal angles", _degrees(self.data.components.angles))
             add("|cos| with factors", _text(self.data.tangents.matched))
+            add("  of random axes", _text(self.data.tangents.chance))
             for i in np.flatnonzero(self.active).tolist():
                 add(f"  z{i + 1}", self.data.mixture.describe(i, self.data.factors))
         for name, each in self.label_free.items():
             add(f"|cos| with {name} PCs", _text(each.matched))
+            add("  of random axes", _text(each.chance))
             add("  principal angles", _degrees(each.angles))
         if self.prediction is not None:
             ratios = np.median(self.prediction.ratio[:, self.active], 0)

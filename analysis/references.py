@@ -41,12 +41,16 @@ class Matches:
         [n, d, m] of each decoder direction with each of the data's.
     matched
         [n] mean abs(cos) of the active latents matched one to one; NaN where there is no pair.
+    chance
+        [n] the same as ``matched`` for the active latents turned at random: what these directions
+        give by luck. Where there is one active latent, nothing can be turned.
     partner
         [n, d] whom each latent was matched with, -1 for nobody.
     """
 
     cosines: Floats
     matched: Floats
+    chance: Floats
     partner: NDArray[np.int64]
 
 
@@ -71,6 +75,7 @@ class Reference(Matches):
         return {
             "mean_abs_cosines": plain(np.abs(self.cosines).mean(0)),
             "matched": record(self.matched),
+            "chance": record(self.chance),
             "principal_angles": [record(column) for column in np.degrees(self.angles).T],
             "variances": plain(self.variances.mean(0)),
         }
@@ -111,7 +116,9 @@ class DataAlignment:
             "mean_abs_cosines_components": components["mean_abs_cosines"],
             "mean_abs_cosines_factors": plain(np.abs(self.tangents.cosines).mean(0)),
             "matched_components": components["matched"],
+            "matched_components_chance": components["chance"],
             "matched_factors": record(self.tangents.matched),
+            "matched_factors_chance": record(self.tangents.chance),
             "principal_angles": components["principal_angles"],
             "component_variances": components["variances"],
             "mixture": self.mixture.to_json(self.factors),

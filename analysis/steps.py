@@ -6,12 +6,13 @@ and returns named columns. ``a.b`` is field ``b`` of the part ``a`` of a diagnos
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.stats import ortho_group
 from torch import Tensor
 
 from vaebias.analysis.activity import expected_variance
@@ -43,6 +44,9 @@ __all__ = [
 Rows = dict[str, Tensor]
 Step = Callable[[Tensor, slice], Rows]
 
+TURNS = 4
+"""Random rotations of the latents at each point, behind the chance level of cosines."""
+
 
 def by_itself(mask: Tensor) -> Step:
     """The decoder by itself."""
@@ -67,8 +71,8 @@ def against_factors(data: Grid, index: NDArray[np.int64], mask: Tensor) -> Step:
             raise InputError("data", expected, tangents.shape[-1])
         components, variances, _ = local_pca(tangents)
         return {
-            **_beside("components", j, components, variances, mask),
-            **_matches("tangents", j, tangents, tangents.any(-1), mask),
+            **_beside("components", j, components, variances, mask, part),
+            **_matches("tangents", j, tangents, tangents.any(-1), mask, part),
             **_named("mixture", factor_mixture(j, tangents)._asdict()),
         }
 
@@ -87,12 +91,13 @@ def against_images(pool: Pool, neighbours: int, mask: Tensor, memory: int) -> li
             components=min(count, neighbours),
             memory=memory,
         )
-        return _beside("neighbours", j, found.components, found.variances, mask)
+        return _beside("neighbours", j, found.components, found.variances, mask, part)
 
     def all_of_them(j: Tensor, part: slice) -> Rows:
         components, variances, _ = everywhere
         n = len(j)
-        return _beside("global", j, components.repeat(n, 1, 1), variances.repeat(n, 1), mask)
+        repeated = components.repeat(n, 1, 1), variances.repeat(n, 1)
+        return _beside("global", j, *repeated, mask, part)
 
     return [near, all_of_them]
 
@@ -118,7 +123,7 @@ def against_draws(
             seed=seed,
             memory=memory,
         )
-        return _beside("posterior", j, found.components, found.variances, mask)
+        return _beside("posterior", j, found.components, found.variances, mask, part)
 
     return step
 
@@ -181,21 +186,46 @@ def _beside(
     components: Tensor,  # [B, m, P]
     variances: Tensor,  # [B, m]
     mask: Tensor,
+    part: slice,
 ) -> Rows:
-    """The fields of a Reference."""
+    """Return the fields of a Reference."""
     components, variances = components.to(j), variances.to(j)
     angles = principal_angles(j[:, mask.to(j.device)], components)
     return {
-        **_matches(name, j, components, variances > 0, mask),
+        **_matches(name, j, components, variances > 0, mask, part),
         **_named(name, {"angles": angles, "variances": variances}),
     }
 
 
-def _matches(name: str, j: Tensor, directions: Tensor, present: Tensor, mask: Tensor) -> Rows:
-    """The fields of Matches."""
+def _matches(
+    name: str, j: Tensor, directions: Tensor, present: Tensor, mask: Tensor, part: slice
+) -> Rows:
+    """Return the fields of Matches."""
     cosines = direction_cosines(j, directions, latent_axis=1)
     matched = matched_cosines(cosines, mask, present)
-    return _named(name, {"cosines": cosines, "matched": matched.mean, "partner": matched.partner})
+    turned = [
+        matched_cosines(direction_cosines(one, directions, latent_axis=1), mask, present).mean
+        for one in _turned(j, mask, part)
+    ]
+    fields = {"cosines": cosines, "matched": matched.mean, "partner": matched.partner}
+    return _named(name, fields | {"chance": torch.stack(turned).mean(0)})
+
+
+def _turned(j: Tensor, mask: Tensor, part: slice) -> Iterator[Tensor]:
+    """Yield Jacobians of the same decoder with its active latents turned at random."""
+    count = int(mask.sum())
+    active = mask.to(j.device)
+    for draw in range(TURNS):
+        # a stream for each point, so that results do not depend on the size of chunks
+        rotations = [
+            ortho_group.rvs(count, random_state=np.random.default_rng([draw, point]))
+            for point in range(part.start, part.stop)
+            if count > 1
+        ]
+        turned = j.clone()
+        if rotations:
+            turned[:, active] = torch.from_numpy(np.stack(rotations)).to(j) @ j[:, active]
+        yield turned
 
 
 def _named(name: str, fields: Rows) -> Rows:

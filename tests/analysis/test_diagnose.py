@@ -178,6 +178,25 @@ class TestAgainstData:
         assert found.data is not None
         np.testing.assert_allclose(found.data.tangents.matched, half, atol=1e-5)
 
+    def test_chance_of_a_cosine_is_that_of_random_axes(self, plane: Any) -> None:
+        directions = plane.directions / np.linalg.norm(plane.directions, axis=1)[:, None]
+        decoder = linear(torch.from_numpy(directions))
+        found = diagnose(decoder, encoder=self.encoder, data=plane, output="image", samples=200)
+        assert found.data is not None
+        # of two orthonormal axes: the mean of max(cos, sin) over all angles, 4 sin(pi/4) / pi
+        for each in (found.data.components, found.data.tangents):
+            assert each.chance.mean() == pytest.approx(4 * math.sqrt(0.5) / math.pi, abs=0.01)
+            assert (each.matched > 0.999).all()
+        assert "of random axes" in printed(found)
+
+    def test_chance_does_not_depend_on_the_size_of_chunks(self, plane: Any) -> None:
+        decoder = linear(torch.from_numpy(plane.directions))
+        options: dict[str, Any] = {"encoder": self.encoder, "data": plane, "samples": 20}
+        found = [diagnose(decoder, **options, memory=memory) for memory in (1, 2**30)]
+        assert all(one.data is not None for one in found)
+        first, second = (one.data.tangents.chance for one in found if one.data is not None)
+        np.testing.assert_allclose(first, second, atol=1e-6)
+
     def test_given_images_or_index_set_the_points(self, plane: Any) -> None:
         decoder = linear(torch.from_numpy(plane.directions))
         index = np.array([3, 17, 25])

@@ -177,7 +177,9 @@ def _table(names: Sequence[str], found: Sequence[Diagnosed]) -> HtmlTable:
                 _cell(price.get("chance")),
                 _cell(json["ima_contrast"]),
                 _cell(against.get("matched_components")),
+                _cell(against.get("matched_components_chance")),
                 _cell(against.get("matched_factors")),
+                _cell(against.get("matched_factors_chance")),
             )
         )
     head = (
@@ -189,7 +191,9 @@ def _table(names: Sequence[str], found: Sequence[Diagnosed]) -> HtmlTable:
         "of random axes",
         "c_IMA",
         "|cos| local PCs",
+        "chance",
         "|cos| factors",
+        "chance",
     )
     return HtmlTable(head, tuple(rows))
 
@@ -280,9 +284,11 @@ def _references(d: Diagnosis) -> HtmlTable | None:
     rows = []
     for kind, reference in kinds.items():
         record = reference.to_json()
-        rows.append((kind, _cell(record["matched"]), _angles(record["principal_angles"])))
+        cosines = _cell(record["matched"]), _cell(record["chance"])
+        rows.append((kind, *cosines, _angles(record["principal_angles"])))
+    head = "principal components of", "matched |cos|", "chance", "principal angles: median (5–95 %)"
     return HtmlTable(
-        ("principal components of", "matched |cos|", "principal angles: median (5–95 %)"),
+        head,
         tuple(rows),
     )
 

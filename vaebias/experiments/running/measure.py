@@ -139,5 +139,7 @@ def _alignment(diagnosis: Mapping[str, Any]) -> dict[str, float | None]:
         "dto.chance": None if chance is None else chance["mean"],
         "ima_contrast": diagnosis["ima_contrast"]["mean"],
         "cos.components": diagnosis["data"]["matched_components"]["mean"],
+        "cos.components.chance": diagnosis["data"]["matched_components_chance"]["mean"],
         "cos.factors": diagnosis["data"]["matched_factors"]["mean"],
+        "cos.factors.chance": diagnosis["data"]["matched_factors_chance"]["mean"],
     }
