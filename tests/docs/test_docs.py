@@ -13,6 +13,8 @@ import os
 import pkgutil
 import re
 import shlex
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +26,13 @@ from typer.testing import CliRunner
 from vaebias.cli import app
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "docs" / "results").glob("*.md")),
+]
+EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 BLOCK = re.compile(
     r"(?:^<!-- check(?P<slow> slow)?(?:: (?P<changes>[^>]*))? -->\n)?"
     r"^```(?P<kind>\w*)\n(?P<body>.*?)^```$",
@@ -102,6 +110,28 @@ def test_marked_blocks_run(page: Path, tmp_path: Path, monkeypatch: pytest.Monke
         for words in block.commands:
             result = CliRunner().invoke(app, words)
             assert result.exit_code == 0, f"{words}: {result.output}"
+
+
+@pytest.mark.parametrize("script", EXAMPLES, ids=lambda script: script.stem)
+def test_examples_run(script: Path, tmp_path: Path) -> None:
+    compile(script.read_text(encoding="utf-8"), script.name, "exec")
+    if os.environ.get("VAEBIAS_DOCS") != "all":
+        pytest.skip("run by `make docs-check`")
+    subprocess.run(
+        [sys.executable, str(script)],
+        cwd=tmp_path,
+        env=os.environ | {"STEPS": "20"},
+        check=True,
+        timeout=600,
+    )
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_to_files_exist(page: Path) -> None:
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if not target.startswith(("http", "#")):
+            assert (page.parent / target.partition("#")[0]).exists(), f"{page.name}: {target}"
 
 
 @pytest.mark.parametrize("page", sorted((ROOT / "docs" / "api").glob("*.md")), ids=lambda p: p.stem)
