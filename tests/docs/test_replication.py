@@ -1,18 +1,20 @@
-"""The intervals of docs/replication.md are those of the means and deviations beside them."""
+"""The intervals in docs/results are those of the means and deviations beside them."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
-from vaebias.numbers import MINUS
+from vaebias.experiments.protocol.published import published
+from vaebias.numbers import MINUS, number
 from vaebias.statistics import Moments, equivalence_p, holm, welch_interval, welch_p
 
-PAGE = Path(__file__).parents[2] / "docs" / "replication.md"
+DOCS = Path(__file__).parents[2] / "docs"
+PAGES = ("small-blobs", "line-search", "small-dsprites", "reduced-dsprites", "small-shapes3d")
 CELL = re.compile(r"(\d*\.\d\d) \((\d*\.\d\d)\)")
 DIFFERENCE = re.compile(
     rf"(\*{{0,2}})({MINUS}?\d*\.\d\d) \[({MINUS}?\d*\.\d\d), ({MINUS}?\d*\.\d\d)\]\1"
@@ -48,7 +50,10 @@ def _value(text: str) -> float:
 def _contrasts() -> Iterator[Contrast]:
     """Every difference of a study's tables, with the two cells that it is of."""
     study, cells = "", {}
-    for line in PAGE.read_text(encoding="utf-8").splitlines():
+    lines = "\n".join(
+        (DOCS / "results" / f"{page}.md").read_text(encoding="utf-8") for page in PAGES
+    )
+    for line in lines.splitlines():
         if command := re.match(r"vaebias sweep (\S+)", line):
             study, cells = command[1], {}
         words = [word.strip() for word in line.strip("| ").split(" | ")]
@@ -108,3 +113,46 @@ def test_marks_say_what_the_contrasts_carry(study: str) -> None:
         clear = adjusted.get(n, p[n]) <= 0.05 and (one.low > 0 or one.high < 0)
         expected = "*" if same else "**" if clear else ""
         assert one.mark == ("" if SEEDS[study] < 5 else expected), one
+
+
+OBJECTIVES = {
+    "AE": "autoencoder",
+    "beta-VAE": "beta_vae",
+    "FactorVAE": "factor_vae",
+    "beta-TCVAE": "beta_tcvae",
+    "SlowVAE": "slow_vae",
+    "PCL": "pcl",
+    "weak GAN": "weak_gan",
+}
+
+
+@pytest.mark.parametrize("name", ["dSprites", "Shapes3D"])
+def test_the_papers_own_contrasts_follow_from_its_table(name: str) -> None:
+    paper = published()
+    block: Any = paper.data[name.lower()]
+    text = (DOCS / "results" / "paper.md").read_text(encoding="utf-8")
+    table = text[text.index(f"| {name} | original → modified") :].split("\n\n")[0]
+    rows = [line.strip("| ").split(" | ") for line in table.splitlines()[2:]]
+    assert [row[0] for row in rows] == list(OBJECTIVES)
+    for model, *cells in rows:
+        values = block["values"][OBJECTIVES[model]]
+        for pair, cell in zip(PAIRS, cells, strict=True):
+            before, after = (Moments(*values[variant], paper.seeds) for variant in pair)
+            interval = welch_interval(before, after)
+            assert interval is not None
+            low, high = map(number, interval)
+            assert cell.strip("*") == f"{number(after.mean - before.mean)} [{low}, {high}]"
+
+
+def test_the_main_table_repeats_the_pages_of_the_studies() -> None:
+    lines = (DOCS / "replication.md").read_text(encoding="utf-8").splitlines()
+    start = next(n for n, line in enumerate(lines) if line.startswith("| modified − original |"))
+    studies = lines[start].strip("| ").split(" | ")[1:]
+    rows = [
+        line.strip("| ").split(" | ") for line in lines[start + 2 : start + 2 + len(OBJECTIVES)]
+    ]
+    assert [row[0] for row in rows] == list(OBJECTIVES)
+    for model, *cells in rows:
+        for study, cell in zip(studies, cells, strict=True):
+            page = (DOCS / "results" / f"{study}.md").read_text(encoding="utf-8")
+            assert cell == "–" or f"\n| {model} | {cell} |" in page

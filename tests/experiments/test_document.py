@@ -61,7 +61,7 @@ def test_over_pruned_runs_stand_among_the_others_if_asked(tiny: Protocol) -> Non
     assert row is not None
     assert row.cells["mig"].values == (0.6, 0.9)
     assert not found.pruned
-    assert found.note.endswith("among the others here: beta-VAE on original 1 of 2.")
+    assert found.note.endswith("included here: beta-VAE on original 1 of 2.")
     plain = _result(second, 0.9, active=2)
     plain.details["details"]["activity"]["kl"] = [None, None]  # no posterior variances
     assert not document(Study(tiny, (plain,), (), ()), ["mig"]).pruned
@@ -107,7 +107,7 @@ def test_paper_stands_beside_its_own_setting_only(tiny: Protocol) -> None:
     study = Study(paper, tuple(_result(run, 0.5) for run in paper.runs()), (), ())
     found = document(study, ["mig"])
     assert found.paper["beta-VAE", "modified"] == (0.07, 0.09)
-    assert len(found.paper) == 6 * 3
+    assert len(found.paper) == 7 * 3
     assert found.note.endswith("Here the modification is gram, not the authors' own.")
     assert "| .07 (.09) |" in WRITERS["markdown"](found)
     toy = Study(tiny, (_result(tiny.runs()[0], 0.5),), (), ())
@@ -171,7 +171,7 @@ def test_contrasts_carry_their_p_and_their_caveats(tiny: Protocol) -> None:
     assert "| model | data | runs | MIG | p | exact p |" in text
     assert "| beta-VAE | original → noise | 6 | −.30 [−.32, −.28] | <.001* | .002 |" in text
     assert "are not primary (*)" in text
-    assert "drawn once: intervals are over training seeds alone" in text
+    assert "drawn once: intervals are over training seeds only" in text
     assert "No interval" not in text
 
 

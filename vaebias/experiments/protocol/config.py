@@ -1,4 +1,4 @@
-"""TOML tables into frozen dataclasses, refusing what the dataclass does not know."""
+"""Convert TOML tables to frozen dataclasses; unknown keys are refused."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _WORDS = {str: "a string", int: "a whole number", float: "a number", bool: "true
 
 
 def read_toml(text: str, where: str) -> dict[str, Any]:
-    """Parse ``text``; a syntax error names ``where`` and the line."""
+    """Parse ``text``; the message of a syntax error names ``where`` and the line."""
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -32,7 +32,7 @@ def read_toml(text: str, where: str) -> dict[str, Any]:
 
 
 def from_table(cls: type[T], table: object, where: str | Path, key: str = "") -> T:
-    """Make the dataclass ``cls`` of a table.
+    """Convert a table to the dataclass ``cls``.
 
     Parameters
     ----------
@@ -42,14 +42,14 @@ def from_table(cls: type[T], table: object, where: str | Path, key: str = "") ->
     table
         The table as parsed.
     where
-        Name of the file, for messages.
+        Name of the file in error messages.
     key
         Dotted path of the table within the file.
 
     Raises
     ------
     InputError
-        ``file: key: expected ..., found ...`` for an unknown or absent key or a wrong type.
+        ``file: key: expected ..., found ...`` for an unknown or missing key or a wrong type.
     """
     value = _convert(cls, table, str(where), key)
     if not isinstance(value, cls):
@@ -105,7 +105,7 @@ def _table(cls: type[Any], table: object, where: str, key: str) -> Any:
 
 
 def _renamed(table: Mapping[Any, Any], known: Iterable[Field[Any]]) -> dict[Any, Any]:
-    """Return the table with the keys that fields had in earlier versions under their new names."""
+    """Return the table with keys of earlier versions renamed, by ``formerly`` of a field."""
     names = {field.metadata["formerly"]: field.name for field in known if field.metadata}
     return {
         names.get(name, name) if names.get(name) not in table else name: value

@@ -1,4 +1,4 @@
-"""What the paper printed, to stand beside what was measured here."""
+"""Published scores of a paper, to compare a study with."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class _Data:
 
 @dataclass(frozen=True)
 class Published:
-    """A paper's table: mean and sd of one metric for objectives on data sets and variants."""
+    """Mean and sd of one metric in a paper, by data set, objective and variant."""
 
     source: str
     metric: str
@@ -42,7 +42,7 @@ class Published:
     data: Mapping[str, Mapping[str, object]]
 
     def value(self, run: Run) -> tuple[float, float] | None:
-        """Return the paper's (mean, sd) for a run of its whole data set, epsilon and objective."""
+        """Return the paper's (mean, sd) for a run with its data set, epsilon and objective."""
         block = self._block(run.data)
         if block is None or block.epsilon != run.perturbation.epsilon:
             return None
@@ -54,23 +54,23 @@ class Published:
         return pair
 
     def differences(self, protocol: Protocol, side: int) -> tuple[str, ...]:
-        """Say in which settings a study departs from the paper's."""
+        """Return the settings in which a study departs from the paper, in words."""
         block = self._block(protocol.data)
         if block is None:
             return ()
         steps = sorted({model.steps for model in protocol.models})
         latents = sorted({model.latents for model in protocol.models})
         methods = sorted({v.method for v in protocol.variants} - {"none", "noise"})
-        told = [f"the modification is {' and '.join(methods)}, not the authors' own"]
+        departures = [f"the modification is {' and '.join(methods)}, not the authors' own"]
         if steps != [self.steps]:
-            told.append(f"{' or '.join(f'{n:,}' for n in steps)} steps, not {self.steps:,}")
+            departures.append(f"{' or '.join(f'{n:,}' for n in steps)} steps, not {self.steps:,}")
         if side != self.side:
-            told.append(f"images of {side} pixels a side, not {self.side}")
+            departures.append(f"images of {side} pixels a side, not {self.side}")
         if latents != [block.latents]:
-            told.append(f"{' or '.join(map(str, latents))} latents, not {block.latents}")
+            departures.append(f"{' or '.join(map(str, latents))} latents, not {block.latents}")
         if len(protocol.seeds) != self.seeds:
-            told.append(f"{len(protocol.seeds)} seeds, not {self.seeds}")
-        return tuple(told)
+            departures.append(f"{len(protocol.seeds)} seeds, not {self.seeds}")
+        return tuple(departures)
 
     def _block(self, data: DataSpec) -> _Data | None:
         if data.levels or data.name not in self.data:
@@ -87,5 +87,5 @@ def published() -> Published:
 
 
 def role(run: Run) -> str:
-    """Return what the run's data are in the comparison: original, modified or noise."""
+    """Return the role of the run's data in the comparison: original, modified or noise."""
     return {"none": "original", "noise": "noise"}.get(run.variant.method, "modified")

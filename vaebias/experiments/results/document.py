@@ -98,9 +98,9 @@ class Document:
             found |= {"runs": one.counts[1], "mean": one.mean, "low": low, "high": high}
             rows.append(found | {"p": one.p, "exact_p": one.exact_p, "verdict": one.verdict.value})
         for pruned in self.pruned:
-            run, told = pruned.result.run, pruned.to_json()
+            run, record = pruned.result.run, pruned.to_json()
             for name in ("mig", "reconstruction", "price"):
-                cell = Cell(() if told[name] is None else (told[name],))
+                cell = Cell(() if record[name] is None else (record[name],))
                 found = _numbers("over-pruned", run.model.label, run.variant.name, name, cell)
                 rows.append(found)
         columns = ["kind", "model", "data", "score", "runs", "mean", "sd", "low", "high"]
@@ -203,19 +203,19 @@ def _counted(results: Sequence[Result]) -> str:
     for result in results:
         label = f"{result.run.model.label} on {result.run.variant.name}"
         rows.setdefault(label, []).append(over_pruned(result))
-    told = [f"{label} {sum(one)} of {len(one)}" for label, one in rows.items() if any(one)]
-    if not told:
+    counts = [f"{label} {sum(one)} of {len(one)}" for label, one in rows.items() if any(one)]
+    if not counts:
         return "No run is over-pruned."
-    return f"Over-pruned, by the paper's rule, and among the others here: {', '.join(told)}."
+    return f"Over-pruned by the paper's rule, and included here: {', '.join(counts)}."
 
 
 def _note(study: Study, source: Published) -> str:
     protocol = study.protocol
     side = protocol.data.load().image_shape[-1]
-    told = "; ".join(source.differences(protocol, side))
+    departures = "; ".join(source.differences(protocol, side))
     return (
         f"Paper: {source.source}, mean (sd) over {source.seeds} seeds, to compare with, not to "
-        f"reach. Here {told}."
+        f"reach. Here {departures}."
     )
 
 

@@ -101,16 +101,16 @@ def other_verdicts(results: Sequence[Result]) -> str:
         for rule, pruned in found.items():
             if rule != PAPERS_RULE:
                 rows.setdefault((label, rule), []).append(pruned != found[PAPERS_RULE])
-    told = [
+    listed = [
         f"{label} by {rule} ({sum(one)} of {len(one)} runs)"
         for (label, rule), one in rows.items()
         if any(one)
     ]
-    if not told:
+    if not listed:
         return ""
     return (
         "Over-pruned is judged by E σ² < .8 (zietlow2021). Other rules of `analysis.active_units` "
-        f"judge otherwise: {', '.join(told)}."
+        f"judge otherwise: {', '.join(listed)}."
     )
 
 

@@ -93,18 +93,20 @@ def _counts(cells: Iterable[Difference]) -> str:
 
 def _note(found: Sequence[Difference], single_draw: bool) -> str:
     primary = sum(one.primary for one in found)
-    told = [
+    sentences = [
         "p is Welch's, Holm-adjusted for the contrasts of this table"
         + (" that are not primary (*)." if primary else "; the protocol names no primary ones.")
     ]
-    told.append("Exact p is that of the permutation test, not adjusted.")
+    sentences.append("Exact p is that of the permutation test, not adjusted.")
     if any(min(one.counts) < FEW for one in found):
-        told.append(f"Cells with fewer than {FEW} values speak of these runs only.")
+        sentences.append(f"Cells with fewer than {FEW} values speak of these runs only.")
     if single_draw:
-        told.append("Each perturbation was drawn once: intervals are over training seeds alone.")
+        sentences.append(
+            "Each perturbation was drawn once: intervals are over training seeds only."
+        )
     else:
-        told.append("Runs counts draws of the perturbation where it was drawn several times.")
+        sentences.append("Runs counts draws of the perturbation where it was drawn several times.")
     for reason in dict.fromkeys(one.note for one in found if one.note):
         where = (f"{one.model} {one.before} → {one.after}" for one in found if one.note == reason)
-        told.append(f"No interval, {reason}: {', '.join(dict.fromkeys(where))}.")
-    return " ".join(told)
+        sentences.append(f"No interval, {reason}: {', '.join(dict.fromkeys(where))}.")
+    return " ".join(sentences)

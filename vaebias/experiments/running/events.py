@@ -1,4 +1,4 @@
-"""What a sweep reports of its runs while it goes on."""
+"""Progress events of a sweep."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ def on_ray(
 
 
 def _gpus(ray: Any, device: str) -> int:
-    """Return the number of GPUs per task; without any, Ray would wait for them for ever."""
+    """Return the number of GPUs per task; with none in the cluster, Ray would wait without end."""
     if device == "cpu":
         return 0
     if device != "cuda":
