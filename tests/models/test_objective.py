@@ -12,6 +12,7 @@ from vaebias.models import MODELS, Objective, Step, build
 
 SHAPE = (1, 6, 5)
 TINY = {"name": "mlp", "hidden": [16]}
+STOPPED = {"jl1_vae", "qlae", "tripod"}  # tests/models/test_quantised.py looks at their gradients
 
 
 def _batch(objective: Objective, dtype: torch.dtype = torch.float32) -> Any:
@@ -44,6 +45,8 @@ class TestEveryModel:
             assert parameter.grad.abs().sum() > 0, parameter_name
 
     def test_gradient_is_the_slope_of_the_loss(self, name: str) -> None:
+        if name in STOPPED:
+            pytest.skip("some gradients are stopped, or pass straight through a step function")
         objective = build(name, SHAPE, 3, TINY, seed=0).double()
         batch, step = _batch(objective, torch.float64), Step(10, 100, 0)
         # an adversary is not in the direction: it minimises another loss

@@ -69,7 +69,7 @@ def test_other_transposed_convolutions_are_left_to_torch(options: Any) -> None:
     torch.testing.assert_close(found, layer(images))
 
 
-@pytest.mark.parametrize("name", ["beta_vae", "pcl", "weak_gan"])
+@pytest.mark.parametrize("name", ["beta_vae", "jl1_vae", "pcl", "qlae", "tripod", "weak_gan"])
 def test_resumed_convolutions_end_with_the_same_bits(grid: FactorGrid, name: str) -> None:
     states: list[TrainingState] = []
     weights: list[dict[str, Tensor]] = []

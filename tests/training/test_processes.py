@@ -32,7 +32,9 @@ BLOBS = data.load("blobs", levels=(4, 4, 2), width=8)
 
 def _fit(name: str, batch_size: int = 16, **options: Any) -> tuple[Objective, dict[str, Any]]:
     """Fit an objective to a few blobs; return it and what was logged."""
-    config = {"width": 8, "layers": 2} if name == "factor_vae" else {}
+    config: dict[str, Any] = {"width": 8, "layers": 2} if name == "factor_vae" else {}
+    if name == "tripod":  # its second differences amplify float32's rounding; in float64 its
+        config = {"hessian": 0.0}  # parts are tested in tests/models/test_quantised.py
     network = {"name": "mlp", "hidden": [8]}
     objective = build(name, BLOBS.image_shape, 3, network, seed=5, **config)
     history = training.fit(

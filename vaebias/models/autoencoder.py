@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from torch import Tensor
+
 from vaebias import ops
 from vaebias.models.batch import Batch, single
 from vaebias.models.objective import MODELS, Loss, Objective, Step
@@ -25,12 +27,19 @@ class Autoencoder(Objective):
         super().__init__(*args, **kwargs)
         self.output = "logits" if self.config.likelihood == "bernoulli" else "image"
 
+    def reconstruction(
+        self,
+        z: Tensor,  # [B, d]
+        images: Tensor,  # [B, C, H, W]
+    ) -> Tensor:  # ()
+        """Return the mean reconstruction loss of decoded codes, in nats."""
+        decoded = self.decode(z)
+        if self.config.likelihood == "bernoulli":
+            return ops.bernoulli_nll(decoded, images).mean()
+        return ops.gaussian_nll(decoded, images, self.config.scale).mean()
+
     def loss(self, batch: Batch, step: Step) -> Loss:
         """Return the mean reconstruction loss of the batch, in nats."""
-        batch = single(batch)
-        decoded = self.decode(self.encode(batch)[0])
-        if self.config.likelihood == "bernoulli":
-            total = ops.bernoulli_nll(decoded, batch).mean()
-        else:
-            total = ops.gaussian_nll(decoded, batch, self.config.scale).mean()
+        images = single(batch)
+        total = self.reconstruction(self.encode(images)[0], images)
         return Loss(total, {"reconstruction": total.detach()})

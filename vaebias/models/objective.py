@@ -129,6 +129,8 @@ class Objective(nn.Module, ABC):
     """Number of factors by which pairs must be ranked (0: none)."""
     betas: tuple[float, float] = (0.9, 0.999)
     """Betas of the model's Adam. The one-cycle schedule changes the first of them."""
+    weight_decay: float = 0.0
+    """Decoupled weight decay (AdamW) of the parameters that ``decayed`` returns."""
     output: Output = "logits"
     """What ``decode`` returns: Bernoulli logits, or pixel values."""
 
@@ -165,6 +167,10 @@ class Objective(nn.Module, ABC):
     def adversary(self) -> Adversary | None:
         """Return the submodule that minimises ``Loss.adversary``, if there is one."""
         return None
+
+    def decayed(self) -> list[nn.Parameter]:
+        """Return the parameters to which ``weight_decay`` applies."""
+        return []
 
     def encode(
         self,

@@ -27,6 +27,13 @@ class Trainable(Protocol):
     def betas(self) -> tuple[float, float]:
         """Betas of the model's Adam."""
 
+    @property
+    def weight_decay(self) -> float:
+        """Decoupled weight decay of the parameters that ``decayed`` returns."""
+
+    def decayed(self) -> Iterable[nn.Parameter]:
+        """Return the parameters to which ``weight_decay`` applies."""
+
     def parameters(self) -> Iterable[nn.Parameter]:
         """Return all parameters, including the adversary's."""
 
@@ -59,13 +66,23 @@ class Optimisers:
         adversary = objective.adversary()
         against = [] if adversary is None else list(adversary.network.parameters())
         known = set(map(id, against))
-        self._parameters = [[p for p in objective.parameters() if id(p) not in known]]
+        own = [p for p in objective.parameters() if id(p) not in known]
+        decayed = list(objective.decayed())
+        shrinking = set(map(id, decayed))
+        # the state of an optimiser is numbered group by group
+        self._parameters = [decayed + [p for p in own if id(p) not in shrinking]]
         # fused: one call for all parameters instead of a dozen for each
-        self._optimisers = [
-            torch.optim.Adam(
-                self._parameters[0], lr=config.learning_rate, betas=objective.betas, fused=True
-            )
-        ]
+        options: dict[str, Any] = {"lr": config.learning_rate, "betas": objective.betas}
+        if decayed:
+            groups = [
+                {"params": decayed, "weight_decay": objective.weight_decay},
+                {"params": self._parameters[0][len(decayed) :], "weight_decay": 0.0},
+            ]
+            self._optimisers: list[torch.optim.Optimizer] = [
+                torch.optim.AdamW(groups, fused=True, **options)
+            ]
+        else:
+            self._optimisers = [torch.optim.Adam(self._parameters[0], fused=True, **options)]
         if adversary is not None:
             self._parameters.append(against)
             self._optimisers.append(

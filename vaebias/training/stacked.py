@@ -258,6 +258,7 @@ class Stacked:
         parameters, self._buffers = stack_module_state(list(self._modules))
         self._parameters = {name: nn.Parameter(stacked) for name, stacked in parameters.items()}
         self.betas = objectives[0].betas
+        self.weight_decay = objectives[0].weight_decay
         # on the CPU, whatever the device: the kernel of each slice takes its seed as a number
         self._seeds = torch.tensor(seeds)
 
@@ -271,14 +272,19 @@ class Stacked:
         adversary = first.objective.adversary()
         if adversary is None:
             return None
-        of_adversary = set(map(id, adversary.network.parameters()))
         return adversary._replace(
-            network=nn.ParameterList(
-                self._parameters[name]
-                for name, parameter in first.named_parameters()
-                if id(parameter) in of_adversary
-            )
+            network=nn.ParameterList(self._stacked(adversary.network.parameters()))
         )
+
+    def decayed(self) -> list[nn.Parameter]:
+        """Return the stacked parameters to which weight decay applies."""
+        return self._stacked(self._modules[0].objective.decayed())
+
+    def _stacked(self, parameters: Iterable[nn.Parameter]) -> list[nn.Parameter]:
+        """Return the stacked parameters that belong to parameters of the first objective."""
+        wanted = set(map(id, parameters))
+        named = self._modules[0].named_parameters()
+        return [self._parameters[name] for name, own in named if id(own) in wanted]
 
     def loss(
         self,
