@@ -1,4 +1,4 @@
-"""What a decoder does, beside the principal components of its data."""
+"""Decoders and their latents, compared with the principal components of the data."""
 
 from vaebias.analysis.activity import (
     ActiveUnits,

@@ -31,7 +31,7 @@ RULES: dict[ActiveRule, str] = {
     "rolinek2019": "sd of μ > .5",
     "burda2016": "variance of μ > .01",
 }
-"""The published rules, and what each asks of a latent."""
+"""Published rules, and the condition of each."""
 
 _ALWAYS = 0.95
 
@@ -68,14 +68,14 @@ class ActiveUnits:
     samples: int
 
     def by(self, rule: str) -> NDArray[np.bool_]:
-        """The mask of one rule, by its name."""
+        """Return the mask of one rule."""
         if rule not in RULES:
             raise InputError("active", f"one of {', '.join(RULES)}", repr(rule))
         mask: NDArray[np.bool_] = getattr(self, rule)
         return mask
 
     def to_json(self) -> dict[str, Any]:
-        """The result as JSON types; the KL of a deterministic encoder is null."""
+        """Return the result as JSON types; the KL of a deterministic encoder is null."""
         return {
             "active": {rule: self.by(rule).tolist() for rule in RULES},
             "counts": {rule: int(self.by(rule).sum()) for rule in RULES},
@@ -91,12 +91,12 @@ def active_units(
     mu: Tensor,  # [N, d]
     logvar: Tensor | None = None,  # [N, d]; None for a deterministic encoder
 ) -> ActiveUnits:
-    """Judge each latent by the encoder's outputs over a sample.
+    """Apply three published rules to the encoder's outputs over a sample.
 
     Raises
     ------
     InputError
-        Where mu is not [N, d] with N >= 1, logvar has another shape, or either is not finite.
+        mu is not [N, d] with N >= 1, logvar has another shape, or either is not finite.
 
     References
     ----------
@@ -136,14 +136,14 @@ def active_units(
 
 
 class LinearVae(NamedTuple):
-    """What the best linear beta-VAE does with each principal component.
+    """Latents of the optimal linear beta-VAE, one for each principal component.
 
     Attributes
     ----------
     active
-        bool [m] whether a latent codes it.
+        bool [m]; True if a latent codes the component.
     posterior_variance
-        [m] of that latent; 1, the prior's, where nothing codes it.
+        [m] posterior variance of that latent; 1, the prior's, if none codes it.
     strength
         [m] squared norm of its decoder column.
     """
@@ -168,7 +168,7 @@ def linear_vae(
     Raises
     ------
     InputError
-        Where a variance is negative, or beta or scale not positive.
+        A negative variance, or a beta or scale that is not positive.
 
     References
     ----------
@@ -190,13 +190,13 @@ def expected_variance(
     scale: float = 1.0,
     probabilities: Tensor | None = None,  # [B, P]
 ) -> Tensor:  # [B, d]
-    """Posterior variance at which a beta-VAE's loss is least, given its decoder at each point.
+    """Return the posterior variance that minimises a beta-VAE's loss, given its decoder.
 
     To second order the loss depends on sigma_i² as h_i sigma_i² / 2 + beta (sigma_i² - log
     sigma_i²) / 2, with h_i = J_iᵀ H J_i and H the curvature of the likelihood: it is least
     at 1 / (1 + h_i / beta). For a linear decoder this is the value of `linear_vae`.
-    Where a trained encoder's variances are far from it, it is not in the polarised regime,
-    or its decoder bends within a posterior.
+    A trained encoder whose variances are far from it is not in the polarised regime, or its
+    decoder is far from linear within a posterior.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""How well latent axes, principal directions and factors line up."""
+"""Alignment of latent axes with principal directions and factors."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ class Chance(NamedTuple):
 
 
 class MatchedCosines(NamedTuple):
-    """Decoder directions and their partners.
+    """Decoder directions matched with components.
 
     Attributes
     ----------
     mean
-        [B] mean abs(cos) over the matched pairs; NaN where there is none.
+        [B] mean abs(cos) over the matched pairs; NaN if there is none.
     partner
-        [B, d] the component matched with each latent, -1 for none.
+        [B, d] component matched with each latent, -1 for none.
     """
 
     mean: Tensor
@@ -62,7 +62,7 @@ def align(
     Raises
     ------
     InputError
-        Where there are fewer pixels than latents: V is not unique then.
+        Fewer pixels than latents: V is not unique.
 
     References
     ----------
@@ -76,16 +76,16 @@ def align(
 
 @lru_cache(maxsize=128)
 def dto_chance(d: int, draws: int = 4000, seed: int = 0) -> Chance:
-    """Mean distance to orthogonality of Haar-random rotations in d dimensions.
+    """Return the mean distance to orthogonality of Haar-random rotations in d dimensions.
 
-    The figure beside which a DtO is to be read: .55, 1.63, 1.91 at d = 2, 5, 6.
+    The chance level of a DtO: .55, 1.63, 1.91 at d = 2, 5, 6.
 
     Parameters
     ----------
     d
         Number of active latents.
     draws, seed
-        Monte Carlo draws and their seed; the same arguments give the same figure.
+        Number of Monte Carlo draws, and their seed.
     """
     if d < 1 or draws < 2:
         raise InputError("d, draws", "d >= 1 and draws >= 2", (d, draws))
@@ -104,8 +104,8 @@ def relative_gaps(
 ) -> Tensor:  # [B, m - 1]
     """(s_i - s_{i+1}) / s_i of neighbouring singular values, in [0, 1]; 0 where both are 0.
 
-    Where a gap is near 0, the two principal directions are free to rotate into each other,
-    and what DtO says about them is chance.
+    If a gap is near 0, the two principal directions are arbitrary within their plane, and DtO
+    says nothing about them.
     """
     ahead, behind = singular_values[:, :-1], singular_values[:, 1:]
     return torch.where(ahead > 0, (ahead - behind) / ahead, 0)

@@ -1,4 +1,4 @@
-"""The alignment diagnostic: any decoder, with or without its encoder and data."""
+"""Alignment diagnostic of any decoder, with or without its encoder and data."""
 
 from __future__ import annotations
 
@@ -64,62 +64,61 @@ def diagnose(
     memory: int = 2**28,
     progress: Progress | None = None,
 ) -> Diagnosis:
-    """Measure how a decoder's latent axes lie to principal directions.
+    """Measure how a decoder's latent axes align with principal directions.
 
     At each point, the Jacobian's distance to orthogonality (DtO), singular values and c_IMA
-    over the active latents; with ``data``, also how the decoder's directions lie to the
-    data's local principal components and to its factors; with ``neighbours`` or ``draws``,
-    to principal components that need no labels.
+    over the active latents; with ``data``, also the alignment of the decoder's directions with
+    the data's local principal components and with its factors; with ``neighbours`` or
+    ``draws``, with principal components that need no labels.
 
     Parameters
     ----------
     decoder
         Maps latents [B, d] to images [B, C, H, W] (or [B, P]), rows independent.
     z
-        Points to look at. Without it they are the encoder's means of ``images``, else of
-        ``data`` at ``index``, else at ``samples`` points drawn from ``data``.
+        Latents of the points. By default the encoder's means of ``images``, else of ``data`` at
+        ``index``, else at ``samples`` points drawn from ``data``.
     encoder
         Maps float32 images in 0..1 to (mu, logvar), logvar None for a deterministic one.
-        Also tells which latents are active.
+        Also decides which latents are active.
     images
-        Images for the encoder, uint8 or float in 0..1; beside given ``z``, theirs.
+        Images for the encoder, uint8 or float in 0..1; with ``z``, the images of these latents.
     data
-        A factor grid (``vaebias.data.load(...)``). Without it factors are left out.
+        A factor grid (``vaebias.data.load(...)``). Without it, there is no comparison with factors.
     index
         Grid index of each point; needed to compare given ``z`` or ``images`` with ``data``.
-        Without ``data``, which of the ``images`` the points are (all by default).
+        Without ``data``, the points' positions in ``images`` (all by default).
     samples
-        How many points to draw from ``data``.
+        Number of points drawn from ``data``.
     output
         What the decoder returns: Bernoulli ``"logits"`` or the ``"image"``.
     space
         Differentiate the ``"image"`` (after the sigmoid) or the ``"logits"``.
     active
         Rule for active latents (``"zietlow2021"``, ``"rolinek2019"``, ``"burda2016"``), or a
-        mask of d booleans. Without an encoder a rule has nothing to go by: all count.
+        mask of d booleans. Without an encoder, all latents count as active.
     neighbours
-        Compare also with local principal components of so many nearest images, and with
-        global ones: among all ``images``, else among 5,000 more drawn from ``data``.
+        Number of nearest images: compare also with their local principal components, and with
+        global ones, among all ``images``, else among 5,000 more drawn from ``data``.
     draws
-        Compare also with the principal components of so many decoded draws of q(z|x).
+        Number of draws of q(z|x): compare also with principal components of decoded draws.
     beta, scale
-        Weight of the KL in training, and standard deviation of its Gaussian likelihood where
+        Weight of the KL in training, and standard deviation of its Gaussian likelihood if
         the decoder returns images: give the price of the axes in nats and, of an encoder with
         variances, compare these with those expected.
     seed
         Seed of all draws, those for the chance level included.
     memory
-        Rough bound in bytes on what is held at once.
+        Rough bound on memory, in bytes.
     progress
         Called as ``progress(points done, points in all)``.
 
     Raises
     ------
     InputError
-        Where an argument has the wrong shape or is unknown, or there is nothing to sample
-        points from.
+        An argument of the wrong shape or unknown, or nothing from which to sample points.
     RunFailedError
-        Where a derivative of the decoder is not finite.
+        A derivative of the decoder is not finite.
 
     References
     ----------
@@ -193,7 +192,7 @@ def _measure(
     memory: int,
     progress: Progress | None,
 ) -> dict[str, NDArray[Any]]:
-    """The figures of each point; Jacobians and tangents live for one chunk only."""
+    """Return the figures of all points; Jacobians and tangents exist for one chunk only."""
     parts: dict[str, list[Tensor]] = {}
     size = at.chunk(memory)
     for start in range(0, len(z), size):
@@ -253,13 +252,13 @@ def _notes(
     notes = []
     total, count = singular_values.shape
     if rule == "all":
-        notes.append("No encoder to tell which latents are active: all of them count.")
+        notes.append("Without an encoder, all latents count as active.")
     if at.method == "finite":
         notes.append("The decoder lacks derivatives: finite differences, good to 3 digits.")
     if space == "logits" and data is not None:
         notes.append("The cosines compare directions of logits with directions of pixels.")
     if count == 0:
-        return [*notes, "No latent is active: there are no axes to speak of."]
+        return [*notes, "No latent is active: there are no axes."]
     largest = singular_values[:, :1]
     flat = int((largest == 0).sum())
     if flat:

@@ -1,4 +1,4 @@
-"""What a diagnosis holds and how it speaks."""
+"""Result of a diagnosis, as JSON, table and summary."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ __all__ = ["Diagnosis"]
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Diagnosis(Displayed):
-    """How a decoder's latent axes lie to its principal directions and to the data's.
+    """Alignment of a decoder's latent axes with its own principal directions and the data's.
 
     Notebooks show it as a table; ``float(diagnosis)`` is the mean distance to orthogonality. See
     also `to_frame`, `plot` and `html`.
@@ -46,34 +46,34 @@ class Diagnosis(Displayed):
     points, latents, pixels
         n, d and P.
     space
-        ``"image"`` or ``"logits"``: where the decoder was differentiated.
+        ``"image"`` or ``"logits"``: the output that was differentiated.
     differentiation
-        ``"forward"``, ``"reverse"`` or ``"finite"``: how.
+        Mode of differentiation: ``"forward"``, ``"reverse"`` or ``"finite"``.
     rule, active
-        What chose the active latents, and bool [d]. ``"all"``: nothing was known of them.
+        Rule that chose the active latents, and bool [d]. ``"all"``: there was no encoder.
     activity
-        Activity by all rules, where an encoder was at hand.
+        Activity by all rules, if there was an encoder.
     distance
-        [n] distance to orthogonality over the active latents; NaN where it is undefined.
+        [n] distance to orthogonality over the active latents; NaN if undefined.
     chance
-        Its mean over random rotations of as many latents; None without an active latent.
+        Mean distance of random rotations of as many latents; None without an active latent.
     singular_values
         [n, m] of the Jacobian of the m active latents, falling.
     relative_gaps
-        [n, m - 1] between them.
+        [n, m - 1] relative gaps between them.
     ima_contrast
-        [n] c_IMA, nats; NaN where a direction vanishes.
+        [n] c_IMA, nats; NaN if a direction vanishes.
     data
-        The comparison with the data's factors, where data was given.
+        Comparison with the data's factors, if data was given.
     label_free
         Comparisons with as many principal components as there are active latents, by name:
-        ``"neighbours"``, ``"global"`` and ``"posterior"``, those that were asked for.
+        ``"neighbours"``, ``"global"`` and ``"posterior"``, as requested.
     price
-        Price of the axes in nats, where beta was given and a latent is active.
+        Price of the axes in nats, if beta was given and a latent is active.
     prediction
-        Posterior variances beside expected ones, where beta was given.
+        Posterior variances and expected ones, if beta was given.
     notes
-        What keeps the numbers from meaning what they seem to mean.
+        Caveats for reading the numbers.
     """
 
     points: int
@@ -101,7 +101,7 @@ class Diagnosis(Displayed):
         return mean_sd(self.distance)
 
     def to_json(self) -> dict[str, Any]:
-        """Distributions over the points, as JSON types; what is undefined is null."""
+        """Return distributions over the points as JSON types; undefined values are null."""
         chance = None if self.chance is None else dict(self.chance._asdict())
         return {
             "points": self.points,
@@ -131,7 +131,7 @@ class Diagnosis(Displayed):
         }
 
     def table(self) -> Table:
-        """The figures for a terminal."""
+        """Return the figures as a table for the terminal."""
         table = Table(title=self._title(), show_header=False)
         table.add_column("figure")
         table.add_column("value")
@@ -140,12 +140,12 @@ class Diagnosis(Displayed):
         return table
 
     def summary(self) -> str:
-        """One sentence in plain words."""
+        """Return one sentence about the axes."""
         count = int(self.active.sum())
         latents = f"{count} active of {self.latents} latents"
         mean = self.dto[0]
         if self.chance is None or math.isnan(mean):
-            return f"Nothing can be said of the axes: {latents}, and no defined distance."
+            return f"The axes cannot be judged: {latents}, and the distance is undefined."
         if count == 1:
             return f"One active of {self.latents} latents: a single axis is always aligned."
         ratio = mean / self.chance.mean
@@ -270,7 +270,7 @@ def _text(values: Floats) -> str:
 
 
 def _degrees(angles: Floats) -> str:
-    """Median of each principal angle."""
+    """Return the median of each principal angle."""
     medians = (np.median(column[~np.isnan(column)]) for column in np.degrees(angles).T)
     return " ".join("–" if math.isnan(value) else f"{value:.0f}°" for value in medians)
 

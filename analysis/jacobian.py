@@ -1,4 +1,4 @@
-"""Jacobian of any decoder: how each pixel answers to each latent."""
+"""Jacobian of any decoder: derivative of each pixel by each latent."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ _ACTIVATIONS = 16
 
 @dataclass(frozen=True)
 class DecoderJacobian:
-    """A decoder made ready: call it on latents for their Jacobians.
+    """A prepared decoder; calling it on latents returns their Jacobians.
 
     Attributes
     ----------
     function
-        z [B, d] -> flat pixels [B, P], in the space asked for.
+        z [B, d] -> flat pixels [B, P], in the requested space.
     latents, pixels
-        d and P.
+        Numbers of latents and pixels, d and P.
     method
-        How derivatives are taken: ``"forward"`` mode over all latents at once, ``"reverse"``
-        mode twice where the decoder has no forward mode, or central ``"finite"`` differences.
+        ``"forward"`` mode over all latents at once, ``"reverse"`` mode twice if the decoder has
+        no forward mode, or central ``"finite"`` differences.
     """
 
     function: Callable[[Tensor], Tensor]
@@ -47,13 +47,13 @@ class DecoderJacobian:
         self,
         z: Tensor,  # [B, d]
     ) -> Tensor:  # [B, d, P]
-        """Jacobians at ``z``, all points at once."""
+        """Return Jacobians at ``z``, of all points at once."""
         if len(z) == 0:
             return z.new_zeros(0, self.latents, self.pixels)
         return _METHODS[self.method](self.function, z.detach())
 
     def chunk(self, memory: int) -> int:
-        """How many points fit into about ``memory`` bytes, at least 1."""
+        """Return the number of points that fit into about ``memory`` bytes, at least 1."""
         return max(1, memory // (4 * _ACTIVATIONS * (1 + self.latents) * self.pixels))
 
 
@@ -86,7 +86,7 @@ def jacobian(
     method
         ``"auto"`` takes the first of forward, reverse, finite that the decoder supports.
     memory
-        Rough bound, bytes, on what is held beside the result; points are done in chunks.
+        Rough bound on memory, in bytes, in addition to the result; points are done in chunks.
 
     Returns
     -------
@@ -142,7 +142,7 @@ def prepare_jacobian(
 
 
 def _pixels(decoder: Decoder, z: Tensor) -> int:
-    """Number of pixels, from decoding two copies of a point: one could hide a missing batch."""
+    """Return the number of pixels, from two copies of a point: one could hide a missing batch."""
     try:
         with torch.no_grad():
             images = decoder(z.repeat(2, 1))

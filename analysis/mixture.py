@@ -1,4 +1,4 @@
-"""Is a decoder direction a factor, or a mixture of factors?"""
+"""Decoder directions as factors, or mixtures of factors."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ class FactorMixture(NamedTuple):
     ----------
     weights
         [B, d, k] of each direction, by least squares, over the tangents of the factors; squares
-        sum to 1. 0 where the direction or the tangent vanishes.
+        sum to 1. 0 if the direction or the tangent vanishes.
     explained
-        [B, d] share of the direction's square that the tangents' span holds; NaN where the
+        [B, d] share of the direction's square within the span of the tangents; NaN if the
         direction vanishes.
     angle
         [B, d] radians in 0..pi/4 between the direction and its factor, in the plane of the two
         factors of the largest weights: 0 is a factor, pi/4 an even mixture of two (the
-        signature of entanglement in Zietlow et al. 2021). NaN where there is no direction.
+        signature of entanglement in Zietlow et al. 2021). NaN if there is no direction.
     """
 
     weights: Tensor

@@ -1,4 +1,4 @@
-"""The points of a diagnosis: latents, where they lie in the data, and which latents count."""
+"""Points of a diagnosis: latents, their place in the data, and the active latents."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _POOL = 5000
 
 @dataclass(frozen=True)
 class Pool:
-    """Images among which neighbours are looked for, and where in them the points are."""
+    """Images among which neighbours are searched, and the points' places in them."""
 
     images: Tensor | NDArray[Any]  # [N, C, H, W]
     index: NDArray[np.int64]  # [n]
@@ -37,21 +37,21 @@ class Pool:
 
 @dataclass(frozen=True)
 class Points:
-    """Where a decoder is looked at.
+    """Points at which a decoder is analysed.
 
     Attributes
     ----------
     z
         [n, d] latents.
     logvar
-        [n, d] of the posteriors whose means the latents are; None where they are not, or
-        the encoder is deterministic.
+        [n, d] log variances of the posteriors whose means the latents are; None if they are
+        not means, or the encoder is deterministic.
     place
-        The data, and the index in it of each point.
+        The data, and each point's index in it.
     images
-        Given images, and the index in them of each point.
+        Given images, and each point's index in them.
     activity
-        What the encoder tells of its latents.
+        Activity of the latents by the encoder, if there is one.
     """
 
     z: Tensor
@@ -61,12 +61,12 @@ class Points:
     activity: ActiveUnits | None
 
     def pool(self, seed: int) -> Pool:
-        """The points among other images: all given ones, else 5,000 more of the data.
+        """Return the points among other images: all given ones, else 5,000 more of the data.
 
         Raises
         ------
         InputError
-            Where the points are bare latents.
+            The points have no images.
         """
         if self.place is not None:
             data, index = self.place
@@ -108,7 +108,7 @@ def choose_points(
     if place is not None and len(place[1]) != len(z):
         raise InputError("index", f"one for each of the {len(z)} points", len(place[1]))
     if pool is not None and len(pool.index) != len(z):
-        pool = None  # latents of their own, beside images that only tell which are active
+        pool = None  # the images only decide which latents are active
     return Points(z, logvar, place, pool, activity)
 
 

@@ -1,4 +1,4 @@
-"""Decoder directions beside the data's, and variances beside the expected: as arrays and JSON."""
+"""Comparisons of decoder directions with the data's, as arrays and JSON."""
 
 from __future__ import annotations
 
@@ -28,24 +28,24 @@ __all__ = [
 
 Floats = NDArray[np.float32]
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
-"""Those of every distribution over points."""
+"""Quantiles reported of every distribution over points."""
 
 
 @dataclass(frozen=True, eq=False)
 class Matches:
-    """Decoder directions beside m directions of the data at each point.
+    """Decoder directions compared with m directions of the data at each point.
 
     Attributes
     ----------
     cosines
-        [n, d, m] of each decoder direction with each of the data's.
+        [n, d, m] cosines of each decoder direction with each of the data's.
     matched
-        [n] mean abs(cos) of the active latents matched one to one; NaN where there is no pair.
+        [n] mean abs(cos) of the active latents matched one to one; NaN if there is no pair.
     chance
         [n] the same as ``matched`` for the active latents turned at random: what these directions
         give by luck. Where there is one active latent, nothing can be turned.
     partner
-        [n, d] whom each latent was matched with, -1 for nobody.
+        [n, d] direction matched with each latent, -1 for none.
     """
 
     cosines: Floats
@@ -56,22 +56,22 @@ class Matches:
 
 @dataclass(frozen=True, eq=False)
 class Reference(Matches):
-    """Decoder directions beside principal components.
+    """Decoder directions compared with principal components.
 
     Attributes
     ----------
     angles
         [n, r] principal angles, radians, rising, between the span of the active latents'
-        directions and that of the components; NaN where a span is smaller than its vectors.
+        directions and that of the components; NaN if a span is smaller than its number of vectors.
     variances
-        [n, m] along the components, falling.
+        [n, m] variances along the components, falling.
     """
 
     angles: Floats
     variances: Floats
 
     def to_json(self) -> dict[str, Any]:
-        """Distributions over the points, as JSON types; angles in degrees."""
+        """Return distributions over the points as JSON types; angles in degrees."""
         return {
             "mean_abs_cosines": plain(np.abs(self.cosines).mean(0)),
             "matched": record(self.matched),
@@ -83,17 +83,17 @@ class Reference(Matches):
 
 @dataclass(frozen=True, eq=False)
 class DataAlignment:
-    """Decoder directions beside the local directions of data with known factors.
+    """Decoder directions compared with the local directions of data with known factors.
 
     Attributes
     ----------
     name, source, factors
-        The grid, where its images come from, and its k factors.
+        Name and source of the grid, and its k factors.
     components
-        Beside the local principal components of the factors' tangents, which are taken per
-        standard deviation of the factors.
+        Comparison with the local principal components of the factors' tangents, which are taken
+        per standard deviation of the factors.
     tangents
-        Beside the tangents themselves.
+        Comparison with the tangents themselves.
     mixture
         Each direction as a mixture of factors (`FactorMixture`, as arrays).
     """
@@ -106,7 +106,7 @@ class DataAlignment:
     mixture: Mixture
 
     def to_json(self) -> dict[str, Any]:
-        """Distributions over the points, as JSON types; angles in degrees."""
+        """Return distributions over the points as JSON types; angles in degrees."""
         components = self.components.to_json()
         return {
             "name": self.name,
@@ -129,7 +129,7 @@ class DataAlignment:
 class Mixture:
     """`vaebias.analysis.FactorMixture` of all points: [n, d, ...] arrays.
 
-    A direction is judged where the factors explain at least half of it.
+    A direction is judged at points where the factors explain at least half of it.
     """
 
     weights: Floats
@@ -137,21 +137,21 @@ class Mixture:
     angle: Floats
 
     def judged(self, latent: int) -> NDArray[np.bool_]:
-        """[n] the points at which it can be judged."""
+        """Return bool [n], the points at which a latent can be judged."""
         judged = (self.explained[:, latent] >= 0.5) & ~np.isnan(self.angle[:, latent])
         return np.asarray(judged)
 
     def angles(self, latent: int) -> Floats:
-        """Radians from its factor at these points, 0..pi/4."""
+        """Return its angle to a factor at these points, radians 0..pi/4."""
         return np.asarray(self.angle[self.judged(latent), latent])
 
     def mixed(self, latent: int) -> float:
-        """Share of these points at which it is a mixture; NaN where there are none."""
+        """Return the share of these points at which it is a mixture; NaN if there are none."""
         angles = self.angles(latent)
         return float((angles >= EVEN).mean()) if len(angles) else math.nan
 
     def describe(self, latent: int, names: tuple[str, ...]) -> str:
-        """Its usual factor, or two factors where it is mostly a mixture."""
+        """Name its usual factor, or two factors if it is mostly a mixture."""
         mixed = self.mixed(latent)
         if math.isnan(mixed):
             return "no factor"
@@ -162,7 +162,7 @@ class Mixture:
         return f"{what}: {degrees:.0f}° off, a mixture at {mixed:.0%}"
 
     def to_json(self, names: tuple[str, ...]) -> list[dict[str, Any]]:
-        """One record a latent: where it lies among the factors, angles in degrees."""
+        """Return one record per latent, with its weights and angles in degrees."""
         return [
             {
                 "mean_squared_weights": dict(
@@ -179,14 +179,14 @@ class Mixture:
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """Posterior variances beside those at which the loss is least, given the decoder.
+    """Posterior variances, and those that minimise the loss given the decoder.
 
     Attributes
     ----------
     beta, likelihood
         Weight of the KL, and ``"bernoulli"`` or ``"gaussian"``.
     measured, expected
-        [n, d] the encoder's, and `vaebias.analysis.expected_variance`.
+        [n, d] the encoder's variances, and `vaebias.analysis.expected_variance`.
     """
 
     beta: float
@@ -200,7 +200,7 @@ class Prediction:
         return self.measured / self.expected
 
     def to_json(self) -> dict[str, Any]:
-        """Per latent: means, and how the logarithm (base 10) of the ratio is distributed."""
+        """Return means and the distribution of log10 of the ratio, for each latent."""
         return {
             "beta": self.beta,
             "likelihood": self.likelihood,
@@ -228,7 +228,7 @@ class Price:
     chance: Floats
 
     def to_json(self) -> dict[str, Any]:
-        """Distributions over the points, as JSON types."""
+        """Return distributions over the points as JSON types."""
         return {
             "beta": self.beta,
             "likelihood": self.likelihood,
@@ -238,20 +238,20 @@ class Price:
 
 
 def mean_sd(values: Floats) -> tuple[float, float]:
-    """Mean and standard deviation (n - 1) of the defined values; NaN where there are too few."""
+    """Return mean and standard deviation (n - 1) of the defined values; NaN if too few."""
     defined = values[~np.isnan(values)].astype(np.float64)
     mean = float(defined.mean()) if len(defined) else math.nan
     return mean, float(defined.std(ddof=1)) if len(defined) > 1 else math.nan
 
 
 def record(values: Floats) -> dict[str, Any]:
-    """Mean, sd and :data:`QUANTILES` of the defined values, as JSON types."""
+    """Return mean, sd and :data:`QUANTILES` of the defined values, as JSON types."""
     mean, sd = mean_sd(values)
     return {"mean": number(mean), "sd": number(sd), "quantiles": plain(quantiles(values))}
 
 
 def shares(degrees: Floats) -> list[float]:
-    """Shares of angles in nine bins of 5 degrees, 0 to 45; empty where there are none."""
+    """Return shares of angles in nine bins of 5 degrees, 0 to 45; empty if there are none."""
     if not len(degrees):
         return []
     bins = np.minimum(degrees // 5, 8).astype(np.int64)
@@ -260,7 +260,7 @@ def shares(degrees: Floats) -> list[float]:
 
 
 def quantiles(values: Floats) -> NDArray[np.float64]:  # [5, ...]
-    """Over the points, ignoring NaN; NaN where nothing is defined."""
+    """Return quantiles over the points, ignoring NaN; NaN if nothing is defined."""
     defined = values[~np.isnan(values)] if values.ndim == 1 else values
     if not len(defined):
         return np.full((len(QUANTILES), *values.shape[1:]), np.nan)

@@ -1,7 +1,7 @@
-"""What is measured at each point, as functions of a chunk of Jacobians.
+"""Measurements at each point, as functions of a chunk of Jacobians.
 
-Each maker returns a step: it takes Jacobians [B, d, P] and the slice of points that they are of,
-and returns named columns. ``a.b`` is field ``b`` of the part ``a`` of a diagnosis.
+Each function here returns a step, which maps Jacobians [B, d, P] and the slice of their points to
+named columns. ``a.b`` is field ``b`` of the part ``a`` of a diagnosis.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ TURNS = 4
 
 
 def by_itself(mask: Tensor) -> Step:
-    """The decoder by itself."""
+    """Return the step that measures the decoder itself."""
 
     def step(j: Tensor, part: slice) -> Rows:
         aligned = align(j, mask.to(j.device))
@@ -140,7 +140,7 @@ def beside_expected(points: Points, beta: float, pixels: Pixels) -> Step:
 
 
 def priced(beta: float, pixels: Pixels, mask: Tensor, seed: int) -> Step:
-    """The price of the axes, in nats."""
+    """Return the step that prices the axes, in nats."""
 
     def step(j: Tensor, part: slice) -> Rows:
         j, probabilities = pixels(j, part)

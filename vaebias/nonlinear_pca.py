@@ -1,7 +1,6 @@
 """A beta-VAE as a scikit-learn estimator: nonlinear principal component analysis.
 
-It trains, and so stands above ``vaebias.training``; what it reads off a trained decoder is in
-``vaebias.analysis`` and works with any.
+The functions that it applies to a trained decoder are in ``vaebias.analysis`` and work with any.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ class NonlinearPCA(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
     threshold
         Share of the total variance that a direction must have to be coded: beta times the
         variance of the Gaussian likelihood, which is the condition of the linear beta-VAE.
-        It also is the price of detail: the smaller, the more the curves may bend.
+        The smaller it is, the more the curves may bend.
     hidden
         Widths of the encoder's layers; the decoder has them in reverse.
     steps, batch_size, learning_rate

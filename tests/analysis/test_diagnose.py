@@ -78,7 +78,7 @@ def test_a_decoder_that_ignores_its_latents_has_no_distance() -> None:
     found = diagnose(lambda z: torch.zeros(len(z), 1, 4, 4), Z)
     assert math.isnan(found.dto[0])
     assert any("answers to no active latent at 20 of 20" in note for note in found.notes)
-    assert found.summary().startswith("Nothing can be said")
+    assert found.summary().startswith("The axes cannot be judged")
     record = json.loads(json.dumps(found.to_json(), allow_nan=False))
     assert record["dto"]["mean"] is None
     assert "undefined" in printed(found)

@@ -1,4 +1,4 @@
-"""Change a grid's local variance structure, and nothing else of it."""
+"""Perturbations that change a grid's local variance structure and leave its factors alone."""
 
 from vaebias.perturb.defaults import DEFAULTS, Default
 from vaebias.perturb.gram import GramPerturbation, gram, mixing_loss

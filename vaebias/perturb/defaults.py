@@ -1,4 +1,4 @@
-"""What each data set is perturbed with where nothing else is asked for."""
+"""Default perturbation of each data set."""
 
 from __future__ import annotations
 
@@ -58,4 +58,4 @@ DEFAULTS: Mapping[str, Default] = MappingProxyType(
         ),
     }
 )
-"""By the name of the data set; measured in docs/perturbation.md."""
+"""Defaults by the name of the data set; measured in docs/perturbation.md."""

@@ -73,13 +73,13 @@ def gram(
         How far beyond the criterion to go; see `mixing_loss`.
     frequency
         0: psi is smooth in the factors, which suits images that are. Above 0 its first layer
-        is a sine whose weights are so large: where images change a lot from level to level,
-        as the hard edges of dSprites (20 suits its 32 positions), only a pattern that does so
-        too can outweigh them at a small epsilon.
+        is a sine whose weights are of this size: where images change a lot from level to level,
+        such as the hard edges of dSprites (20 suits its 32 positions), only a pattern that
+        does so too can outweigh them at a small epsilon.
     strides
-        Neighbours are so many levels away; of several, as (1, 2, 3), each step takes the
-        next. What alternates within the width of a model's posterior is lost to it as noise is:
-        choose about that width, in levels.
+        Distance of the neighbours, in levels; of several, such as (1, 2, 3), each step takes the
+        next. A pattern that alternates within the width of a model's posterior is noise to the
+        model: choose about that width.
     units
         ``"sd"``: mixtures are even per standard deviation of the factors, which is what a VAE
         turns; ``"step"``: per level. Only pairs of unequal numbers of levels differ.
@@ -104,7 +104,7 @@ def gram(
     Notes
     -----
     The paper trains psi against two decoders; this criterion acts on the local principal
-    components themselves, which is what those decoders answer to.
+    components themselves, which those decoders follow.
 
     References
     ----------
@@ -168,7 +168,7 @@ def mixing_loss(
     cells: Sequence[tuple[int, int]],
     margin: float = MARGIN,
 ) -> Tensor:  # ()
-    """How far the pairs are from being mixed, with one sign, everywhere.
+    """Return how far the pairs are from being mixed, with one sign, at every point.
 
     Mean over pairs of E relu(2 |G_aa - G_bb| + margin (G_aa + G_bb) - 2 G_ab) / E (G_aa + G_bb).
     It is 0 only where 2 G_ab exceeds |G_aa - G_bb| twice over, and the margin: the coupling

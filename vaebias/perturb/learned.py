@@ -64,17 +64,17 @@ def learned(
     """Train psi so that an entangled encoding is cheaper to decode than an aligned one.
 
     Two reference encodings of the factors are fixed, as in the paper: the aligned one has a
-    latent a factor, in the entangled one each pair is turned by 45 degrees in its plane. Their
+    latent per factor, in the entangled one each pair is turned by 45 degrees in its plane. Their
     posterior variances are free for each axis, but the logarithms of both have the same sum,
     so that both references cost the same KL divergence. A decoder for each reconstructs
     x' = x + epsilon psi(w) from noisy latents, and psi is trained so that the entangled
     reference's loss falls below the aligned one's.
 
-    The decoders are not networks but what networks would become: of a fixed encoding of
-    finitely many images, the decoder of least squared error is the posterior mean
-    sum_v p(v | z) x'(v). Each step takes small patches of the plane of each pair, all other
-    factors held, and lowers E relu(margin + (L_e - L_a) / (L_e + L_a)) over the patches; a patch on
-    which the entangled encoding has won by the margin is left alone.
+    The decoders are not networks but their optimum: for a fixed encoding of finitely many images,
+    the decoder of least squared error is the posterior mean sum_v p(v | z) x'(v). Each step takes
+    small patches of the plane of each pair, all other factors fixed, and lowers
+    E relu(margin + (L_e - L_a) / (L_e + L_a)) over the patches; a patch on which the entangled
+    encoding has won by the margin is left alone.
 
     Parameters
     ----------
@@ -88,17 +88,17 @@ def learned(
     seed
         Seed of psi's first weights, of the patches and of the latents' noise.
     steps
-        Training steps at most, each of 512 points a pair.
+        Largest number of training steps, each of 512 points per pair.
     share
         Training stops as soon as 2 |G_ab| > |G_aa - G_bb| holds, with one sign, at this share of
-        512 points, for each pair; looked at every 50 steps. ``options["reached"]`` of the
-        result says whether it did; if not, psi is that of the look at the largest share.
+        512 points, for each pair; checked every 50 steps. ``options["reached"]`` of the
+        result says whether it did; if not, psi is that of the check with the largest share.
     noise
         Geometric mean of the posterior standard deviations, in steps between levels (of the
         geometric mean of both factors' steps). What
-        turns over within it is lost to both decoders.
+        alternates within it is lost to both decoders.
     margin
-        By how much of both losses' sum the entangled one shall be the smaller, below 1.
+        Share of both losses' sum by which the entangled one is to be the smaller, below 1.
     frequency
         Fineness of psi in the factors; as for `gram`.
     patch
@@ -231,7 +231,7 @@ class _Patches:
         plane = torch.from_numpy((self._levels * steps).astype(np.float32))
         self._codes = plane, plane @ torch.tensor([[half, half], [half, -half]])
         self.aligned = torch.zeros((), requires_grad=True)
-        # of equal variances a turn is invisible: psi would have no gradient
+        # with equal variances a turn is invisible: psi would have no gradient
         self.entangled = torch.tensor(-_FIRST_SPREAD, requires_grad=True)
 
     def differences(
@@ -241,12 +241,12 @@ class _Patches:
         rng: np.random.Generator,
         generator: torch.Generator,
     ) -> Tensor:  # [patches]
-        """Loss of the entangled reference minus that of the aligned one, over their sum."""
+        """Return the entangled reference's loss minus the aligned one's, over their sum."""
         index = self._draw(rng)
         x = torch.from_numpy(as_floats(self._grid.images(index))).flatten(1)
         pattern = psi(torch.from_numpy(coordinates(self._grid, index)))
         modified = (x + epsilon * pattern).unflatten(0, (self._patches, -1))
-        # errors are differences of images: these products give them all, without a decoded image
+        # errors are differences of images: these products suffice, no image is decoded
         centred = modified - modified.mean(1, keepdim=True)
         products = centred @ centred.mT
         noise = torch.randn(self._patches, _DRAWS * modified.shape[1], 2, generator=generator)
@@ -272,7 +272,7 @@ class _Patches:
         spread: Tensor,  # ()
         noise: Tensor,  # [patches, draws * points, 2]
     ) -> Tensor:  # [patches]
-        """Squared error of the posterior mean of the image, given its noisy code."""
+        """Return the squared error of the posterior mean of the image, given its noisy code."""
         sigma = self._noise * torch.stack([spread, -spread]).exp()
         origin = torch.arange(len(code)).repeat(_DRAWS)
         seen = code[origin] + sigma * noise
@@ -321,7 +321,7 @@ def _even_steps(psi: Psi, grid: FactorGrid, pairs: Pairs, units: Units) -> None:
 
 
 def _mixed(grid: FactorGrid, psi: Psi, pairs: Pairs, epsilon: float, units: Units) -> float:
-    """Least share, over the pairs, of 512 points that are mixed with one sign."""
+    """Return the least share, over the pairs, of 512 points that are mixed with one sign."""
     columns = sorted({grid.names.index(name) for pair in pairs for name in pair})
     index = grid.sample(_CHECKED, np.random.default_rng(0))
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""The control: noise of the same strength that knows nothing of the factors."""
+"""Control: noise of the same strength, independent of the factors."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class NoisePerturbation(Perturbation):
         grid: FactorGrid,
         index: Index,  # [n]
     ) -> NDArray[np.float32]:  # [n, C, H, W]
-        """Noise at these points: Philox with the seed as key and the index in the counter."""
+        """Return the noise: Philox with the seed as key and the index in the counter."""
         m = np.empty((len(index), *grid.image_shape), np.float32)
         for row, i in enumerate(index.tolist()):
             # the low 128 bits of the counter run through one image's numbers
@@ -57,18 +57,18 @@ class NoisePerturbation(Perturbation):
 
 @PERTURBATIONS.register("noise")
 def noise(grid: FactorGrid, epsilon: float, seed: int = 0) -> NoisePerturbation:
-    """Make uniform noise in [-epsilon, epsilon], one fixed image a point of the grid.
+    """Make uniform noise in [-epsilon, epsilon], one fixed image for each point of the grid.
 
-    A data set stays a data set: the same index has the same noise in any batch and order.
+    The same index has the same noise in any batch and order.
 
     Parameters
     ----------
     grid
-        The grid it is for; any grid can be given to its ``pattern``.
+        Ignored; present for API consistency. The noise can be applied to any grid.
     epsilon
         Strength in (0, 1].
     seed
-        Non-negative; another seed, another noise.
+        Seed of the noise, non-negative.
 
     Raises
     ------

@@ -21,12 +21,12 @@ _PROBED = 64
 
 
 def check_pairs(grid: FactorGrid, pairs: Sequence[tuple[str, str]], stride: int = 1) -> Pairs:
-    """Pairs of two different ordinal factors, each of more than 2 ``stride`` levels.
+    """Return the pairs, checked: two different ordinal factors of more than 2 ``stride`` levels.
 
     Raises
     ------
     InputError
-        For no pair, an unknown factor, one without order or with too few levels.
+        No pair, an unknown factor, one without order, or one with too few levels.
     """
     chosen = tuple(tuple(pair) for pair in pairs)
     wrong = [p for p in pairs if isinstance(p, str) or len(p) != 2 or p[0] == p[1]]
@@ -47,12 +47,12 @@ def check_pairs(grid: FactorGrid, pairs: Sequence[tuple[str, str]], stride: int 
 
 
 def check_tangents(grid: FactorGrid, pairs: Pairs) -> None:
-    """Refuse pairs of which a factor does not change the images, at 64 points.
+    """Refuse pairs with a factor that does not change the images, at 64 points.
 
     Raises
     ------
     InputError
-        Naming the factor: there is no variance of its own for a mixture to compete with.
+        Naming the factor: a mixture needs variance of both factors.
     """
     names = list(dict.fromkeys(name for pair in pairs for name in pair))
     columns = [grid.names.index(name) for name in names]
@@ -74,7 +74,7 @@ def inner_points(
     rng: np.random.Generator,
     stride: int = 1,
 ) -> Index:  # [count]
-    """Random points with both neighbours, ``stride`` levels away, in each of these factors."""
+    """Return random points with both neighbours, ``stride`` levels away, in these factors."""
     levels = np.stack([rng.integers(size, size=count) for size in grid.sizes], 1)
     for a in columns:
         if grid.periods[a] is None:

@@ -55,12 +55,12 @@ class PatternPerturbation(Perturbation):
         grid: FactorGrid,
         index: Index,  # [n]
     ) -> Floats:  # [n, C, H, W]
-        """Mean of the pairs' patterns at these points.
+        """Return the mean of the pairs' patterns at these points.
 
         Raises
         ------
         InputError
-            Where the grid lacks a factor of the pairs, or has it with another size.
+            The grid lacks a factor of the pairs, or has it with another size.
         """
         levels = grid.factors(index)
         m = np.zeros((len(index), *grid.image_shape))
@@ -87,7 +87,7 @@ class PatternPerturbation(Perturbation):
         return _grating(u * self.turn * 2 * math.pi, image_shape, self.cycles, number)
 
     def to_json(self) -> dict[str, Any]:
-        """Arguments, and the sizes of the factors that drive it."""
+        """Return the arguments, and the sizes of the factors."""
         return {
             "name": self.name,
             "epsilon": self.epsilon,
@@ -100,7 +100,7 @@ class PatternPerturbation(Perturbation):
         }
 
     def tensors(self) -> dict[str, NDArray[Any]]:
-        """The picture, where there is one."""
+        """Return the picture, if there is one."""
         return {} if self.picture is None else {"picture": self.picture}
 
     @classmethod
@@ -161,7 +161,7 @@ def pattern(
         of 2, 4, ... for further pairs. ``"picture"``: u times ``picture``.
     turn
         Turns of the grating's phase from u = 0 to u = 1, half as many as over the whole grid.
-        More turns, more variance a level; beyond a quarter of a turn a level it falls again.
+        More turns add more variance per level, up to a quarter of a turn per level.
     cycles
         Number of periods of the grating across the image.
     picture

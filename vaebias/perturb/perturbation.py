@@ -1,4 +1,4 @@
-"""Perturbations of a factor grid, and the grid they make of it."""
+"""Perturbations of a factor grid, and perturbed grids."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ CACHE_BYTES = 256 * 2**20
 
 
 class Perturbation(ABC):
-    """An image m for every point of a grid, of sup-norm 1 at most, to be added epsilon times.
+    """An image m of sup-norm at most 1 for every point of a grid, added epsilon times.
 
     Attributes
     ----------
     name
         As registered.
     epsilon
-        The strength it was made for.
+        Strength for which it was made.
     """
 
     name: ClassVar[str]
@@ -50,7 +50,7 @@ class Perturbation(ABC):
 
     @property
     def stride(self) -> int:
-        """How many levels the neighbours are away among which pairs of factors are mixed."""
+        """Distance, in levels, of the neighbours among which pairs of factors are mixed."""
         return 1
 
     @abstractmethod
@@ -59,14 +59,14 @@ class Perturbation(ABC):
         grid: FactorGrid,
         index: Index,  # [n]
     ) -> NDArray[np.float32]:  # [n, C, H, W]
-        """M at these points, in [-1, 1]; the same for a point in any batch and order."""
+        """Return m at these points, in [-1, 1]; the same for a point in any batch and order."""
 
     @abstractmethod
     def to_json(self) -> dict[str, Any]:
-        """All that it takes to make the perturbation again, as JSON types."""
+        """Return all that is needed to make the perturbation again, as JSON types."""
 
     def tensors(self) -> dict[str, NDArray[Any]]:
-        """What a file has to hold beside `to_json`; nothing by default."""
+        """Return the arrays that a file holds in addition to `to_json`; none by default."""
         return {}
 
     @classmethod
@@ -76,7 +76,7 @@ class Perturbation(ABC):
         tensors: Mapping[str, NDArray[Any]],
         names: Sequence[str],
     ) -> Perturbation:
-        """Make the perturbation from its record, its tensors, and the factors of its grid.
+        """Restore the perturbation from its record, its tensors and the factors of its grid.
 
         A wrong record raises KeyError, TypeError or ValueError, which ``load`` explains.
         """
@@ -99,19 +99,19 @@ class PerturbedGrid(FactorGrid):
     base
         The original.
     perturbation
-        m; None for the original treated alike, which every comparison needs beside it.
+        m; None for the original, rescaled or clipped alike, for comparison.
     epsilon
         Strength, in (0, 1], in units of the pixel range; the perturbation's own by default.
     range
         ``"rescale"``: (x' + epsilon) / (1 + 2 epsilon), the same for every variant, so that
-        variances compare. ``"clip"``: x' clipped to [0, 1], as in some rebuilds.
+        variances can be compared. ``"clip"``: x' clipped to [0, 1], as in some rebuilds.
     cache_bytes
-        Images are kept as they are made, until they fill so much memory; 0 keeps none.
+        Memory for images that have been made, so that they are made once; 0 caches none.
 
     Raises
     ------
     InputError
-        For an epsilon outside (0, 1], none at all, or an unknown range.
+        An epsilon outside (0, 1] or none at all, or an unknown range.
     """
 
     def __init__(
@@ -143,7 +143,7 @@ class PerturbedGrid(FactorGrid):
 
     @property
     def stride(self) -> int:
-        """That of the perturbation; 1 for the original."""
+        """The perturbation's stride; 1 for the original."""
         return 1 if self.perturbation is None else self.perturbation.stride
 
     @property
@@ -155,12 +155,12 @@ class PerturbedGrid(FactorGrid):
         self,
         index: ArrayLike,  # [n]
     ) -> NDArray[np.float32]:  # [n, C, H, W]
-        """Perturbed images at these points, float32 in [0, 1]."""
+        """Return perturbed images at these points, float32 in [0, 1]."""
         return self._cache.get(self.check_index(index), self._make)
 
     def _make(self, index: Index) -> NDArray[np.float32]:
         out = np.empty((len(index), *self.image_shape), np.float32)
-        for start in range(0, len(index), _ROWS):  # what a row needs besides is held for a block
+        for start in range(0, len(index), _ROWS):  # bounds the memory of intermediate results
             out[start : start + _ROWS] = self._block(index[start : start + _ROWS])
         return out
 
@@ -189,7 +189,7 @@ def into_range(epsilon: float, range: str) -> Callable[[Tensor], Tensor]:
 
 
 def check_epsilon(epsilon: object) -> float:
-    """Epsilon as a float; raises InputError unless it is a number in (0, 1]."""
+    """Return epsilon as a float; raises InputError unless it is a number in (0, 1]."""
     if isinstance(epsilon, int | float | np.number) and not isinstance(epsilon, bool):
         value = float(epsilon)
         if 0 < value <= 1:  # false for NaN

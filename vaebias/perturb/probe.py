@@ -32,18 +32,18 @@ def probe_accuracy(
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, float]:
-    """Share of test images whose level of a factor a small network names, for each factor.
+    """Return the accuracy with which a small network reads each factor of test images.
 
-    One multilayer perceptron (128 ReLU, one softmax a factor) on standardised pixels, trained
-    by Adam with a rate that falls to 0. Levels of a cyclic factor that mean the same count as
-    one. Same points, seed and steps: two versions of a grid compare.
+    One multilayer perceptron (128 ReLU, one softmax per factor) on standardised pixels, trained
+    by Adam with a rate that falls to 0. Equivalent levels of a cyclic factor count as
+    one. With the same points, seed and steps, two versions of a grid can be compared.
 
     Parameters
     ----------
     grid
         The images and their factors.
     train, test
-        Points to learn from, and others to be asked for.
+        Points for training and for testing.
     steps
         Training steps of 128 images.
     seed
@@ -54,7 +54,7 @@ def probe_accuracy(
     Raises
     ------
     InputError
-        Where either set of points is empty or ``steps`` is below 1.
+        An empty set of points, or ``steps`` below 1.
     """
     if not len(train) or not len(test) or steps < 1:
         found = f"{len(train)} and {len(test)}, {steps} steps"
@@ -67,7 +67,7 @@ def probe_accuracy(
     optimiser = torch.optim.Adam(probe.parameters(), lr=_RATE)
     for step in range(1, steps + 1):
         optimiser.param_groups[0]["lr"] = _RATE * (1 - (step - 1) / steps)
-        # drawn and perturbed as they are needed: all points may be learnt from in little memory
+        # images are made as they are needed: any number of training points fits in memory
         part = train[torch.randint(len(train), (_BATCH,), generator=generator).numpy()]
         x = (torch.from_numpy(as_floats(grid.images(part))).flatten(1) - mean) / scale
         labels = _labels(grid, part)

@@ -1,4 +1,4 @@
-"""psi: the small network from factors to an image that learned perturbations consist of."""
+"""psi: the small network from factors to an image, of which learned perturbations consist."""
 
 from __future__ import annotations
 
@@ -107,9 +107,9 @@ class PsiPerturbation(Perturbation):
     psi
         The trained network.
     losses
-        The criterion, averaged over each stretch of 20 steps.
+        The loss, averaged over each 20 steps.
     options
-        What else the training was given and what came of it, as JSON types.
+        Further settings and results of the training, as JSON types.
     """
 
     epsilon: float
@@ -124,7 +124,7 @@ class PsiPerturbation(Perturbation):
 
     @property
     def stride(self) -> int:
-        """As given, the least of several; 1 by default."""
+        """Distance of the neighbours, in levels; the least of several."""
         return int(min(self.options.get("strides", [1])))
 
     @property
@@ -137,12 +137,12 @@ class PsiPerturbation(Perturbation):
         grid: FactorGrid,
         index: Index,  # [n]
     ) -> Floats:  # [n, C, H, W]
-        """Psi at these points.
+        """Return psi at these points.
 
         Raises
         ------
         InputError
-            Where the grid's factors are not those of the training grid.
+            The grid's factors are not those of the training grid.
         """
         if (grid.names, grid.sizes) != (self.names, self.sizes):
             expected = f"the grid of training, {self.names} of sizes {self.sizes}"
@@ -159,7 +159,7 @@ class PsiPerturbation(Perturbation):
         return self.psi.frozen().double()
 
     def to_json(self) -> dict[str, Any]:
-        """Arguments and the criterion at the beginning and the end."""
+        """Return the arguments, and the first and last loss."""
         return {
             "name": self.name,
             "epsilon": self.epsilon,
@@ -174,7 +174,7 @@ class PsiPerturbation(Perturbation):
         }
 
     def tensors(self) -> dict[str, NDArray[Any]]:
-        """Weights, biases, the course of the loss, and the sizes of the grid it belongs to."""
+        """Return weights, biases, losses, and the sizes of the grid it was trained on."""
         stored: dict[str, NDArray[Any]] = {
             "losses": np.array(self.losses, np.float64),
             "sizes": np.array(self.sizes, np.int64),

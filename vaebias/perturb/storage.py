@@ -35,18 +35,18 @@ KEY = "vaebias-perturbation"
 
 @dataclass(frozen=True)
 class Stored:
-    """A perturbation as it was read from a file.
+    """A perturbation read from a file.
 
     Attributes
     ----------
     path
         The file.
     perturbation
-        What was saved.
+        The perturbation.
     range
         How images are brought back into [0, 1]; see `PerturbedGrid`.
     header
-        Record of the perturbation, of the grid it was made for, and of the versions.
+        Records of the perturbation, of the grid it was made for, and of versions.
     """
 
     path: Path
@@ -97,7 +97,7 @@ class Stored:
         Raises
         ------
         InputError
-            Where the grid has other factors, sizes or images than the one it was made for.
+            The grid has other factors, sizes or images than the one it was made for.
         """
         made_for = self.header["grid"]
         found = _grid_record(grid)
@@ -115,25 +115,25 @@ def save(
     *,
     range: str = "rescale",
 ) -> None:
-    """Write a perturbation of ``grid`` to one file; an older one is replaced in one go.
+    """Write a perturbation of ``grid`` to one file; an existing one is replaced atomically.
 
     Parameters
     ----------
     path
-        The file, customarily ``*.safetensors``; its folder must exist.
+        The file, usually ``*.safetensors``; its folder must exist.
     perturbation
-        What to write: its tensors, and its record in the header.
+        The perturbation; its record is written into the header.
     grid
-        What it was made for; its name, factors, sizes and provenance go into the header.
+        The grid it was made for; its name, factors, sizes and provenance are recorded.
     range
         How images are to be brought back into [0, 1]: ``"rescale"`` or ``"clip"``.
 
     Raises
     ------
     InputError
-        Another range, or no such folder.
+        An unknown range, or no such folder.
     RunFailedError
-        The file could not be written; an older one is still there.
+        The file could not be written; an existing one is unchanged.
     """
     path = Path(path)
     if range not in RANGES:
@@ -158,7 +158,7 @@ def save(
 
 
 def is_stored(path: str | Path) -> bool:
-    """Whether a file says of itself that `save` wrote it; it may be damaged all the same."""
+    """Return True if a file claims to be written by `save`; it may be damaged all the same."""
     path = Path(path)
     if not path.is_file():
         return False

@@ -1,4 +1,4 @@
-"""Whether a perturbed grid is what it should be: mild, the same factors, another structure."""
+"""Check that a perturbed grid has mild changes, the same factors and another structure."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from vaebias.structure import UNITS, Structure, Units, mixed_with_one_sign, stru
 __all__ = ["Check", "Verification", "verify"]
 
 LOST = 0.05
-"""So much accuracy of the probe may be lost: three standard errors of 1,000 test images."""
+"""Largest loss of the probe's accuracy: three standard errors of 1,000 test images."""
 TESTED = 1024
 _ROWS = 256
 _SSIM_IMAGES = 256
@@ -29,7 +29,7 @@ _SSIM_WINDOW = 7
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that has to hold, whether it does, and the numbers behind it."""
+    """Name of a condition, whether it holds, and the numbers behind it."""
 
     name: str
     passed: bool
@@ -38,27 +38,27 @@ class Check:
 
 @dataclass(frozen=True, eq=False)
 class Verification:
-    """What `verify` found.
+    """Result of `verify`.
 
     Attributes
     ----------
     checks
-        What has to hold.
+        The conditions.
     epsilon, sup_norm
-        The bound on the change, and the largest change found, in units of the pixel range.
+        Bound on the change, and the largest change found, in units of the pixel range.
     images
-        Number of images that were compared.
+        Number of images compared.
     pixel_variance
         Mean over pixels of the variance over images, before and after.
     psnr
-        Peak signal-to-noise ratio of the change, in dB; infinite where nothing changed.
+        Peak signal-to-noise ratio of the change, in dB; infinite if nothing changed.
     ssim
-        Mean structural similarity of up to 256 images; None where they are smaller than its
+        Mean structural similarity of up to 256 images; None if they are smaller than its
         window of 7 pixels.
     accuracy
         Score of the supervised probe for each factor, before and after.
     before, after
-        The structures.
+        Local variance structures.
     """
 
     checks: tuple[Check, ...]
@@ -79,11 +79,11 @@ class Verification:
 
     @property
     def failed(self) -> tuple[Check, ...]:
-        """The checks that do not hold."""
+        """Checks that do not hold."""
         return tuple(check for check in self.checks if not check.passed)
 
     def to_json(self) -> dict[str, Any]:
-        """Everything as JSON types; an infinite PSNR and a missing SSIM are null."""
+        """Return everything as JSON types; an infinite PSNR and a missing SSIM are null."""
         before, after = self.pixel_variance
         return {
             "passed": self.passed,
@@ -129,7 +129,7 @@ def verify(
     Parameters
     ----------
     original
-        As it came, or as a `PerturbedGrid` without perturbation.
+        The grid, or a `PerturbedGrid` of it without perturbation.
     modified
         The same with a perturbation.
     share
@@ -163,13 +163,13 @@ def verify(
     if not labels.passed:  # then there is nothing to compare index by index
         raise InputError("modified", "the factors of the original", labels.found)
 
-    def tell(what: str) -> Callable[[int, int], None]:
+    def notify(what: str) -> Callable[[int, int], None]:
         return lambda done, total: None if progress is None else progress(what, done, total)
 
     rng = np.random.default_rng(seed)
     everything = rng.permutation(len(treated)).astype(np.int64)
     index = everything[:sample]
-    change = _compare(treated, modified, np.sort(index), tell("images"))
+    change = _compare(treated, modified, np.sort(index), notify("images"))
     before, after = (
         structure(
             grid,
@@ -177,13 +177,13 @@ def verify(
             seed,
             units=units,
             stride=modified.stride,
-            progress=tell(f"structure {when}"),
+            progress=notify(f"structure {when}"),
         )
         for grid, when in ((treated, "before"), (modified, "after"))
     )
     test, train = np.split(everything, [min(TESTED, len(everything) // 4)])
     accuracy = [
-        probe_accuracy(grid, train, test, steps=steps, seed=seed, progress=tell(what))
+        probe_accuracy(grid, train, test, steps=steps, seed=seed, progress=notify(what))
         for grid, what in ((treated, "probe before"), (modified, "probe after"))
     ]
     both = {name: (accuracy[0][name], accuracy[1][name]) for name in treated.names}
@@ -214,9 +214,12 @@ class _Change:
 
 
 def _compare(
-    treated: PerturbedGrid, modified: PerturbedGrid, index: Index, tell: Callable[[int, int], None]
+    treated: PerturbedGrid,
+    modified: PerturbedGrid,
+    index: Index,
+    notify: Callable[[int, int], None],
 ) -> _Change:
-    # rescaling has divided differences by so much
+    # rescaling has divided differences by this
     scale = 1 + 2 * modified.epsilon if modified.range == "rescale" else 1.0
     largest, squares = 0.0, 0.0
     moments = np.zeros((2, 2, *treated.image_shape))  # before, after; sum, sum of squares
@@ -229,7 +232,7 @@ def _compare(
         for row, images in enumerate((x, y)):
             moments[row, 0] += images.sum(0)
             moments[row, 1] += np.square(images).sum(0)
-        tell(min(start + _ROWS, len(index)), len(index))
+        notify(min(start + _ROWS, len(index)), len(index))
     mean = moments / len(index)
     variance = (mean[:, 1] - mean[:, 0] ** 2).clip(0).mean((1, 2, 3))
     error = squares / (len(index) * math.prod(treated.image_shape))

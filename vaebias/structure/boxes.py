@@ -1,4 +1,4 @@
-"""Parts of a grid whose points are mostly each other's neighbours."""
+"""Boxes of grid points, most of whose neighbours lie in the same box."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ __all__ = ["boxes"]
 
 
 def boxes(grid: FactorGrid, stride: int, images: int) -> list[Index]:
-    """Cut a grid into boxes of levels, to look at each with its points' neighbours.
+    """Cut a grid into boxes of levels, each of which is processed with its points' neighbours.
 
-    A neighbour outside its point's box has to be drawn once more for the next. The sides are
-    chosen step by step, so that these are few.
+    A neighbour outside its point's box has to be drawn again for another box. The sides are
+    chosen step by step to keep these few.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ def boxes(grid: FactorGrid, stride: int, images: int) -> list[Index]:
     Returns
     -------
     list of Index
-        The points of each box, ascending; every point of the grid is in one.
+        Points of each box, ascending; every point of the grid is in one box.
     """
     sides = [1] * len(grid.sizes)
     while True:
@@ -45,7 +45,7 @@ def boxes(grid: FactorGrid, stride: int, images: int) -> list[Index]:
         if not fitting:
             break
         sides = min(fitting, key=lambda one: _needed(grid, one, stride) / prod(one))
-    # the last box of a factor shall not be a sliver
+    # boxes of nearly equal size, so that the last one is no sliver
     cuts = [
         np.array_split(np.arange(size), ceil(size / side))
         for size, side in zip(grid.sizes, sides, strict=True)
@@ -57,7 +57,7 @@ def boxes(grid: FactorGrid, stride: int, images: int) -> list[Index]:
 
 
 def _needed(grid: FactorGrid, sides: Sequence[int], stride: int) -> int:
-    """Images of a box inside the grid and of its points' neighbours."""
+    """Return the number of images of a box inside the grid and its points' neighbours."""
     points = prod(sides)
     return points + sum(
         points // side * min(2 * min(stride, side), size - side)

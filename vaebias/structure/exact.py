@@ -80,7 +80,7 @@ def exact_costs(
     angles
         Turns of the latents from the factors' axes, in radians.
     covariance
-        Of the two factors, in levels.
+        Covariance of the two factors, in levels.
     variances
         Expected posterior variances of the turned, whitened factors: patches reach several
         standard deviations. Each of these is looked for within a factor of 2: far outside, one
@@ -90,7 +90,7 @@ def exact_costs(
     patches
         Number of patches, drawn at random.
     seed
-        Of the patches and the codes' noise, which is the same for all angles.
+        Seed of the patches and the codes' noise, which is the same for all angles.
     """
     rng = np.random.default_rng(seed)
     generator = torch.Generator().manual_seed(seed)

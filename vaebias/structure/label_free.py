@@ -63,31 +63,30 @@ def neighbour_components(
     images about their own mean (divided by ``neighbours``), so that a point at the edge of
     the data is not mistaken for a direction.
 
-    What is nearest is a ball: where the data is dense, it is as wide along each direction that
-    the data can go, and the components span the tangent space without saying which of its
-    directions varies most. They do say it where the ball reaches past the data's width, or
-    its grid's steps, along some of them.
+    In dense data the nearest neighbours fill a ball, equally wide in every tangent direction:
+    the components then span the tangent space without ranking its directions. They do rank
+    them where the ball is wider than the data, or than a step of its grid, along some.
 
     Parameters
     ----------
     images
-        The pool in which neighbours are looked for; not copied, and read in parts.
+        Pool in which neighbours are searched; not copied, and read in parts.
     index
-        Which images to look around.
+        Images whose neighbours are searched.
     neighbours
-        How many neighbours: at least as many as the local dimension, and few enough that
-        the data is nearly flat among them.
+        Number of neighbours: at least the local dimension, and few enough that the data is
+        nearly flat among them.
     components
-        How many components to return, at most and by default ``neighbours``.
+        Number of components, at most and by default ``neighbours``.
     memory
-        Rough bound in bytes on what is held at once beside pool and result.
+        Rough bound on memory, in bytes, in addition to pool and result.
     progress
         Called as ``progress(points done, points in all)``.
 
     Raises
     ------
     InputError
-        Where an index is not one of the pool's, or there are too few images or neighbours.
+        An index outside the pool, or too few images or neighbours.
     """
     index = check_index(index, len(images))
     m = neighbours if components is None else components
@@ -119,33 +118,33 @@ def posterior_components(
     seed: int = 0,
     memory: int = 2**28,
 ) -> PrincipalComponents:
-    """Principal components of what a decoder makes of draws z ~ q(z|x), around each point.
+    """Principal components of decoded draws z ~ q(z|x), around each point.
 
     To first order their covariance is J diag(sigma²) Jᵀ: where posterior and Jacobian are
-    aligned as Rolinek et al. 2019 say, the components are the columns of J. All points have
-    the same standard normal draws: they differ by posterior and decoder alone.
+    aligned as in Rolinek et al. 2019, the components are the columns of J. All points share
+    the same standard normal draws, so that they differ by posterior and decoder alone.
 
     Parameters
     ----------
     decoder
         Maps z [B, d] to images, as for `vaebias.analysis.jacobian`.
     mu, logvar
-        Moments of the posteriors.
+        Means and log variances of the posteriors.
     draws
-        Draws from each; their covariance is divided by ``draws - 1``.
+        Number of draws from each; their covariance is divided by ``draws - 1``.
     components
-        How many components to return, at most and by default the number of latents.
+        Number of components, at most and by default the number of latents.
     output
         What the decoder returns: Bernoulli ``"logits"`` or the ``"image"``.
     seed
         Seed of the draws.
     memory
-        Rough bound in bytes on what is held at once beside the result.
+        Rough bound on memory, in bytes, in addition to the result.
 
     Raises
     ------
     InputError
-        Where the moments differ in shape, or there are too few draws or latents.
+        Moments of different shapes, or too few draws or latents.
     """
     if mu.ndim != 2 or mu.shape != logvar.shape or len(mu) == 0:
         raise InputError("mu, logvar", "[n, d] both, n >= 1", [list(mu.shape), list(logvar.shape)])
@@ -174,15 +173,15 @@ def global_components(
     *,
     memory: int = 2**28,
 ) -> PrincipalComponents:  # of one "point": [1, m, P], [1, m], [1]
-    """Leading principal components of all images: what the local ones are held against.
+    """Leading principal components of all images, for comparison with local ones.
 
-    By scikit-learn's IncrementalPCA, read in parts under ``memory`` bytes: exact where all
-    fit into one part, else as good as its merging of leading subspaces.
+    By scikit-learn's IncrementalPCA, read in parts under ``memory`` bytes: exact if all
+    images fit into one part, otherwise limited by its merging of leading subspaces.
 
     Raises
     ------
     InputError
-        Where there are fewer images or pixels than components.
+        Fewer images or pixels than components.
     """
     pixels = int(np.prod(images.shape[1:]))
     if not 1 <= components <= min(len(images) - 1, pixels):

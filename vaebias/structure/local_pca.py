@@ -81,10 +81,10 @@ def factor_tangents(
 def local_pca(
     tangents: Tensor,  # [n, k, P]
 ) -> LocalPca:
-    """Right singular vectors of each point's tangents.
+    """Return right singular vectors of each point's tangents.
 
-    By the k x k Gram matrix in float64: at P pixels a point, an SVD would cost far more and
-    agree to float32 rounding.
+    Computed from the k x k Gram matrix in float64: an SVD of the tangents would cost far more
+    and agree to float32 rounding.
     """
     return LocalPca(*(found.to(tangents.dtype) for found in by_gram(tangents, None)[:3]))
 
@@ -93,12 +93,12 @@ def by_gram(
     rows: Tensor,  # [n, r, P]
     count: int | None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Leading right singular vectors, squared singular values, left ones; their total."""
+    """Return leading right singular vectors, squared singular values, left ones; the total."""
     wide = rows.double()
     gram = wide @ wide.mT
     variances, mixing = torch.linalg.eigh(gram)
     variances, mixing = variances.flip(-1)[:, :count], mixing.flip(-1)[..., :count]
-    # The Gram's own rounding: below it, a variance and its direction are noise.
+    # below the rounding of the Gram matrix, a variance and its direction are noise
     floor = variances[:, :1] * wide.shape[1] * torch.finfo(wide.dtype).eps
     variances = torch.where(variances > floor, variances, 0)
     scale = torch.where(variances > 0, variances, torch.inf).rsqrt()

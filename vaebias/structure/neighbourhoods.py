@@ -1,4 +1,4 @@
-"""The local variance structure of images without factors, from each image's nearest ones."""
+"""Local variance structure of images without factors, from each image's nearest ones."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ class Neighbourhoods:
     variances
         [n] that variance, in units of squared pixel values 0..1.
     index
-        [n] the images.
+        [n] indices of the images.
     total
         Number of all images.
     neighbours
-        How many nearest images each was looked at with.
+        Number of nearest images used around each.
     leading
-        [s, m, C, H, W] components around the first s images, to be looked at.
+        [s, m, C, H, W] components around the first s images, for display.
     """
 
     shares: NDArray[np.float64]
@@ -47,9 +47,9 @@ class Neighbourhoods:
 
     @property
     def gaps(self) -> NDArray[np.float64]:
-        """[m - 1] mean of (l_i - l_i+1) / (l_i + l_i+1) of neighbouring variances.
+        """[m - 1] mean of (l_i - l_i+1) / (l_i + l_i+1) of successive variances.
 
-        Near 0, two components are told apart by luck, and so are the axes of a VAE.
+        Near 0, two components, and with them the axes of a VAE, are distinguished by chance.
         """
         first, second = self.shares[:, :-1], self.shares[:, 1:]
         sums = first + second
@@ -63,7 +63,7 @@ class Neighbourhoods:
         return np.asarray(np.divide(1, squares, out=np.zeros_like(squares), where=squares > 0))
 
     def to_json(self) -> dict[str, Any]:
-        """Means over the images, and the middle 90 % of them, as JSON types."""
+        """Return means over the images and 5 and 95 % quantiles, as JSON types."""
         low, high = np.quantile(self.shares, (0.05, 0.95), axis=0)
         return {
             "points": len(self.index),
@@ -91,7 +91,7 @@ def neighbourhoods(
     shown: int = 4,
     progress: Callable[[int, int], None] | None = None,
 ) -> Neighbourhoods:
-    """Principal components of some images' nearest ones, by `vaebias.analysis`.
+    """Return principal components of the nearest neighbours of some images.
 
     Parameters
     ----------
@@ -100,8 +100,7 @@ def neighbourhoods(
     sample
         Number of images, drawn without replacement; all of them if there are fewer.
     neighbours
-        Nearest images around each; see `vaebias.analysis.neighbour_components` for what a
-        ball of them can tell.
+        Number of nearest images around each; see `neighbour_components` for what they can show.
     components
         Number of leading components.
     seed

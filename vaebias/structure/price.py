@@ -38,8 +38,8 @@ docs/prediction.md.
 """
 PASSIVE = 0.8
 """Mean posterior variance from which a latent counts as passive, as in Zietlow et al. 2021."""
-SAMPLE = 2048
-_WIDTH_POINTS = 256
+SAMPLE = 1024
+_WIDTH_POINTS = 128
 _ROUNDS = 12
 _SETTLED = 0.02  # relative change of the widths
 

@@ -1,4 +1,4 @@
-"""The local variance structure of a factor grid: which factors' changes look alike."""
+"""Local variance structure of a factor grid: how alike the changes of its factors are."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Components:
     weights: NDArray[np.float64]
 
     def to_json(self, names: tuple[str, ...]) -> list[dict[str, Any]]:
-        """One record a component."""
+        """Return one record per component."""
         return [
             {"variance_share": share, "weights": dict(zip(names, row, strict=True))}
             for share, row in zip(self.variance_share.tolist(), self.weights.tolist(), strict=True)
@@ -65,11 +65,11 @@ class Structure:
         their standard deviations. In units ``"step"`` t_a . t_b, t_a the image's change for one
         step of ``stride`` levels.
     index
-        [N] the points.
+        [N] indices of the points.
     names
         The k factors.
     sizes
-        Their numbers of levels.
+        Numbers of levels of the factors.
     units
         ``"sd"``, in which a VAE decides between its axes, or ``"step"``.
     sd
@@ -114,8 +114,8 @@ class Structure:
     def gap(self) -> NDArray[np.float64]:
         """[k, k] mean of abs(G_aa - G_bb) / (G_aa + G_bb), where either tangent exists.
 
-        How far the variances of two factors lie apart. Near 0, a VAE finds the original's
-        axes by luck of the seed.
+        How far the variances of two factors lie apart. Near 0, it depends on the seed whether
+        a VAE finds the original's axes.
         """
         return self._relative(np.abs(self._differences()))
 
@@ -128,8 +128,8 @@ class Structure:
     def signed_coupling(self) -> NDArray[np.float64]:
         """[k, k] mean of 2 G_ab / (G_aa + G_bb), where either tangent exists.
 
-        Far below `coupling` where the mixtures turn now one way, now the other: no one
-        rotation of the latents serves all points then.
+        Far below `coupling` if the mixtures have different signs at different points: then no
+        single rotation of the latents serves all of them.
         """
         return self._relative(2 * self.grams)
 
@@ -143,7 +143,7 @@ class Structure:
 
     @cached_property
     def components(self) -> Components:
-        """The local principal components in factor coordinates, averaged over the points."""
+        """Local principal components in factor coordinates, averaged over the points."""
         k = len(self.names)
         shares, weights, count = np.zeros(k), np.zeros((k, k)), 0
         for start in range(0, len(self.grams), _EIGH_ROWS):
@@ -161,7 +161,7 @@ class Structure:
         second: str,
         values: NDArray[Any],  # [N]
     ) -> NDArray[np.float64]:  # [levels of first, levels of second]
-        """Mean of one value a point over two factors; NaN where no point lies."""
+        """Return the mean of values at the points over two factors; NaN where there is no point."""
         levels = np.stack(np.unravel_index(self.index, self.sizes))
         a, b = self.names.index(first), self.names.index(second)
         shape = self.sizes[a], self.sizes[b]
@@ -172,7 +172,7 @@ class Structure:
         return np.asarray(mean.reshape(shape))
 
     def to_json(self) -> dict[str, Any]:
-        """Means over the points as JSON types; pairs of factors under "a+b".
+        """Return means over the points as JSON types; pairs of factors under "a+b".
 
         ``mixing_degrees`` is the distribution of the mixing angle's size, 0 to 90 degrees, as
         shares of the points in 18 bins of 5 degrees; even mixtures are those around 45.
@@ -213,7 +213,7 @@ class Structure:
         return variances[:, :, None] - variances[:, None, :]
 
     def _relative(self, values: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Mean of values / (G_aa + G_bb) over the points where that is positive, else NaN."""
+        """Return the mean of values / (G_aa + G_bb) where that is positive, else NaN."""
         variances = self._variances().astype(np.float64)
         sums = variances[:, :, None] + variances[:, None, :]
         count = (sums > 0).sum(0)
@@ -235,7 +235,7 @@ def structure(
     progress: Callable[[int, int], None] | None = None,
     map_parts: MapParts | None = None,
 ) -> Structure:
-    """Tangent Grams over a grid: central differences, one-sided at its edges.
+    """Return tangent Grams over a grid: central differences, one-sided at its edges.
 
     Parameters
     ----------
@@ -255,11 +255,11 @@ def structure(
     stride
         Neighbours are this many levels away; see `gram` for when to look farther than one.
     memory
-        Rough bound in bytes on the images held at once; their making holds some once more.
+        Rough bound on memory for images, in bytes; making them may take about as much again.
     progress
         Called as ``progress(points done, points in all)``.
     map_parts
-        How parts are worked on: one after another by default; see
+        How parts are processed: one after another by default; see
         `vaebias.experiments.sharded` for several processes or machines.
 
     Raises
