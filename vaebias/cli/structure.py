@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 NEIGHBOURS = 20
 SAMPLE = 1000
-PRICED = 2048
 
 
 def structure(
@@ -96,7 +95,7 @@ def structure(
     from vaebias.files import refuse_to_overwrite
     from vaebias.report import page
     from vaebias.report.structure import Measured, structure_page, verdict
-    from vaebias.structure import UNITS, check_likelihood, check_units, price
+    from vaebias.structure import PRICE_SAMPLE, UNITS, check_likelihood, check_units, price
 
     if html is not None:
         refuse_to_overwrite(html, force=force, option="--html")
@@ -142,13 +141,13 @@ def structure(
             )
         measured[name] = Measured(one, found)
         if beta is not None:
-            with watch_points(f"price, {name}", min(sample or PRICED, len(one))) as progress:
+            with watch_points(f"price, {name}", min(sample or PRICE_SAMPLE, len(one))) as progress:
                 prices[name] = price(
                     one,
                     beta,
                     check_likelihood(likelihood),
                     scale=scale,
-                    sample=sample or PRICED,
+                    sample=sample or PRICE_SAMPLE,
                     seed=seed,
                     patches=patches,
                     progress=progress,

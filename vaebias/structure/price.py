@@ -28,7 +28,7 @@ from vaebias.structure.rotation import (
 )
 from vaebias.structure.tangents import Likelihood, Metric, check_likelihood, likelihood_grams
 
-__all__ = ["UNDECIDED", "PairPrice", "Price", "RotationPrice", "price"]
+__all__ = ["PRICE_SAMPLE", "UNDECIDED", "PairPrice", "Price", "RotationPrice", "price"]
 
 UNDECIDED = 0.15
 """Nats per unit of beta: of seeds trained on axes that differ by less, some turn and some do not.
@@ -38,8 +38,10 @@ docs/prediction.md.
 """
 PASSIVE = 0.8
 """Mean posterior variance from which a latent counts as passive, as in Zietlow et al. 2021."""
-SAMPLE = 1024
+PRICE_SAMPLE = 1024
+"""Default number of points."""
 _WIDTH_POINTS = 128
+_WIDTH_DRAWS = 16
 _ROUNDS = 12
 _SETTLED = 0.02  # relative change of the widths
 
@@ -226,7 +228,7 @@ def price(
     likelihood: Likelihood = "bernoulli",
     *,
     scale: float | None = None,
-    sample: int | None = SAMPLE,
+    sample: int | None = PRICE_SAMPLE,
     seed: int = 0,
     probabilities: Probabilities | None = None,
     amplitude: Amplitude = "free",
@@ -370,7 +372,9 @@ def _widths(
     sd = distribution.sd[columns]
     widths = np.zeros(len(columns))
     for _ in range(_ROUNDS):
-        grams = likelihood_grams(grid, index, columns, widths, metric, seed=seed, memory=memory)
+        grams = likelihood_grams(
+            grid, index, columns, widths, metric, draws=_WIDTH_DRAWS, seed=seed, memory=memory
+        )
         curvature = np.diagonal(grams, axis1=1, axis2=2) * sd**2
         # the geometric mean: no few points at which an image stands still should count for all
         logs = np.log(posterior_variance(curvature, beta)) / 2
