@@ -21,11 +21,11 @@ from hypothesis import strategies as st
 from scipy.io import savemat
 
 from vaebias import checkpoints, data, models, perturb
-from vaebias.cli.evaluate import _tables as tables
 from vaebias.data import FactorGrid
 from vaebias.data.formats import cars3d, smallnorb
 from vaebias.errors import VaebiasError
 from vaebias.experiments import load_protocol
+from vaebias.metrics.tables import read_codes
 from vaebias.perturb.storage import KEY
 
 
@@ -110,7 +110,7 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Sample]:
         "perturbation": Sample("p.safetensors", stored, apply),
         "perturbation header": Sample("p.safetensors", stored, apply, header=KEY),
         "model.pt": Sample("model.pt", weights, foreign),
-        "codes": Sample("codes.npz", codes.getvalue(), tables),
+        "codes": Sample("codes.npz", codes.getvalue(), read_codes),
         "protocol": Sample("study.toml", demo, load_protocol),
     }
 
