@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 SOURCES := setup.py pyproject.toml CMakeLists.txt constraints.txt $(shell git ls-files csrc vaebias analysis 2>/dev/null)
 
-.PHONY: demo test lint develop docs docs-check dist wheels bench bench-quick sanitize races tree clean
+.PHONY: demo test lint develop docs docs-check dist wheels bench bench-quick cuda-report gpu sanitize races tree clean
 
 demo: $(VENV)/installed ## the finding on this machine, in some minutes: demo/report.html
 	$(BIN)/vaebias demo --out demo --force
@@ -49,6 +49,13 @@ bench: $(VENV)/tools ## every benchmark, and a table of ratios
 
 bench-quick: $(VENV)/tools ## the main sizes only, in under two minutes
 	$(BIN)/python benchmarks/run.py --quick
+
+cuda-report: $(VENV)/tools ## count what nvcc makes of the CUDA kernels: benchmarks/results/cuda.md (needs nvcc, no GPU)
+	$(PIP) install --constraint constraints.txt nvidia-cuda-nvdisasm
+	$(BIN)/python benchmarks/cuda_report.py --out benchmarks/results/cuda.md
+
+gpu: $(VENV)/tools ## prove and time the CUDA kernels on this machine's GPU, part by part, in ten minutes
+	$(BIN)/python benchmarks/gpu.py
 
 sanitize: $(VENV)/tools ## the kernel tests, CUDA emulated too, with the address and undefined-behaviour sanitizers
 	VAEBIAS_SANITIZE=ON VAEBIAS_CUDA=OFF $(PIP) install --no-deps --upgrade --target build/sanitized .

@@ -1,4 +1,4 @@
-// What the CUDA kernels share: launch errors, sums in a fixed order, Grams of shared-memory tiles.
+// What the CUDA kernels share: launch errors, packs of numbers, sums in a fixed order.
 #pragma once
 
 #include <cuda_runtime.h>
@@ -109,10 +109,6 @@ __device__ inline double block_sum(double value, double* scratch) {
   return value;
 }
 
-constexpr int kGramThreads = 256;
-constexpr int kGramTile = 64;
-constexpr int kMaxPairs = (kMaxColumns * (kMaxColumns + 1) / 2 + kGramThreads - 1) / kGramThreads;
-
 // Column pair number `pair` of the lower triangle: a >= b.
 __device__ inline void pair_of(int pair, int* a, int* b) {
   int row = static_cast<int>((sqrtf(8.0f * pair + 1.0f) - 1.0f) / 2.0f);
@@ -120,99 +116,6 @@ __device__ inline void pair_of(int pair, int* a, int* b) {
   while ((row + 1) * (row + 2) / 2 <= pair) ++row;
   *a = row;
   *b = pair - row * (row + 1) / 2;
-}
-
-// Copies `width` pixels of `count` columns into tile [count, kGramTile], as double.
-//   load(i, p): column i at pixel p of the tile; pixel_major: neighbours in memory are columns,
-//   not pixels
-template <class Load>
-__device__ void load_tile(int count, int width, bool pixel_major, double* tile, const Load& load) {
-  for (int at = static_cast<int>(threadIdx.x); at < count * width; at += kGramThreads) {
-    const int i = pixel_major ? at % count : at / width;
-    const int p = pixel_major ? at / count : at % width;
-    tile[i * kGramTile + p] = load(i, p);
-  }
-}
-
-// Products of pairs of columns of P numbers, by one block of kGramThreads, in double: each tile of
-// columns is read once into shared memory; where there are fewer pairs than threads, several
-// threads take slices of a pair's tile, added up in order at the end.
-//   columns_of(pair, &a, &b): which two, of at most kMaxColumns
-//   tile  [columns, kGramTile] shared; slices [kGramThreads] shared
-//   fill(first, width): loads the tile from pixel `first` on
-//   emit(pair, sum): called once a pair
-template <class Pair, class Fill, class Emit>
-__device__ void products_of_columns(int pairs, std::int64_t P, double* tile, double* slices,
-                                    const Pair& columns_of, const Fill& fill, const Emit& emit) {
-  if (pairs == 0) return;
-  const int split = pairs < kGramThreads ? kGramThreads / pairs : 1;
-  const int slice = static_cast<int>(threadIdx.x) / pairs;
-  double sums[kMaxPairs] = {};
-  for (std::int64_t first = 0; first < P; first += kGramTile) {
-    const int width = static_cast<int>(P - first < kGramTile ? P - first : kGramTile);
-    fill(first, width);
-    __syncthreads();
-    if (split > 1) {
-      if (slice < split) {
-        int a, b;
-        columns_of(static_cast<int>(threadIdx.x) % pairs, &a, &b);
-        for (int p = slice; p < width; p += split) {
-          sums[0] += tile[a * kGramTile + p] * tile[b * kGramTile + p];
-        }
-      }
-    } else {
-#pragma unroll
-      for (int turn = 0; turn < kMaxPairs; ++turn) {
-        const int pair = static_cast<int>(threadIdx.x) + turn * kGramThreads;
-        if (pair < pairs) {
-          int a, b;
-          columns_of(pair, &a, &b);
-          for (int p = 0; p < width; ++p) {
-            sums[turn] += tile[a * kGramTile + p] * tile[b * kGramTile + p];
-          }
-        }
-      }
-    }
-    __syncthreads();
-  }
-  if (split > 1) {
-    slices[threadIdx.x] = sums[0];
-    __syncthreads();
-    if (static_cast<int>(threadIdx.x) < pairs) {
-      double sum = 0;
-      for (int s = 0; s < split; ++s) sum += slices[s * pairs + threadIdx.x];
-      emit(static_cast<int>(threadIdx.x), sum);
-    }
-  } else {
-#pragma unroll
-    for (int turn = 0; turn < kMaxPairs; ++turn) {
-      const int pair = static_cast<int>(threadIdx.x) + turn * kGramThreads;
-      if (pair < pairs) emit(pair, sums[turn]);
-    }
-  }
-  __syncthreads();
-}
-
-// Bytes of shared memory for a tile of that many columns.
-inline std::size_t gram_bytes(std::int64_t columns) {
-  return sizeof(double) * static_cast<std::size_t>(columns * kGramTile);
-}
-
-// The Gram matrix of d <= 64 columns: emit(a, b, sum) once a pair, a >= b; load as in load_tile,
-// but at pixel p of all P.
-template <class Load, class Emit>
-__device__ void gram_of_columns(int d, std::int64_t P, bool pixel_major, double* tile,
-                                double* slices, const Load& load, const Emit& emit) {
-  products_of_columns(
-      d * (d + 1) / 2, P, tile, slices, [](int pair, int* a, int* b) { pair_of(pair, a, b); },
-      [&](std::int64_t first, int width) {
-        load_tile(d, width, pixel_major, tile, [&](int i, int p) { return load(i, first + p); });
-      },
-      [&](int pair, double sum) {
-        int a, b;
-        pair_of(pair, &a, &b);
-        emit(a, b, sum);
-      });
 }
 
 }  // namespace vaebias::cuda

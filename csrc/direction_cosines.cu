@@ -4,7 +4,7 @@
 #include <cmath>
 #include <type_traits>
 
-#include "cuda_common.cuh"
+#include "column_products.cuh"
 
 namespace vaebias::cuda {
 namespace {
@@ -23,12 +23,23 @@ __device__ double scale_of(std::int64_t P, const Load& load) {
   return ldexp(1.0, min(max(-ilogb(largest), -1000), 1000));
 }
 
+// Bytes for any tile of at most so many blocks of columns: those at the edge have a shape of their own.
+std::size_t largest_tile(int across, int down) {
+  std::size_t most = 0;
+  for (int x = 0; x <= across; ++x) {
+    for (int y = 0; y <= down; ++y) {
+      const std::size_t bytes = tile_bytes(kBlock * (x + y), x * y + x + y);
+      most = bytes > most ? bytes : most;
+    }
+  }
+  return most;
+}
+
 template <class T>
 __global__ void cosines_kernel(const T* jacobian, bool latents_first, const T* components,
                                std::int64_t P, std::int64_t d, std::int64_t k, T* cosines,
                                T* norms) {
-  extern __shared__ double tile[];  // [columns, kGramTile]
-  __shared__ double slices[kGramThreads];
+  extern __shared__ double tile[];
   __shared__ double products[kSide * kSide];
   __shared__ double squares[kMaxColumns];
   __shared__ double scale[kMaxColumns];
@@ -46,21 +57,34 @@ __global__ void cosines_kernel(const T* jacobian, bool latents_first, const T* c
   const auto component = [&](int a, std::int64_t p) {
     return static_cast<double>(principal[a * P + p]);
   };
+  // Blocks of decoder columns against components, then of each against themselves for the squares.
+  const int across = blocks_of(m), down = blocks_of(n), both = across * down;
+  const auto block_of = [&](int task) {
+    if (task < both) return PairBlock{task / down, across, kBlock * across + task % down, down};
+    const int own = task - both, other = own - across;
+    if (own < across) return PairBlock{own, across, own, across};
+    return PairBlock{kBlock * across + other, down, kBlock * across + other, down};
+  };
   const auto sum_products = [&] {
     products_of_columns(
-        m * n + m + n, P, tile, slices,
-        [&](int pair, int* x, int* y) {
-          *x = pair < m * n ? pair / n : pair - m * n;
-          *y = pair < m * n ? m + pair % n : *x;
-        },
-        [&](std::int64_t first, int width) {
-          load_tile(m, width, !latents_first, tile,
+        both + across + down, kBlock * (across + down), P, tile, block_of,
+        [&](std::int64_t first, int width, int stride) {
+          load_tile(m, width, !latents_first, stride, tile,
                     [&](int i, int p) { return column(i, first + p) * scale[i]; });
-          load_tile(n, width, false, tile + m * kGramTile,
+          load_tile(n, width, false, stride, tile + kBlock * across * stride,
                     [&](int a, int p) { return component(a, first + p) * scale[m + a]; });
         },
-        [&](int pair, double sum) {
-          (pair < m * n ? products[pair] : squares[pair - m * n]) = sum;
+        [&](int task, int r, int c, double sum) {
+          const PairBlock block = block_of(task);
+          const bool of_components = block.x >= kBlock * across;
+          const int i = of_components ? m + block.x - kBlock * across + r * down
+                                      : block.x + r * across;
+          if (i >= (of_components ? m + n : m)) return;
+          if (task >= both) {
+            if (r == c) squares[i] = sum;
+          } else if (const int a = block.y - kBlock * across + c * down; a < n) {
+            products[i * n + a] = sum;
+          }
         });
   };
 
@@ -109,8 +133,8 @@ void direction_cosines(const T* jacobian, bool latents_first, const T* component
     return count > kSide ? (count + kSide - 1) / kSide : 1;
   };
   const auto side = [](std::int64_t count) { return count < kSide ? count : kSide; };
-  const std::size_t shared =
-      sizeof(double) * static_cast<std::size_t>((side(d) + side(k)) * kGramTile);
+  const int across = blocks_of(static_cast<int>(side(d))), down = blocks_of(static_cast<int>(side(k)));
+  const std::size_t shared = largest_tile(across, down);
   cosines_kernel<<<blocks_for(B * parts(d) * parts(k), 1), kGramThreads, shared,
                    native(stream)>>>(jacobian, latents_first, components, P, d, k, cosines, norms);
   check_launch("direction_cosines");

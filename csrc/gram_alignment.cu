@@ -3,7 +3,7 @@
 // disjoint pairs at a time, and assigns them to latents (gram_solver.h).
 #include <cmath>
 
-#include "cuda_common.cuh"
+#include "column_products.cuh"
 #include "gram_solver.h"
 
 namespace vaebias::cuda {
@@ -33,11 +33,10 @@ __global__ void __launch_bounds__(kGramThreads)
     gram_kernel(const T* jacobian, bool latents_first, std::int64_t P, int d, T* gram,
                 double* exact) {
   extern __shared__ double tile[];
-  __shared__ double slices[kGramThreads];
   const std::int64_t b = blockIdx.x;
   const T* const own = jacobian + b * P * d;
   gram_of_columns(
-      d, P, !latents_first, tile, slices,
+      d, P, !latents_first, tile,
       [&](int i, std::int64_t p) {
         return static_cast<double>(latents_first ? own[i * P + p] : own[p * d + i]);
       },
@@ -213,7 +212,7 @@ void gram_alignment(const T* jacobian, bool latents_first, const std::uint8_t* a
                     T* singular_values, T* v, T* distance, std::int64_t* permutation,
                     T* ima_contrast, Stream stream) {
   if (B == 0) return;
-  gram_kernel<<<blocks_for(B, 1), kGramThreads, gram_bytes(d), native(stream)>>>(
+  gram_kernel<<<blocks_for(B, 1), kGramThreads, gram_bytes(static_cast<int>(d)), native(stream)>>>(
       jacobian, latents_first, P, static_cast<int>(d), gram, workspace);
   check_launch("gram_alignment");
   // Many latents leave shared memory no room for the vectors: they go into the workspace.

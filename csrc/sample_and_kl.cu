@@ -1,5 +1,5 @@
 // Draws from posteriors and their KL to the standard normal on CUDA, elementwise; a thread takes
-// the normals of one Philox block.
+// the normals of one Philox block, which are 16 bytes, and as many bytes of each array.
 #include <cmath>
 
 #include "cuda_common.cuh"
@@ -11,48 +11,82 @@ namespace {
 
 constexpr int kThreads = 256;
 
-// Calls visit(i, n_i) for the elements of this thread's Philox block.
-template <class T, class Visit>
-__device__ inline void visit_noise(const T* noise, std::uint64_t seed, std::uint64_t offset,
-                                   std::int64_t size, const Visit& visit) {
-  constexpr int width = NormalBlock<T>::size;
-  const std::int64_t block = global_thread();
-  if (block * width >= size) return;
-  if (noise) {
-    for (int i = 0; i < width && block * width + i < size; ++i) {
-      visit(block * width + i, noise[block * width + i]);
-    }
-  } else {
-    const NormalBlock<T> normals(seed, offset, static_cast<std::uint64_t>(block));
-    for (int i = 0; i < width && block * width + i < size; ++i) {
-      visit(block * width + i, normals.value[i]);
-    }
-  }
+// Numbers that a thread takes at once: those of one Philox block, 16 bytes.
+template <class T>
+constexpr int kWidth = NormalBlock<T>::size;
+
+// The noise of this thread's pack, `count` of kWidth from number `first` on.
+template <bool packed, class T>
+__device__ inline Pack<T, kWidth<T>> noise_of(const T* noise, std::uint64_t seed,
+                                              std::uint64_t offset, std::int64_t first, int count) {
+  if (noise) return load_pack<packed, kWidth<T>>(noise + first, count);
+  const NormalBlock<T> normals(seed, offset, static_cast<std::uint64_t>(first / kWidth<T>));
+  Pack<T, kWidth<T>> result;
+#pragma unroll
+  for (int i = 0; i < kWidth<T>; ++i) result.value[i] = normals.value[i];
+  return result;
 }
 
 template <class T>
+__device__ inline int count_from(std::int64_t first, std::int64_t size) {
+  return static_cast<int>(min(size - first, static_cast<std::int64_t>(kWidth<T>)));
+}
+
+template <bool packed, class T>
 __global__ void sample(const T* mu, const T* logvar, const T* noise, std::uint64_t seed,
                        std::uint64_t offset, std::int64_t size, T* z, T* kl) {
-  visit_noise(noise, seed, offset, size, [&](std::int64_t i, T n) {
-    z[i] = mu[i] + exp(logvar[i] / 2) * n;
-    kl[i] = kl_standard_normal(mu[i], logvar[i]);
-  });
+  constexpr int width = kWidth<T>;
+  const std::int64_t first = global_thread() * width;
+  if (first >= size) return;
+  const int count = count_from<T>(first, size);
+  const auto n = noise_of<packed>(noise, seed, offset, first, count);
+  const auto means = load_pack<packed, width>(mu + first, count);
+  const auto logs = load_pack<packed, width>(logvar + first, count);
+  Pack<T, width> samples, divergences;
+#pragma unroll
+  for (int i = 0; i < width; ++i) {
+    samples.value[i] = means.value[i] + exp(logs.value[i] / 2) * n.value[i];
+    divergences.value[i] = kl_standard_normal(means.value[i], logs.value[i]);
+  }
+  store_pack<packed>(z + first, samples, count);
+  store_pack<packed>(kl + first, divergences, count);
 }
 
-template <class T>
+template <bool packed, class T>
 __global__ void sample_backward(const T* mu, const T* logvar, const T* noise, std::uint64_t seed,
                                 std::uint64_t offset, std::int64_t size, const T* grad_z,
                                 const T* grad_kl, T* grad_mu, T* grad_logvar) {
-  visit_noise(noise, seed, offset, size, [&](std::int64_t i, T n) {
-    grad_mu[i] = grad_z[i] + grad_kl[i] * mu[i];
-    grad_logvar[i] = (grad_z[i] * exp(logvar[i] / 2) * n + grad_kl[i] * expm1(logvar[i])) / 2;
-  });
+  constexpr int width = kWidth<T>;
+  const std::int64_t first = global_thread() * width;
+  if (first >= size) return;
+  const int count = count_from<T>(first, size);
+  const auto n = noise_of<packed>(noise, seed, offset, first, count);
+  const auto means = load_pack<packed, width>(mu + first, count);
+  const auto logs = load_pack<packed, width>(logvar + first, count);
+  const auto g_z = load_pack<packed, width>(grad_z + first, count);
+  const auto g_kl = load_pack<packed, width>(grad_kl + first, count);
+  Pack<T, width> g_mu, g_logvar;
+#pragma unroll
+  for (int i = 0; i < width; ++i) {
+    const T deviation = exp(logs.value[i] / 2) * n.value[i];
+    g_mu.value[i] = g_z.value[i] + g_kl.value[i] * means.value[i];
+    g_logvar.value[i] =
+        (g_z.value[i] * deviation + g_kl.value[i] * expm1(logs.value[i])) / 2;
+  }
+  store_pack<packed>(grad_mu + first, g_mu, count);
+  store_pack<packed>(grad_logvar + first, g_logvar, count);
 }
 
 template <class T>
-unsigned noise_blocks(std::int64_t size) {
-  constexpr int width = NormalBlock<T>::size;
-  return blocks_for((size + width - 1) / width, kThreads);
+unsigned packs(std::int64_t size) {
+  return blocks_for((size + kWidth<T> - 1) / kWidth<T>, kThreads);
+}
+
+// Whether arrays of `size` numbers may be read and written as packs (a null one may).
+template <class T, class... More>
+bool are_packed(std::int64_t size, const T* first, const More*... more) {
+  return size % kWidth<T> == 0 && is_aligned<kWidth<T>>(first) &&
+         (is_aligned<kWidth<T>>(more) && ...);
 }
 
 }  // namespace
@@ -61,8 +95,9 @@ template <class T>
 void sample_and_kl(const T* mu, const T* logvar, const T* noise, std::uint64_t seed,
                    std::uint64_t offset, std::int64_t size, T* z, T* kl, Stream stream) {
   if (size == 0) return;
-  sample<<<noise_blocks<T>(size), kThreads, 0, native(stream)>>>(mu, logvar, noise, seed, offset,
-                                                                 size, z, kl);
+  const auto kernel = are_packed(size, mu, logvar, noise, z, kl) ? sample<true, T> : sample<false, T>;
+  kernel<<<packs<T>(size), kThreads, 0, native(stream)>>>(mu, logvar, noise, seed, offset, size, z,
+                                                          kl);
   check_launch("sample_and_kl");
 }
 
@@ -71,7 +106,10 @@ void sample_and_kl_backward(const T* mu, const T* logvar, const T* noise, std::u
                             std::uint64_t offset, std::int64_t size, const T* grad_z,
                             const T* grad_kl, T* grad_mu, T* grad_logvar, Stream stream) {
   if (size == 0) return;
-  sample_backward<<<noise_blocks<T>(size), kThreads, 0, native(stream)>>>(
+  const auto kernel = are_packed(size, mu, logvar, noise, grad_z, grad_kl, grad_mu, grad_logvar)
+                          ? sample_backward<true, T>
+                          : sample_backward<false, T>;
+  kernel<<<packs<T>(size), kThreads, 0, native(stream)>>>(
       mu, logvar, noise, seed, offset, size, grad_z, grad_kl, grad_mu, grad_logvar);
   check_launch("sample_and_kl_backward");
 }

@@ -2,7 +2,7 @@
 // shared memory, each neighbour is read once, and the k x k products stay in registers.
 #include <cmath>
 
-#include "cuda_common.cuh"
+#include "column_products.cuh"
 
 namespace vaebias::cuda {
 namespace {
@@ -15,25 +15,29 @@ template <class Pixel, class T>
 __global__ void gram_kernel(const Pixel* images, const std::int64_t* plus,
                             const std::int64_t* minus, const T* inverse_steps, std::int64_t M,
                             int k, std::int64_t P, T* gram) {
-  extern __shared__ double tile[];  // [k, kGramTile]
-  __shared__ double slices[kGramThreads];
+  extern __shared__ double tile[];
+  __shared__ const Pixel* to[kMaxColumns];  // null: no tangent
+  __shared__ const Pixel* from[kMaxColumns];
+  __shared__ double scale[kMaxColumns];  // 1 over the step; NaN where an index is outside
   const std::int64_t n = blockIdx.x;
-  const auto missing = [&](int a) { return inverse_steps[n * k + a] == T(0); };
-  const auto broken = [&](int a) {
-    return !missing(a) && !(within(plus[n * k + a], M) && within(minus[n * k + a], M));
-  };
+  for (int a = static_cast<int>(threadIdx.x); a < k; a += kGramThreads) {
+    const T step = inverse_steps[n * k + a];
+    const std::int64_t one = plus[n * k + a], other = minus[n * k + a];
+    const bool there = within(one, M) && within(other, M), counts = step != T(0) && there;
+    to[a] = counts ? images + one * P : nullptr;
+    from[a] = counts ? images + other * P : nullptr;
+    scale[a] = step == T(0) || there ? static_cast<double>(step) : nan("");
+  }
+  __syncthreads();
   const auto tangent = [&](int a, std::int64_t p) {
-    if (missing(a) || broken(a)) return 0.0;
-    return static_cast<double>(images[plus[n * k + a] * P + p]) -
-           static_cast<double>(images[minus[n * k + a] * P + p]);
+    if (!to[a]) return 0.0;
+    return static_cast<double>(to[a][p]) - static_cast<double>(from[a][p]);
   };
   const auto write = [&](int a, int b, double sum) {
-    double value = sum * static_cast<double>(inverse_steps[n * k + a]) *
-                   static_cast<double>(inverse_steps[n * k + b]);
-    if (broken(a) || broken(b)) value = nan("");
+    const double value = sum * scale[a] * scale[b];
     gram[(n * k + a) * k + b] = gram[(n * k + b) * k + a] = static_cast<T>(value);
   };
-  gram_of_columns(k, P, false, tile, slices, tangent, write);
+  gram_of_columns(k, P, false, tile, tangent, write);
 }
 
 // Block (strip of pixels, image m): a thread sums all uses of its pixel, in their order.
@@ -69,7 +73,7 @@ void tangent_gram(const void* images, bool images_are_bytes, const std::int64_t*
                   const std::int64_t* minus, const T* inverse_steps, std::int64_t M, std::int64_t N,
                   std::int64_t k, std::int64_t P, T* gram, Stream stream) {
   if (N == 0 || k == 0) return;
-  const std::size_t shared = sizeof(double) * static_cast<std::size_t>(k * kGramTile);
+  const std::size_t shared = gram_bytes(static_cast<int>(k));
   const auto launch = [&](auto* pixels) {
     gram_kernel<<<blocks_for(N, 1), kGramThreads, shared, native(stream)>>>(
         pixels, plus, minus, inverse_steps, M, static_cast<int>(k), P, gram);

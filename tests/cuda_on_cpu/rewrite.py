@@ -13,7 +13,8 @@ import re
 import sys
 from pathlib import Path
 
-DECLARATION = r"(extern\s+)?__shared__\s+(?:alignas\(\d+\)\s+)?([\w:]+(?:<[\w:, ]+>)?)\s+([^;]+);"
+TYPE = r"(?:const\s+)?[\w:]+(?:<[\w:, ]+>)?\s*\*?"
+DECLARATION = rf"(extern\s+)?__shared__\s+(?:alignas\(\d+\)\s+)?({TYPE})\s+([^;]+);"
 KEY = "[] { static char key; return &key; }()"
 
 
@@ -68,10 +69,7 @@ def shared(match: re.Match[str]) -> str:
 
 def rewritten(text: str, path: str) -> str:
     """Return the text of a .cu file as C++."""
-    declaration = (
-        r"(extern\s+)?__shared__\s+(?:alignas\(\d+\)\s+)?([\w:]+(?:<[\w:, ]+>)?)\s+([^;]+);"
-    )
-    text = re.sub(declaration, shared, text)
+    text = re.sub(DECLARATION, shared, text)
     return f'#line 1 "{path}"\n{launches(text)}'
 
 

@@ -1,0 +1,84 @@
+"""What the compiler makes of the CUDA kernels (`make cuda-report`): no spills, and vectors kept."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SPEC = importlib.util.spec_from_file_location("cuda_report", ROOT / "benchmarks" / "cuda_report.py")
+cuda_report = importlib.util.module_from_spec(SPEC)
+sys.modules["cuda_report"] = cuda_report  # where dataclasses look for their module
+SPEC.loader.exec_module(cuda_report)
+
+needs_nvcc = pytest.mark.skipif(cuda_report.nvcc() is None, reason="there is no nvcc")
+SOURCES = sorted(path.name for path in (ROOT / "csrc").glob("*.cu"))
+
+
+@needs_nvcc
+@pytest.mark.parametrize("name", SOURCES)
+def test_nothing_is_spilled_to_memory(name, tmp_path):
+    _, said = cuda_report.compile_kernels(ROOT / "csrc" / name, "sm_90", tmp_path)
+    spilled = {kernel: each.spilled for kernel, each in cuda_report.resources(said).items()}
+    assert not any(spilled.values()), spilled
+
+
+@needs_nvcc
+@pytest.mark.parametrize(
+    ("types", "vector"), [("EffE", "v4.f32"), ("EfhE", "v4.f32"), ("EddE", "v2.f64")]
+)
+def test_gradients_of_pixels_leave_as_vectors(types, vector, tmp_path):
+    ptx = tmp_path / "elbo.ptx"
+    command = [
+        cuda_report.nvcc(), "-std=c++17", "-O3", "-arch=sm_90", "-ptx", f"-I{ROOT / 'csrc'}",
+        str(ROOT / "csrc" / "elbo.cu"), "-o", str(ptx),
+    ]  # fmt: skip
+    subprocess.run(command, check=True, capture_output=True)
+    kernels = re.split(r"\.entry ", ptx.read_text())[1:]
+    packed = [text for text in kernels if "Lb1" + types in text.split("(", 1)[0]]
+    assert len(packed) == 2  # Bernoulli and Gaussian
+    for text in packed:
+        streamed = re.findall(r"st\.global\.cs\.(\S+)", text)
+        assert streamed, "no gradient is written"
+        assert set(streamed) == {vector}
+
+
+def test_the_model_of_a_tile_is_the_kernels_own():
+    source = (ROOT / "csrc" / "column_products.cuh").read_text()
+    assert "columns <= 16 ? 256 : (columns <= 32 ? 128 : 64)" in source
+    assert "shape.width + (shape.split < 16 ? shape.split : 1)" in source
+    shape = cuda_report.TileShape.of(64, 136)
+    assert (shape.width, shape.split, shape.stride) == (64, 1, 65)
+
+
+def test_reads_of_a_tile_fall_into_different_banks():
+    assert cuda_report.wavefronts(lambda lane: lane, 8) == 1
+    assert cuda_report.wavefronts(lambda lane: lane * 64, 8) == 16
+    assert cuda_report.wavefronts(lambda lane: 0, 8) == 0.5 * 2
+    for columns in range(1, 65):
+        assert cuda_report.reads_of_pairs(columns) <= 1.5, columns
+
+
+def test_loops_and_widths_are_read_off_the_machine_code():
+    listing = "\n".join(
+        [
+            ".text.kernel:",
+            "  /*0000*/  LDG.E.128 R4, [R2.64] ;",
+            ".L_x_1:",
+            "  /*0010*/  LDG.E.64 R4, [R2.64] ;",
+            "  /*0020*/  STG.E.U8 [R2.64], R4 ;",
+            "  /*0030*/  @P0 BRA `(.L_x_1) ;",
+            "  /*0040*/  CALL.REL.NOINC `(slow) ;",
+        ]
+    )
+    counts = {"kernel": cuda_report.Counts("kernel")}
+    cuda_report.count_instructions(listing, counts)
+    found = counts["kernel"]
+    assert (found.instructions, found.loop, found.calls) == (5, 3, 1)
+    assert dict(found.loads) == {128: 1, 64: 1}
+    assert dict(found.stores) == {8: 1}
