@@ -39,3 +39,13 @@ def test_page_of_one_score_has_no_empty_sections(found: Evaluation) -> None:
 def test_scatter_describes_itself(found: Evaluation) -> None:
     picture = code_scatter(found.codes, found.factors, ["a", "b", "c"])
     assert picture.alt == "Codes of 40 images over the levels of a, b, c."
+
+
+def test_rotations_are_shown_if_they_were_asked_for(found: Evaluation) -> None:
+    factors = np.stack([axis.ravel() for axis in np.indices((6, 6))], 1)
+    turned = factors @ np.array([[1.0, -1.0], [1.0, 1.0]])
+    asked = evaluate(turned, factors, metrics=["mcc"], n_repeats=1, jobs=1, rotations=3)
+    html = evaluate_page(asked, [], command="")
+    assert "rotations below" in html
+    assert f"{asked.rotations['mcc'].below} of 3" in html
+    assert "rotations below" not in evaluate_page(found, [], command="")

@@ -61,6 +61,7 @@ def evaluate_page(found: Evaluation, facts: Sequence[tuple[str, str]], *, comman
         steps=STEPS,
         papers=(CHEN2018, ZIETLOW2021),
         scores=_scores(found),
+        rotations=_rotations(found),
         bars=_bars(found.details),
         matrices=matrices,
         scatter=code_scatter(found.codes, found.factors, settings["factors"]),
@@ -124,6 +125,25 @@ def _scores(found: Evaluation) -> HtmlTable:
         for label, one in found.scores.items()
     ]
     return HtmlTable(("score", "mean", "95 % interval", "deviation"), tuple(rows))
+
+
+def _rotations(found: Evaluation) -> HtmlTable | None:
+    """Tabulate each score beside those of random rotations and of the best linear map."""
+    if not found.rotations:
+        return None
+    rows = [
+        (
+            label,
+            number(one.score),
+            number(one.mean),
+            "–" if one.sd is None else number(one.sd),
+            f"{one.below} of {len(one.rotated)}",
+            number(one.oracle),
+        )
+        for label, one in found.rotations.items()
+    ]
+    head = ("score", "codes", "random rotations", "sd", "rotations below", "best linear map")
+    return HtmlTable(head, tuple(rows))
 
 
 def _bars(details: Mapping[str, dict[str, Any]]) -> Picture | None:
