@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 SOURCES := setup.py pyproject.toml CMakeLists.txt constraints.txt $(shell git ls-files csrc vaebias analysis 2>/dev/null)
 
-.PHONY: demo test lint develop docs docs-check dist wheels bench bench-quick cuda-report gpu sanitize races tree clean
+.PHONY: demo test lint develop docs browser docs-check dist wheels bench bench-quick cuda-report gpu sanitize races tree clean
 
 demo: $(VENV)/installed ## the finding on this machine, in some minutes: demo/report.html
 	$(BIN)/vaebias demo --out demo --force
@@ -28,6 +28,12 @@ develop: $(VENV)/tools ## an editable install: Python changes are seen at once, 
 
 docs: $(VENV)/docs tree ## README's pages and the API as a site, build/site; warnings are errors
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+browser: $(VENV)/tools ## look at a page in Chromium: messages, overflow, contrast, sliders, keyboard
+	$(PIP) install --constraint constraints.txt --group browser
+	$(BIN)/python -c 'import shutil; raise SystemExit(not any(map(shutil.which, ("chromium", "google-chrome", "chrome"))))' \
+		|| $(BIN)/playwright install --with-deps chromium
+	OMP_NUM_THREADS=1 $(BIN)/pytest tests/cli/test_report.py
 
 docs-check: $(VENV)/tools ## run what README and docs show, at small settings
 	VAEBIAS_DOCS=all OMP_NUM_THREADS=1 $(BIN)/pytest tests/docs

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,6 +16,15 @@ from vaebias.numbers import number
 from vaebias.report import figures, maps
 from vaebias.report.directions import Pair, directions
 from vaebias.report.images import strip
+from vaebias.report.overview import (
+    Diagnosed,
+    cell,
+    labels,
+    model_names,
+    overview,
+    table,
+    verdict,
+)
 from vaebias.report.page import HtmlTable, render
 from vaebias.report.papers import GRESELE2021, ROLINEK2019, ZIETLOW2021
 from vaebias.report.theme import Picture
@@ -26,23 +33,6 @@ from vaebias.report.traversal import Latent, decode, moves, traverse
 __all__ = ["Diagnosed", "align_page"]
 
 SHOWN = 8
-
-
-class Diagnosed(NamedTuple):
-    """A checkpoint, its model and its diagnosis."""
-
-    path: Path
-    model: Model
-    diagnosis: Diagnosis
-
-    def to_json(self) -> dict[str, Any]:
-        """Return path, model and diagnosis as plain values."""
-        return {
-            "checkpoint": str(self.path),
-            "model": self.model.name,
-            "format": self.model.format,
-            "diagnosis": self.diagnosis.to_json(),
-        }
 
 
 def align_page(found: Sequence[Diagnosed], grid: FactorGrid, samples: int, seed: int) -> str:
@@ -59,22 +49,22 @@ def align_page(found: Sequence[Diagnosed], grid: FactorGrid, samples: int, seed:
     seed
         Seed of the sample.
     """
-    names = _names(found)
+    names = model_names(found)
     return render(
         "align.html.j2",
-        title=_title(found),
+        title=verdict(found),
         kind="alignment of latent axes",
         contents=[
             ("overview", "Overview"),
-            *((f"m{position}", name) for position, name in enumerate(_labels(names))),
+            *((f"m{position}", name) for position, name in enumerate(labels(names))),
             ("next", "Next steps"),
             ("sources", "Sources"),
         ],
         steps=STEPS,
         papers=(ROLINEK2019, ZIETLOW2021, GRESELE2021),
         summaries=[(name, one.diagnosis.summary()) for name, one in zip(names, found, strict=True)],
-        overview=_overview(names, found),
-        table=_table(names, found),
+        overview=overview(names, found),
+        table=table(names, found),
         models=[
             _model(f"m{position}", name, one, grid, seed)
             for position, (name, one) in enumerate(zip(names, found, strict=True))
@@ -87,122 +77,11 @@ def align_page(found: Sequence[Diagnosed], grid: FactorGrid, samples: int, seed:
     )
 
 
-def _title(found: Sequence[Diagnosed]) -> str:
-    """Return the verdict: the first clause of a summary, or a count over several models."""
-    if len(found) == 1:
-        return re.sub(r" \([^)]*\)", "", found[0].diagnosis.summary().split(":")[0])
-    known = [one.diagnosis for one in found if one.diagnosis.chance is not None]
-    aligned = sum(d.chance is not None and d.dto[0] < ALIGNED * d.chance.mean for d in known)
-    return (
-        f"{aligned} of {len(found)} decoders have axes closer to principal directions than chance"
-    )
-
-
-ALIGNED = 0.8
-"""Share of the chance level below which axes count as closer than chance."""
 STEPS = (
     ("vaebias structure DATA", "Are the data's local principal components its factors?"),
     ("vaebias perturb DATA --out F", "Make a version of the data in which they are not."),
     ("vaebias evaluate CHECKPOINT --data DATA", "Score the codes: MIG, DCI, SAP and more."),
 )
-LABEL = 28
-"""Longest name in a chart, in characters; longer ones lose their beginning."""
-
-
-def _names(found: Sequence[Diagnosed]) -> list[str]:
-    """Return a name for each: its file or folder, its parent, or its path if these repeat."""
-    paths = [one.path for one in found]
-    for names in (
-        [path.name if path.is_dir() else path.stem for path in paths],
-        [path.parent.name for path in paths],
-    ):
-        if len(set(names)) == len(names) and all(names):
-            return names
-    return [str(path) for path in paths]
-
-
-def _labels(names: Sequence[str]) -> list[str]:
-    """Return names that fit a chart's margin, numbered if their ends are the same."""
-    short = [name if len(name) <= LABEL else "…" + name[1 - LABEL :] for name in names]
-    if len(set(short)) == len(short):
-        return short
-    return [f"{place}: {name}" for place, name in enumerate(short, 1)]
-
-
-def _overview(names: Sequence[str], found: Sequence[Diagnosed]) -> dict[str, Picture]:
-    diagnoses = dict(zip(_labels(names), (one.diagnosis for one in found), strict=True))
-    cosines: dict[str, dict[str, list[float]]] = {"local components": {}, "factors": {}}
-    for name, d in diagnoses.items():
-        if d.data is not None:
-            cosines["local components"][name] = _mean(d.data.components.matched)
-            cosines["factors"][name] = _mean(d.data.tangents.matched)
-    return {
-        "dto": figures.distances(
-            {name: d.distance.tolist() for name, d in diagnoses.items()},
-            {name: None if d.chance is None else d.chance.mean for name, d in diagnoses.items()},
-            title="Distance to orthogonality over the images",
-        ),
-        "spectra": figures.spectra(
-            {name: d.singular_values for name, d in diagnoses.items() if d.active.any()},
-            title="Singular values of the decoders' Jacobians",
-        ),
-        "cosines": figures.score_bars(
-            cosines,
-            label="mean |cos|",
-            title="Decoder directions against the data's local principal components and factors",
-            marks=False,
-        ),
-    }
-
-
-def _mean(values: np.ndarray) -> list[float]:
-    defined = values[~np.isnan(values)]
-    return [float(defined.mean())] if len(defined) else []
-
-
-def _table(names: Sequence[str], found: Sequence[Diagnosed]) -> HtmlTable:
-    rows = []
-    for name, one in zip(names, found, strict=True):
-        d = one.diagnosis
-        json = d.to_json()
-        against = json["data"] or {}
-        price = json["price"] or {}
-        rows.append(
-            (
-                name,
-                f"{int(d.active.sum())} of {d.latents}",
-                _cell(json["dto"]),
-                "–" if d.chance is None else number(d.chance.mean),
-                _cell(price.get("nats")),
-                _cell(price.get("chance")),
-                _cell(json["ima_contrast"]),
-                _cell(against.get("matched_components")),
-                _cell(against.get("matched_components_chance")),
-                _cell(against.get("matched_factors")),
-                _cell(against.get("matched_factors_chance")),
-            )
-        )
-    head = (
-        "model",
-        "active",
-        "DtO",
-        "chance",
-        "price, nats",
-        "of random axes",
-        "c_IMA",
-        "|cos| local PCs",
-        "chance",
-        "|cos| factors",
-        "chance",
-    )
-    return HtmlTable(head, tuple(rows))
-
-
-def _cell(record: dict[str, float | None] | None) -> str:
-    if record is None or record["mean"] is None:
-        return "–"
-    sd = record["sd"]
-    return number(record["mean"]) + (f" ({number(sd)})" if sd is not None else "")
 
 
 def _model(prefix: str, name: str, one: Diagnosed, grid: FactorGrid, seed: int) -> dict[str, Any]:
@@ -284,7 +163,7 @@ def _references(d: Diagnosis) -> HtmlTable | None:
     rows = []
     for kind, reference in kinds.items():
         record = reference.to_json()
-        cosines = _cell(record["matched"]), _cell(record["chance"])
+        cosines = cell(record["matched"]), cell(record["chance"])
         rows.append((kind, *cosines, _angles(record["principal_angles"])))
     head = "principal components of", "matched |cos|", "chance", "principal angles: median (5–95 %)"
     return HtmlTable(
