@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from vaebias.analysis.activity import RULES
 from vaebias.analysis.alignment import dto_chance, relative_gaps
 from vaebias.analysis.diagnosis import Diagnosis
 from vaebias.analysis.jacobian import DecoderJacobian, prepare_jacobian
+from vaebias.analysis.latents import Coordinates, flattened
 from vaebias.analysis.points import active_mask, choose_points
 from vaebias.analysis.references import (
     DataAlignment,
@@ -24,6 +25,7 @@ from vaebias.analysis.references import (
     Reference,
 )
 from vaebias.analysis.steps import (
+    Likelihood,
     Pixels,
     Step,
     against_draws,
@@ -41,6 +43,9 @@ from vaebias.interfaces import Decoder, Encoder, Grid, Output, Progress
 __all__ = ["diagnose"]
 
 _NEARLY_EQUAL = 0.05
+_LISTED = 5  # latents or pairs that a note names
+_RANGED = 64  # points whose images are looked at for their range
+_BEYOND = 0.2  # below 0, further than a linear last layer goes by chance
 _DEAD = 1e-6  # of the strongest direction: float32 rounding of a derivative that is 0
 
 
@@ -60,6 +65,8 @@ def diagnose(
     draws: int | None = None,
     beta: float | None = None,
     scale: float = 1.0,
+    likelihood: Likelihood | None = None,
+    coordinates: Coordinates | None = None,
     seed: int = 0,
     memory: int = 2**28,
     progress: Progress | None = None,
@@ -76,8 +83,8 @@ def diagnose(
     decoder
         Maps latents [B, d] to images [B, C, H, W] (or [B, P]), rows independent.
     z
-        Latents of the points. By default the encoder's means of ``images``, else of ``data`` at
-        ``index``, else at ``samples`` points drawn from ``data``.
+        Latents of the points, [n, d] or of any shape [n, ...]. By default the encoder's means of
+        ``images``, else of ``data`` at ``index``, else at ``samples`` points drawn from ``data``.
     encoder
         Maps float32 images in 0..1 to (mu, logvar), logvar None for a deterministic one.
         Also decides which latents are active.
@@ -106,6 +113,13 @@ def diagnose(
         Weight of the KL in training, and standard deviation of its Gaussian likelihood if
         the decoder returns images: give the price of the axes in nats and, of an encoder with
         variances, compare these with those expected.
+    likelihood
+        That of the training, ``"bernoulli"`` or ``"gaussian"``. By default Bernoulli for
+        ``output="logits"`` and Gaussian for images; a decoder that ends in a sigmoid and was
+        trained with cross entropy is ``output="image", likelihood="bernoulli"``.
+    coordinates
+        Flat indices of the latents to measure, or their number, drawn. By default all; of latents
+        [C, h, w] of a convolutional model, of which there are thousands, choose some.
     seed
         Seed of all draws, those for the chance level included.
     memory
@@ -134,11 +148,20 @@ def diagnose(
         raise InputError("active", f"a mask or one of {', '.join(RULES)}", repr(active))
     if samples < 1:
         raise InputError("samples", "at least 1", samples)
+    if likelihood is None:
+        likelihood = "bernoulli" if output == "logits" else "gaussian"
+    elif likelihood not in get_args(Likelihood):
+        raise InputError("likelihood", " or ".join(get_args(Likelihood)), repr(likelihood))
     with evaluating(decoder, encoder):
-        points = choose_points(z, encoder, images, data, index, samples, seed)
+        points = choose_points(z, encoder, images, data, index, samples, seed, coordinates)
+        decoder = flattened(decoder, points.shape)
         if points.logvar is None and draws is not None:
             raise InputError("encoder", "one with variances, at whose means to look", "none")
-        at = prepare_jacobian(decoder, points.z, output=output, space=space)
+        if z is None and points.logvar is None:
+            _check_width(decoder, points.z)
+        at = prepare_jacobian(
+            decoder, points.z, output=output, space=space, coordinates=points.coordinates
+        )
         rule, mask = active_mask(active, points.activity, at.latents)
         count = int(mask.sum())
         steps: list[Step] = [by_itself(mask)]
@@ -150,12 +173,13 @@ def diagnose(
             steps.append(against_draws(decoder, points, draws, mask, output, seed, memory))
         if beta is not None:
             beta, scale = check_positive("beta", beta), check_positive("scale", scale)
-            likelihood = Pixels(decoder, points.z, output, space, scale)
+            pixels = Pixels(decoder, points.z, output, space, scale, likelihood)
             if count:
-                steps.append(priced(beta, likelihood, mask, seed))
+                steps.append(priced(beta, pixels, mask, seed))
             if points.logvar is not None:
-                steps.append(beside_expected(points, beta, likelihood))
+                steps.append(beside_expected(points, beta, pixels))
         rows = _measure(at, points.z, steps, memory, progress)
+        ranged = _range_notes(decoder, points.z, output)
     singular_values = rows["singular_values"][:, :count]
     distance = np.where(singular_values[:, :1].any(1), rows["distance"], np.nan)
     contrast = np.where(np.isfinite(rows["ima_contrast"]), rows["ima_contrast"], np.nan)
@@ -179,9 +203,10 @@ def diagnose(
             for name in ("neighbours", "global", "posterior")
             if (fields := _fields(rows, name))
         },
-        price=_priced(Price, "price", rows, beta, output),
-        prediction=_priced(Prediction, "variance", rows, beta, output),
-        notes=tuple(_notes(rows, singular_values, mask.cpu().numpy(), at, space, data, rule)),
+        price=_priced(Price, "price", rows, beta, likelihood),
+        prediction=_priced(Prediction, "variance", rows, beta, likelihood),
+        notes=(*ranged, *_notes(rows, singular_values, mask.cpu().numpy(), at, space, data, rule)),
+        coordinates=None if points.coordinates is None else tuple(points.coordinates.tolist()),
     )
 
 
@@ -208,6 +233,40 @@ def _measure(
     return {name: torch.cat(values).numpy() for name, values in parts.items()}
 
 
+def _check_width(decoder: Decoder, z: Tensor) -> None:
+    """Refuse means and log variances in one tensor, which the decoder takes only half of."""
+    width = z.shape[1]
+
+    def decodes(latents: int) -> bool:
+        try:
+            with torch.no_grad():
+                decoder(z[:2, :latents])
+        except (RuntimeError, ValueError, TypeError, IndexError):
+            return False
+        return True
+
+    if width % 2 == 0 and not decodes(width) and decodes(width // 2):
+        half = width // 2
+        expected = f"mu or (mu, logvar) of {half} latents, as the decoder takes"
+        found = f"[B, {width}]: both in one tensor? Then return (h[:, :{half}], h[:, {half}:])"
+        raise InputError("encoder", expected, found)
+
+
+def _range_notes(decoder: Decoder, z: Tensor, output: Output) -> list[str]:
+    """What the range of the decoder's outputs says against ``output``."""
+    with torch.no_grad():
+        values = decoder(z[:_RANGED]).float()
+    low, high = float(values.min()), float(values.max())
+    if output == "logits" and low >= 0 and high <= 1 and low < high:
+        return [
+            "All outputs of the decoder lie in 0..1, unlike logits: if it ends in a sigmoid, use"
+            " output='image'."
+        ]
+    if output == "image" and low < -_BEYOND and low >= -1.01 and high <= 1.01:
+        return ["The decoder's images lie in -1..1, those that they are compared with in 0..1."]
+    return []
+
+
 def _fields(rows: dict[str, NDArray[Any]], name: str) -> dict[str, NDArray[Any]]:
     prefix = f"{name}."
     return {key.removeprefix(prefix): rows[key] for key in rows if key.startswith(prefix)}
@@ -221,12 +280,12 @@ def _priced(
     name: str,
     rows: dict[str, NDArray[Any]],
     beta: float | None,
-    output: Output,
+    likelihood: Likelihood,
 ) -> Priced | None:
     fields = _fields(rows, name)
     if beta is None or not fields:
         return None
-    return kind(beta, "bernoulli" if output == "logits" else "gaussian", **fields)
+    return kind(beta, likelihood, **fields)
 
 
 def _data_alignment(data: Grid, rows: dict[str, NDArray[Any]]) -> DataAlignment:
@@ -265,7 +324,9 @@ def _notes(
         notes.append(f"The image answers to no active latent at {flat} of {total} points.")
     dead = mask & (rows["norms"] <= _DEAD * rows["norms"].max()).all(0)
     if dead.any() and flat < total:
-        names = ", ".join(f"z{i + 1}" for i in np.flatnonzero(dead))
+        labels = np.arange(len(dead)) if at.coordinates is None else at.coordinates.numpy()
+        names = ", ".join(f"z{i + 1}" for i in labels[dead][:_LISTED])
+        names += f" and {dead.sum() - _LISTED} more" if dead.sum() > _LISTED else ""
         notes.append(f"Counted as active, but not moving the image: {names}.")
     deficient = int(((singular_values[:, -1:] <= _DEAD * largest) & (largest > 0)).sum())
     if deficient:
@@ -275,7 +336,14 @@ def _notes(
         )
     gaps = relative_gaps(torch.from_numpy(singular_values)).numpy()
     close = (gaps < _NEARLY_EQUAL).mean(0) if flat < total else np.zeros(count - 1)
-    for i in np.flatnonzero(close > 0.5):
+    pairs = np.flatnonzero(close > 0.5)
+    if len(pairs) > _LISTED:
+        notes.append(
+            f"{len(pairs)} of {count - 1} neighbouring singular values are within 5 % of each other"
+            " at most of the points: DtO says little about their directions."
+        )
+        return notes
+    for i in pairs:
         notes.append(
             f"Singular values {i + 1} and {i + 2} are within 5 % of each other at"
             f" {close[i]:.0%} of the points: DtO says little about their directions."

@@ -74,6 +74,8 @@ class Diagnosis(Displayed):
         Posterior variances and expected ones, if beta was given.
     notes
         Caveats for reading the numbers.
+    coordinates
+        Flat indices of the latents that were measured, if not all.
     """
 
     points: int
@@ -94,6 +96,11 @@ class Diagnosis(Displayed):
     price: Price | None
     prediction: Prediction | None
     notes: tuple[str, ...]
+    coordinates: tuple[int, ...] | None = None
+
+    def latent(self, i: int) -> str:
+        """Return the name of the i-th latent that was looked at: ``z1`` for the first."""
+        return f"z{(i if self.coordinates is None else self.coordinates[i]) + 1}"
 
     @property
     def dto(self) -> tuple[float, float]:
@@ -128,6 +135,7 @@ class Diagnosis(Displayed):
             "prediction": None if self.prediction is None else self.prediction.to_json(),
             "notes": list(self.notes),
             "summary": self.summary(),
+            **({} if self.coordinates is None else {"coordinates": list(self.coordinates)}),
         }
 
     def table(self) -> Table:
@@ -249,7 +257,7 @@ class Diagnosis(Displayed):
             add("|cos| with factors", _text(self.data.tangents.matched))
             add("  of random axes", _text(self.data.tangents.chance))
             for i in np.flatnonzero(self.active).tolist():
-                add(f"  z{i + 1}", self.data.mixture.describe(i, self.data.factors))
+                add(f"  {self.latent(i)}", self.data.mixture.describe(i, self.data.factors))
         for name, each in self.label_free.items():
             add(f"|cos| with {name} PCs", _text(each.matched))
             add("  of random axes", _text(each.chance))

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from vaebias.analysis.latents import choose_coordinates, flattened
 from vaebias.errors import InputError
 from vaebias.inference import check_repeatable, evaluating
 from vaebias.interfaces import Decoder, Output
 
 __all__ = ["DecoderJacobian", "jacobian", "prepare_jacobian"]
 
-Method = Literal["forward", "reverse", "finite"]
+Method = Literal["forward", "reverse", "single", "finite"]
 
 # Activations of a decoder, in units of its output, are not known from outside. The study's
 # convolutional decoders hold 8 to 16 times their image at the widest layer.
 _ACTIVATIONS = 16
+_SINGLE = 4096  # pixels up to which one reverse pass for each is affordable
 
 
 @dataclass(frozen=True)
@@ -35,13 +40,17 @@ class DecoderJacobian:
         Numbers of latents and pixels, d and P.
     method
         ``"forward"`` mode over all latents at once, ``"reverse"`` mode twice if the decoder has
-        no forward mode, or central ``"finite"`` differences.
+        no forward mode, a ``"single"`` reverse pass for each pixel, or central ``"finite"``
+        differences.
+    coordinates
+        int64 [d], the latents to differentiate by; None for all.
     """
 
     function: Callable[[Tensor], Tensor]
     latents: int
     pixels: int
     method: Method
+    coordinates: Tensor | None = None
 
     def __call__(
         self,
@@ -50,7 +59,9 @@ class DecoderJacobian:
         """Return Jacobians at ``z``, of all points at once."""
         if len(z) == 0:
             return z.new_zeros(0, self.latents, self.pixels)
-        return _METHODS[self.method](self.function, z.detach())
+        columns = _all_or(self.coordinates, z)
+        j = _METHODS[self.method](self.function, z.detach(), columns)
+        return j.float() if j.dtype in (torch.float16, torch.bfloat16) else j
 
     def chunk(self, memory: int) -> int:
         """Return the number of points that fit into about ``memory`` bytes, at least 1."""
@@ -65,6 +76,7 @@ def jacobian(
     space: Output = "image",
     method: Method | Literal["auto"] = "auto",
     memory: int = 2**28,
+    coordinates: Sequence[int] | NDArray[np.int64] | None = None,
 ) -> Tensor:  # [B, d, P]
     """Derivative of each pixel by each latent, at each point.
 
@@ -77,29 +89,36 @@ def jacobian(
         Maps z [B, d] to an image (any [B, ...] of P numbers) for each row, rows independent
         of each other. A module is put into evaluation mode meanwhile.
     z
-        Latents.
+        Latents; of any shape [B, ...], in whose flat order the d directions are.
     output
         What the decoder returns: Bernoulli ``"logits"`` or the ``"image"`` itself.
     space
         Where to differentiate. ``"image"``: pixels, after the sigmoid of logits: the space in
         which the data's principal components live. ``"logits"``: before it.
     method
-        ``"auto"`` takes the first of forward, reverse, finite that the decoder supports.
+        ``"auto"`` takes the first of forward, reverse, single, finite that the decoder supports.
+        Attention is computed by torch's math backend, which has all derivatives.
     memory
         Rough bound on memory, in bytes, in addition to the result; points are done in chunks.
+    coordinates
+        Flat indices of the latents to differentiate by; all by default.
 
     Returns
     -------
     Tensor
-        [B, d, P], of z's dtype and on its device; outside autograd.
+        [B, d, P], of z's dtype (float32 for half precision) and on its device; outside autograd.
 
     Raises
     ------
     InputError
         Where z or what the decoder makes of it has the wrong shape, or z is not finite.
     """
+    decoder, z = flattened(decoder, z.shape[1:]), z.flatten(1) if z.ndim > 2 else z
+    chosen = choose_coordinates(coordinates, z.shape[1] if z.ndim == 2 else 0, 0)
     with evaluating(decoder):
-        at = prepare_jacobian(decoder, z, output=output, space=space, method=method)
+        at = prepare_jacobian(
+            decoder, z, output=output, space=space, method=method, coordinates=chosen
+        )
         step = at.chunk(memory)
         chunks = [at(z[start : start + step]) for start in range(0, len(z), step)]
     return torch.cat(chunks) if chunks else at(z)
@@ -112,6 +131,7 @@ def prepare_jacobian(
     output: Output = "logits",
     space: Output = "image",
     method: Method | Literal["auto"] = "auto",
+    coordinates: Tensor | None = None,
 ) -> DecoderJacobian:
     """Check a decoder on the first latents and choose how to differentiate it.
 
@@ -131,14 +151,17 @@ def prepare_jacobian(
     check_repeatable("decoder", decoder, z.detach())
 
     def function(points: Tensor) -> Tensor:
-        images = decoder(points).flatten(1)
+        # the fast attentions lack forward mode and second derivatives
+        with sdpa_kernel(SDPBackend.MATH):
+            images = decoder(points).flatten(1)
         return images.sigmoid() if space != output else images
 
     if method == "auto":
-        method = _choose(function, first)
+        method = _choose(function, first, _all_or(coordinates, first), pixels)
     elif method not in _METHODS:
         raise InputError("method", f"'auto' or one of {', '.join(_METHODS)}", repr(method))
-    return DecoderJacobian(function, z.shape[1], pixels, method)
+    latents = z.shape[1] if coordinates is None else len(coordinates)
+    return DecoderJacobian(function, latents, pixels, method, coordinates)
 
 
 def _pixels(decoder: Decoder, z: Tensor) -> int:
@@ -159,22 +182,33 @@ def _pixels(decoder: Decoder, z: Tensor) -> int:
     return images[0].numel()
 
 
-def _choose(function: Callable[[Tensor], Tensor], z: Tensor) -> Method:
-    for name in ("forward", "reverse"):
+def _all_or(coordinates: Tensor | None, z: Tensor) -> Tensor:
+    if coordinates is None:
+        return torch.arange(z.shape[1], device=z.device)
+    return coordinates.to(z.device)
+
+
+def _choose(
+    function: Callable[[Tensor], Tensor], z: Tensor, columns: Tensor, pixels: int
+) -> Method:
+    for name in ("forward", "reverse", "single"):
+        if name == "single" and pixels > _SINGLE:
+            continue
         try:
-            found = _METHODS[name](function, z)
+            found = _METHODS[name](function, z, columns)
         except torch.OutOfMemoryError:
             raise
         except (RuntimeError, ValueError, TypeError):
             continue  # torch has no common type for "this operation lacks a derivative"
         # A decoder that leaves autograd (inference_mode, detach) yields zeros, not an error.
-        if found.any() or not _finite(function, z).any():
+        if found.any() or not _finite(function, z, columns).any():
             return name
     return "finite"
 
 
-def _forward(function: Callable[[Tensor], Tensor], z: Tensor) -> Tensor:
-    basis = torch.eye(z.shape[1], dtype=z.dtype, device=z.device)[:, None].expand(-1, *z.shape)
+def _forward(function: Callable[[Tensor], Tensor], z: Tensor, columns: Tensor) -> Tensor:
+    basis = torch.eye(z.shape[1], dtype=z.dtype, device=z.device)[columns]
+    basis = basis[:, None].expand(-1, *z.shape)
 
     def push(tangent: Tensor) -> Tensor:
         derivative: Tensor = torch.func.jvp(function, (z,), (tangent,))[1]
@@ -183,42 +217,55 @@ def _forward(function: Callable[[Tensor], Tensor], z: Tensor) -> Tensor:
     with torch.no_grad(), warnings.catch_warnings():
         # torch's own use of torch.jit.script, at the first forward-mode call of a process
         warnings.filterwarnings("ignore", "`torch.jit.script", DeprecationWarning)
-        columns: Tensor = torch.func.vmap(push)(basis)  # [d, B, P]
-    return columns.movedim(0, 1)
+        rows: Tensor = torch.func.vmap(push)(basis)  # [d, B, P]
+    return rows.movedim(0, 1)
 
 
-def _reverse(function: Callable[[Tensor], Tensor], z: Tensor) -> Tensor:
+def _reverse(function: Callable[[Tensor], Tensor], z: Tensor, columns: Tensor) -> Tensor:
     """J by two reverse passes: g(u) = Jᵀu is linear in u, and its transpose is J."""
     with torch.inference_mode(False), torch.enable_grad():
         z = z.clone().requires_grad_()
         images = function(z)
         dual = torch.zeros_like(images, requires_grad=True)
         (pulled,) = torch.autograd.grad(images, z, dual, create_graph=True)
-        columns = [
+        rows = [
             torch.autograd.grad(pulled[:, i].sum(), dual, retain_graph=True)[0]
-            for i in range(z.shape[1])
+            for i in columns.tolist()
         ]
-    return torch.stack(columns, 1)
+    return torch.stack(rows, 1)
 
 
-def _finite(function: Callable[[Tensor], Tensor], z: Tensor) -> Tensor:
+def _single(function: Callable[[Tensor], Tensor], z: Tensor, columns: Tensor) -> Tensor:
+    """J by one reverse pass for each pixel: for decoders without second derivatives."""
+    with torch.inference_mode(False), torch.enable_grad():
+        z = z.clone().requires_grad_()
+        images = function(z)
+        pulled = [
+            torch.autograd.grad(images[:, pixel].sum(), z, retain_graph=True)[0][:, columns]
+            for pixel in range(images.shape[1])
+        ]
+    return torch.stack(pulled, 2)
+
+
+def _finite(function: Callable[[Tensor], Tensor], z: Tensor, columns: Tensor) -> Tensor:
     # cube root of the rounding unit: where truncation and cancellation of a central
     # difference balance, for latents of order 1
     step = torch.finfo(z.dtype).eps ** (1 / 3)
     with torch.no_grad():
-        columns = []
-        for i in range(z.shape[1]):
+        rows = []
+        for i in columns.tolist():
             ahead, behind = z.clone(), z.clone()
             ahead[:, i] += step
             behind[:, i] -= step
             # divide by the step that rounding left, not the one asked for
             taken = (ahead[:, i] - behind[:, i])[:, None]
-            columns.append((function(ahead) - function(behind)) / taken)
-    return torch.stack(columns, 1)
+            rows.append((function(ahead) - function(behind)) / taken)
+    return torch.stack(rows, 1)
 
 
-_METHODS: dict[str, Callable[[Callable[[Tensor], Tensor], Tensor], Tensor]] = {
+_METHODS: dict[str, Callable[[Callable[[Tensor], Tensor], Tensor, Tensor], Tensor]] = {
     "forward": _forward,
     "reverse": _reverse,
+    "single": _single,
     "finite": _finite,
 }

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vaebias.analysis.activity import ActiveUnits, active_units
+from vaebias.analysis.latents import Coordinates, choose_coordinates
 from vaebias.checks import check_index
 from vaebias.errors import InputError
 from vaebias.inference import encode_images
@@ -51,7 +52,11 @@ class Points:
     images
         Given images, and each point's index in them.
     activity
-        Activity of the latents by the encoder, if there is one.
+        Activity of the measured latents by the encoder, if there is one.
+    shape
+        Shape of a latent: (d,), or (C, h, w) of a convolutional model. ``z`` is flat.
+    coordinates
+        int64 [k], the measured latents; None for all.
     """
 
     z: Tensor
@@ -59,6 +64,13 @@ class Points:
     place: tuple[Grid, NDArray[np.int64]] | None
     images: Pool | None
     activity: ActiveUnits | None
+    shape: tuple[int, ...]
+    coordinates: Tensor | None
+
+    @property
+    def chosen_logvar(self) -> Tensor | None:
+        """Log variances [n, k] of the measured latents."""
+        return None if self.logvar is None else _columns(self.logvar, self.coordinates)
 
     def pool(self, seed: int) -> Pool:
         """Return the points among other images: all given ones, else 5,000 more of the data.
@@ -86,22 +98,29 @@ def choose_points(
     index: Indices | None,
     samples: int,
     seed: int,
+    coordinates: Coordinates | None = None,
 ) -> Points:
     """Where to look, from what was given to ``diagnose``."""
-    if z is not None and (not isinstance(z, Tensor) or z.ndim != 2 or len(z) == 0):
-        shape = list(z.shape) if isinstance(z, Tensor) else type(z).__name__
-        raise InputError("z", "a tensor of latents [n, d] with n >= 1", shape)
+    if z is not None and (not isinstance(z, Tensor) or z.ndim < 2 or len(z) == 0):
+        given = list(z.shape) if isinstance(z, Tensor) else type(z).__name__
+        raise InputError("z", "a tensor of latents [n, d] with n >= 1", given)
     place = _place(z, images, data, index, samples, seed)
     pool = _given(images, None if data is not None else index)
     activity = logvar = None
     if encoder is not None and (pool is not None or place is not None):
         mu, logvar = _encode(encoder, *_reader(pool, place))
-        activity = active_units(mu, logvar)
+        shape = mu.shape[1:]
+        if z is not None and z.shape[1:] != shape:
+            sizes = ", ".join(map(str, shape))
+            raise InputError("z", f"[n, {sizes}], the encoder's latents", list(z.shape))
+        mu, logvar = mu.flatten(1), None if logvar is None else logvar.flatten(1)
+        chosen = choose_coordinates(coordinates, mu.shape[1], seed)
+        activity = active_units(
+            _columns(mu, chosen), None if logvar is None else _columns(logvar, chosen)
+        )
         if z is not None:
             logvar = None
-            if z.shape[1] != mu.shape[1]:
-                raise InputError("z", f"[n, {mu.shape[1]}], the encoder's latents", list(z.shape))
-        z = mu if z is None else z
+        z = mu.unflatten(1, shape) if z is None else z
     if z is None:
         found = "an encoder alone" if encoder is not None else "no encoder"
         raise InputError("z", "latents, or an encoder and images or data for it", found)
@@ -109,7 +128,9 @@ def choose_points(
         raise InputError("index", f"one for each of the {len(z)} points", len(place[1]))
     if pool is not None and len(pool.index) != len(z):
         pool = None  # the images only decide which latents are active
-    return Points(z, logvar, place, pool, activity)
+    shape, z = z.shape[1:], z.flatten(1)
+    chosen = choose_coordinates(coordinates, z.shape[1], seed)
+    return Points(z, logvar, place, pool, activity, tuple(shape), chosen)
 
 
 def active_mask(
@@ -126,6 +147,10 @@ def active_mask(
     if mask.dtype != torch.bool or mask.shape != (latents,):
         raise InputError("active", f"{latents} booleans", f"{mask.dtype} {list(mask.shape)}")
     return "given", mask
+
+
+def _columns(values: Tensor, chosen: Tensor | None) -> Tensor:
+    return values if chosen is None else values[:, chosen.to(values.device)]
 
 
 def _place(
@@ -181,7 +206,7 @@ def _encode(
     """Encode all images, in batches."""
     batches = (read(slice(start, start + _BATCH)) for start in range(0, total, _BATCH))
     means, logvars = [], []
-    for _, mu, logvar in encode_images(encoder, batches, device=device_of(encoder)):
+    for _, mu, logvar in encode_images(encoder, batches, device=device_of(encoder), flat=False):
         means.append(mu)
         if logvar is not None:
             logvars.append(logvar)

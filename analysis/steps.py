@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -31,6 +32,7 @@ from vaebias.structure.label_free import (
 from vaebias.structure.local_pca import factor_tangents, local_pca
 
 __all__ = [
+    "Likelihood",
     "Pixels",
     "Step",
     "against_draws",
@@ -42,6 +44,7 @@ __all__ = [
 ]
 
 Rows = dict[str, Tensor]
+Likelihood = Literal["bernoulli", "gaussian"]
 Step = Callable[[Tensor, slice], Rows]
 
 TURNS = 4
@@ -130,10 +133,11 @@ def against_draws(
 
 def beside_expected(points: Points, beta: float, pixels: Pixels) -> Step:
     def step(j: Tensor, part: slice) -> Rows:
-        assert points.logvar is not None
+        logvar = points.chosen_logvar
+        assert logvar is not None
         j, probabilities = pixels(j, part)
         expected = expected_variance(j, beta, scale=pixels.scale, probabilities=probabilities)
-        measured = points.logvar[part].exp()
+        measured = logvar[part].float().exp()
         return _named("variance", {"measured": measured, "expected": expected})
 
     return step
@@ -163,7 +167,9 @@ class Pixels:
     output, space
         What the decoder returns, and where its Jacobians were taken.
     scale
-        Standard deviation of a Gaussian likelihood, that of a decoder of images.
+        Standard deviation of a Gaussian likelihood.
+    likelihood
+        What the pixels were trained with.
     """
 
     decoder: Decoder
@@ -171,13 +177,16 @@ class Pixels:
     output: Output
     space: Output
     scale: float
+    likelihood: Likelihood
 
     def __call__(self, j: Tensor, part: slice) -> tuple[Tensor, Tensor | None]:
-        if self.output == "image":
+        if self.likelihood == "gaussian" and self.space == "image":
             return j, None
         with torch.no_grad():
-            p = self.decoder(self.z[part]).flatten(1).sigmoid()
-        return (j * (p * (1 - p))[:, None] if self.space == "logits" else j), p
+            p = self.decoder(self.z[part]).flatten(1).to(j)
+            p = p.sigmoid() if self.output == "logits" else p.clamp(0, 1)
+        j = j * (p * (1 - p))[:, None] if self.space == "logits" else j
+        return j, p if self.likelihood == "bernoulli" else None
 
 
 def _beside(

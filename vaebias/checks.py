@@ -31,11 +31,11 @@ def check_positive(name: str, value: object) -> float:
     raise InputError(name, "a finite number above 0", value)
 
 
-def check_index(index: object, size: int) -> NDArray[np.int64]:
+def check_index(index: object, size: int, name: str = "index") -> NDArray[np.int64]:
     """Return indices as int64 [n]; raises InputError unless all are integers in 0..size - 1."""
     array = np.asarray(index)
     if array.ndim != 1 or array.dtype.kind not in "iu":
-        raise InputError("index", "integers [n]", f"{array.dtype} {list(array.shape)}")
+        raise InputError(name, "integers [n]", f"{array.dtype} {list(array.shape)}")
     if array.size and not (array.min() >= 0 and array.max() < size):
-        raise InputError("index", f"0..{size - 1}", f"{array.min()}..{array.max()}")
+        raise InputError(name, f"0..{size - 1}", f"{array.min()}..{array.max()}")
     return array.astype(np.int64)

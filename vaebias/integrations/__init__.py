@@ -1,0 +1,1 @@
+"""Use vaebias from PyTorch Lightning and torchmetrics: ``pip install vaebias[lightning]``."""
