@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from os import PathLike
@@ -38,12 +39,15 @@ class InputError(VaebiasError, ValueError):
 
 
 class UnknownNameError(VaebiasError, LookupError):
-    """An unknown name; the message lists the known ones."""
+    """An unknown name; the message lists the known ones and suggests a similar one."""
 
     exit_code = 2
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
-        super().__init__(f"unknown {kind} {name!r}; known: {', '.join(sorted(known))}")
+        names = sorted(known)
+        similar = difflib.get_close_matches(name, names, 1)
+        hint = f"did you mean {similar[0]!r}? Known: " if similar else "known: "
+        super().__init__(f"unknown {kind} {name!r}; {hint}{', '.join(names)}")
 
 
 class RunFailedError(VaebiasError):

@@ -129,7 +129,9 @@ def test_stacked_seeds_resume_exactly(tmp_path: Path, monkeypatch: pytest.Monkey
 
     with monkeypatch.context() as patch:
         patch.setattr(run_folder.RunFolder, "log", log)
-        assert RUN.invoke(app, _arguments(stopped, *arguments)).exit_code == 130
+        result = RUN.invoke(app, _arguments(stopped, *arguments))
+        assert result.exit_code == 130
+        assert result.stderr.endswith("the same command with --resume continues\n")
     said = _json(stopped, *arguments, "--resume")
     assert [run["resumed_from"] for run in said["runs"]] == [20, 20]
     for seed in ("seed-0", "seed-1"):

@@ -13,29 +13,21 @@ from typer.core import TyperGroup
 
 from vaebias import __version__
 from vaebias.cli.examples import EXAMPLES
+from vaebias.cli.options import INTERRUPTED
 from vaebias.errors import VaebiasError
 
 __all__ = ["app", "main"]
 
-COMMANDS = (
-    "agree",
-    "align",
-    "data",
-    "demo",
-    "doctor",
-    "evaluate",
-    "perturb",
-    "predict",
-    "report",
-    "reproduce",
-    "structure",
-    "sweep",
-    "table",
-    "train",
-)
-"""Each names a module and the function or command group in it; only these import torch."""
+GROUPS = {
+    "Start here": ("demo", "doctor"),
+    "Data": ("data", "structure", "perturb"),
+    "Models": ("train", "evaluate", "align", "predict", "agree"),
+    "Studies": ("sweep", "table", "report", "reproduce"),
+}
+"""Commands by the heading in the help. Each names a module and the function or command group in
+it; only these import torch."""
+COMMANDS = tuple(name for names in GROUPS.values() for name in names)
 
-INTERRUPTED = 130
 _NO_MEMORY = re.compile("out of memory|can't allocate memory")  # texts of torch's RuntimeError
 
 
@@ -83,13 +75,14 @@ def _program(
     """Is this disentanglement earned, or a gift of the data's variance structure?"""
 
 
-for _name in COMMANDS:
-    _command = getattr(importlib.import_module(f"vaebias.cli.{_name}"), _name)
-    _examples = "\n\n".join(("Examples:", *EXAMPLES.get(_name, ())))
-    if isinstance(_command, typer.Typer):
-        app.add_typer(_command, name=_name, epilog=_examples)
-    else:
-        app.command(_name, epilog=_examples)(_command)
+for _group, _names in GROUPS.items():
+    for _name in _names:
+        _command = getattr(importlib.import_module(f"vaebias.cli.{_name}"), _name)
+        _examples = "\n\n".join(("Examples:", *EXAMPLES.get(_name, ())))
+        if isinstance(_command, typer.Typer):
+            app.add_typer(_command, name=_name, epilog=_examples, rich_help_panel=_group)
+        else:
+            app.command(_name, epilog=_examples, rich_help_panel=_group)(_command)
 
 
 def main() -> None:

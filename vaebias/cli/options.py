@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from vaebias.data import FactorGrid
 
 __all__ = [
+    "INTERRUPTED",
     "AsJson",
     "Force",
     "Html",
@@ -26,6 +27,9 @@ __all__ = [
     "parse_seeds",
     "restricted",
 ]
+
+INTERRUPTED = 130
+"""Exit code after Ctrl-C, as shells have it."""
 
 AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Force: TypeAlias = Annotated[bool, typer.Option("--force", help="Replace existing files.")]

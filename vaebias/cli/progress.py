@@ -1,10 +1,13 @@
-"""Progress bars on stderr; none if stderr is a file or a pipe."""
+"""Progress on stderr: bars in a terminal, a line every half minute in a file or a pipe."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
+import typer
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -16,9 +19,36 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from vaebias.experiments.running.events import Event, Listener
+if TYPE_CHECKING:
+    from vaebias.experiments.running.events import Event, Listener
 
-__all__ = ["watch_points", "watch_sweep"]
+__all__ = ["Lines", "watch_points", "watch_sweep"]
+
+EVERY = 30.0
+"""Seconds between lines of progress where stderr is no terminal."""
+
+
+class Lines:
+    """Print progress as lines, at most one every ``EVERY`` seconds.
+
+    Parameters
+    ----------
+    label
+        What is being done.
+    """
+
+    def __init__(self, label: str) -> None:
+        self._label = label
+        self._start = self._last = time.monotonic()
+
+    def __call__(self, done: int, total: int, note: str = "") -> None:
+        """Print ``done`` of ``total``, if enough time has passed since the last line."""
+        now = time.monotonic()
+        if now - self._last < EVERY:
+            return
+        self._last = now
+        text = f"{self._label}: {done:,} of {total:,}, {now - self._start:.0f} s"
+        typer.echo(f"{text}, {note}" if note else text, err=True)
 
 
 @contextmanager
@@ -26,7 +56,14 @@ def watch_sweep(runs: int) -> Iterator[Listener]:
     """Yield a listener for `vaebias.experiments.sweep`: one bar in total, one per active run."""
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield lambda event: None
+        lines, ended = Lines("runs"), 0
+
+        def count(event: Event) -> None:
+            nonlocal ended
+            ended += event.state in ("cached", "finished", "failed")
+            lines(ended, runs, f"{event.label} at step {event.step:,} of {event.total:,}")
+
+        yield count
         return
     columns = (
         TextColumn("{task.description}"),
@@ -58,7 +95,7 @@ def watch_points(label: str, points: int) -> Iterator[Callable[[int, int], None]
     """Yield a callback ``(done, total)`` that updates one bar."""
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield lambda done, total: None
+        yield Lines(label)
         return
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, console=console, transient=True) as progress:

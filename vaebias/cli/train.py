@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vaebias.cli.options import AsJson, Force, parse_device, parse_seeds
+from vaebias.cli.options import INTERRUPTED, AsJson, Force, parse_device, parse_seeds
 from vaebias.cli.run_folder import FILES, RUN_FILE, RunFolder
 from vaebias.cli.run_log import check_tensorboard
 from vaebias.errors import InputError
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
     from rich.progress import Progress
 
+    from vaebias.cli.progress import Lines
     from vaebias.data import FactorGrid
     from vaebias.training import Callbacks, TrainingConfig
 
@@ -133,16 +134,11 @@ def train(
         )
         for folder, one in configs.items()
     ]
-    found = []
-    if _stacks(runs, config, fabric, stack):
-        for step in sorted(
-            {run.reached for run in runs}
-        ):  # a killed run may have saved some seeds only
-            group = [run for run in runs if run.reached == step]
-            found += _together(group, config, grid, fabric, evaluate_every)
-        found.sort(key=lambda one: seeds.index(one["seed"]))
-    else:
-        found = _one_by_one(runs, config, grid, fabric, evaluate_every)
+    try:
+        found = _train(runs, seeds, config, grid, fabric, stack, evaluate_every)
+    except KeyboardInterrupt:
+        typer.echo(f"stopped; {out} is kept: the same command with --resume continues", err=True)
+        raise typer.Exit(INTERRUPTED) from None
     if not fabric.is_global_zero:
         return
     source = {"name": grid.name, "source": grid.source, "provenance": grid.provenance}
@@ -153,6 +149,24 @@ def train(
         shown = one["loss"] | one["evaluation"]
         losses = ", ".join(f"{name} {value:.4g}" for name, value in shown.items())
         typer.echo(f"{one['model']}: {losses} (seed {one['seed']}, {one['seconds']:.1f} s)")
+
+
+def _train(
+    runs: Sequence[RunFolder],
+    seeds: Sequence[int],
+    config: Mapping[str, Any],
+    grid: FactorGrid,
+    fabric: Fabric,
+    stack: bool | None,
+    evaluate_every: int | None,
+) -> list[dict[str, Any]]:
+    if not _stacks(runs, config, fabric, stack):
+        return _one_by_one(runs, config, grid, fabric, evaluate_every)
+    found = []
+    for step in sorted({run.reached for run in runs}):  # a killed run may have saved some seeds
+        group = [run for run in runs if run.reached == step]
+        found += _together(group, config, grid, fabric, evaluate_every)
+    return sorted(found, key=lambda one: seeds.index(one["seed"]))
 
 
 def _stacks(
@@ -311,17 +325,22 @@ def _settings(given: list[str]) -> dict[str, Any]:
 class _Display:
     """A progress bar with the rate, the remaining time and the latest loss."""
 
-    def __init__(self, bar: Progress | None, label: str) -> None:
-        self._bar = bar
+    def __init__(
+        self, bar: Progress | None = None, label: str = "", lines: Lines | None = None
+    ) -> None:
+        self._bar, self._lines, self._loss = bar, lines, ""
         self._task = None if bar is None else bar.add_task(label, total=None, rate="", loss="")
 
     def log(self, done: int, values: Mapping[str, float]) -> None:
         """Show the loss."""
+        self._loss = f"loss {values['loss']:.4g}"
         if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, loss=f"loss {values['loss']:.4g}")
+            self._bar.update(self._task, loss=self._loss)
 
     def progress(self, done: int, total: int) -> None:
-        """Advance the bar."""
+        """Advance the bar, or print a line if it is time."""
+        if self._lines is not None:
+            self._lines(done, total, self._loss)
         if self._bar is not None and self._task is not None:
             speed = self._bar.tasks[0].speed
             rate = "" if speed is None else f"{speed:.0f} steps/s"
@@ -330,7 +349,7 @@ class _Display:
 
 @contextmanager
 def _watch(label: str, fabric: Fabric) -> Iterator[_Display]:
-    """Yield a display on stderr; it shows nothing unless a terminal is there."""
+    """Yield a display on stderr: a bar in a terminal, else a line every half minute."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -340,9 +359,14 @@ def _watch(label: str, fabric: Fabric) -> Iterator[_Display]:
         TimeRemainingColumn,
     )
 
+    from vaebias.cli.progress import Lines
+
     console = Console(stderr=True)
-    if not console.is_terminal or not fabric.is_global_zero:
-        yield _Display(None, label)
+    if not fabric.is_global_zero:
+        yield _Display()
+        return
+    if not console.is_terminal:
+        yield _Display(lines=Lines(label))
         return
     columns = (
         TextColumn("{task.description}", markup=False),

@@ -34,9 +34,9 @@ def launch(device: torch.device | str = "cpu", precision: str = "32-true") -> Fa
     Raises
     ------
     InputError
-        The precision is not known.
+        The precision or the device is not known, or this machine has no GPU.
     """
-    device = torch.device(device)
+    device = find_device(str(device))
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         return single_process(device, precision)
     fabric = _fabric(
