@@ -165,7 +165,8 @@ def diagnose(
         rule, mask = active_mask(active, points.activity, at.latents)
         count = int(mask.sum())
         steps: list[Step] = [by_itself(mask)]
-        if points.place is not None:
+        labelled = points.place is not None and getattr(data, "labelled", True)
+        if points.place is not None and labelled:
             steps.append(against_factors(*points.place, mask))
         if neighbours is not None and count:
             steps += against_images(points.pool(seed), neighbours, mask, memory)
@@ -197,7 +198,7 @@ def diagnose(
         singular_values=singular_values,
         relative_gaps=relative_gaps(torch.from_numpy(singular_values)).numpy(),
         ima_contrast=contrast.astype(np.float32),
-        data=None if data is None else _data_alignment(data, rows),
+        data=_data_alignment(data, rows) if data is not None and labelled else None,
         label_free={
             name: Reference(**fields)
             for name in ("neighbours", "global", "posterior")

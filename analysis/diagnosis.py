@@ -279,7 +279,8 @@ def _text(values: Floats) -> str:
 
 def _degrees(angles: Floats) -> str:
     """Return the median of each principal angle."""
-    medians = (np.median(column[~np.isnan(column)]) for column in np.degrees(angles).T)
+    defined = (column[~np.isnan(column)] for column in np.degrees(angles).T)
+    medians = (np.median(column) if len(column) else math.nan for column in defined)
     return " ".join("–" if math.isnan(value) else f"{value:.0f}°" for value in medians)
 
 

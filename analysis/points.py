@@ -18,7 +18,7 @@ from vaebias.errors import InputError
 from vaebias.inference import encode_images
 from vaebias.interfaces import Encoder, Grid
 from vaebias.modules import device_of
-from vaebias.pixels import as_tensor
+from vaebias.pixels import as_samples, as_tensor
 
 __all__ = ["Points", "Pool", "active_mask", "choose_points"]
 
@@ -176,8 +176,7 @@ def _place(
 def _given(images: Tensor | NDArray[Any] | None, index: Indices | None) -> Pool | None:
     if images is None:
         return None
-    if images.ndim != 4 or len(images) == 0:
-        raise InputError("images", "[n, C, H, W] with n >= 1", list(images.shape))
+    images = as_samples("images", images)
     everything = np.arange(len(images))
     return Pool(images, everything if index is None else check_index(index, len(images)))
 

@@ -19,6 +19,7 @@ __all__ = [
     "as_floats",
     "as_images",
     "as_pixels",
+    "as_samples",
     "as_tensor",
     "channels_first",
     "check_range",
@@ -100,6 +101,40 @@ def as_images(
     return array * np.uint8(WHITE) if is_binary(array) else array
 
 
+def as_samples(
+    name: str,
+    samples: Any,  # [n, ...]
+) -> NDArray[Any]:  # [n, ...] uint8 or float32
+    """Return samples of any shape, as models take them.
+
+    Arrays with four axes are images, and are checked and converted as by `as_images`. All others
+    are numbers of any range, such as spectra [n, F], counts or time series [n, channels, time],
+    and become float32.
+
+    Raises
+    ------
+    InputError
+        There are no samples, they are not numbers or not finite, or images are out of range.
+    """
+    array = _array(samples)
+    if array.ndim < 2 or array.dtype.kind not in "buif" or array.size == 0:
+        found = f"{array.dtype} {list(array.shape)}"
+        raise InputError(name, "images [n, C, H, W] or other numbers [n, ...], n >= 1", found)
+    if array.ndim == 4:
+        return as_images(name, array)
+    values: NDArray[Any] = array.astype(np.float32, copy=False)
+    if not all(np.isfinite(block).all() for block in _blocks(values)):
+        raise InputError(name, "finite numbers", "NaN or infinity")
+    return values
+
+
+def _array(samples: Any) -> NDArray[Any]:
+    if not isinstance(samples, Tensor):
+        return np.asanyarray(samples)
+    samples = samples.detach().cpu()
+    return np.asarray((samples.float() if samples.dtype == torch.bfloat16 else samples).numpy())
+
+
 def channels_first(
     name: str,
     images: Any,  # [N, C, H, W], [N, H, W, C] or [N, H, W]
@@ -112,7 +147,7 @@ def channels_first(
         Another shape, a dtype that is neither boolean, integer nor floating point, or integers
         outside 0..255.
     """
-    array = images.detach().cpu().numpy() if isinstance(images, Tensor) else np.asanyarray(images)
+    array = _array(images)
     if array.ndim == 3:
         array = array[:, None]
     if array.ndim == 4 and _channels_last(*array.shape[1:]):

@@ -107,7 +107,7 @@ def test_only_active_latents_count() -> None:
         mu = x.flatten(1)[:, :3] * torch.tensor([1.0, 1.0, 0.0])
         return mu, torch.tensor([-4.0, -4.0, 0.0]).expand(len(x), 3)
 
-    images = torch.randn(30, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    images = torch.randn(30, 16, generator=torch.Generator().manual_seed(0))
     found = diagnose(linear(matrix), encoder=encoder, images=images, output="image")
     assert found.rule == "zietlow2021"
     assert found.active.tolist() == [True, True, False]
@@ -270,8 +270,8 @@ def images_of(n: int) -> Tensor:
         ),
         (
             None,
-            {"encoder": nn.Flatten(), "images": torch.rand(4, 16)},
-            r"images: expected \[n, C, H, W\]",
+            {"encoder": nn.Flatten(), "images": torch.rand(4)},
+            r"images: expected images \[n, C, H, W\] or other numbers",
         ),
         (
             None,

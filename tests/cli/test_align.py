@@ -3,11 +3,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from vaebias import checkpoints, models
 from vaebias.cli import app
+from vaebias.data import load
 
 RUN = CliRunner()
 NETWORK = {"name": "mlp", "hidden": [8]}
@@ -138,3 +140,13 @@ def test_a_network_of_ones_own_is_measured(tmp_path: Path, monkeypatch: pytest.M
     assert one["diagnosis"]["latents"] == 2
     assert _error("--model", "mine_to_align:build")[1].endswith("a network of your own, found none")
     assert "expected checkpoints, or --model" in _error()[1]
+
+
+def test_images_without_factors_are_measured(checkpoint: Path, tmp_path: Path) -> None:
+    path, html = tmp_path / "images.npy", tmp_path / "a.html"
+    np.save(path, load("blobs")[::40])
+    options = ["--data", str(path), "--samples", "9", "--json", "--html", str(html)]
+    result = RUN.invoke(app, ["align", str(checkpoint), *options], catch_exceptions=False)
+    assert result.exit_code == 0, result.stderr
+    (one,) = json.loads(result.stdout)["checkpoints"]
+    assert one["diagnosis"]["data"] is None

@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from vaebias import checkpoints, data, models, perturb
 from vaebias.cli import app
+from vaebias.data import load
 
 RUN = CliRunner()
 NETWORK = {"name": "mlp", "hidden": [8]}
@@ -205,3 +206,15 @@ def test_an_unknown_device_is_refused(checkpoint: Path) -> None:
     code, line = _error(checkpoint, "--data", "blobs", "--device", "nope", *QUICK)
     assert code == 2
     assert line == "error: --device: expected a device such as cpu or cuda, found 'nope'"
+
+
+def test_images_without_factors_get_the_metrics_that_need_none(
+    checkpoint: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "images.npy"
+    np.save(path, load("blobs")[::40])
+    found = _json(checkpoint, "--data", path, "--repeats", "1", "--jobs", "1")
+    scored = dict.fromkeys(name.split(".")[0] for name in found["scores"])
+    assert list(scored) == ["gaussian_tc", "effective_rank", "latent_kl", "reconstruction"]
+    options = ("--data", path, "--metrics", "mig", "--jobs", "1")
+    assert "metric mig: expected factors, found none" in _error(checkpoint, *options)[1]

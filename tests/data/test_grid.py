@@ -255,7 +255,7 @@ def test_arrays_of_values_may_have_any_shape_and_range() -> None:
     assert grid.image_shape == (1, 1, 3)
     np.testing.assert_array_equal(grid.images([1, 0])[:, 0, 0], spectra[::-1])
     assert ArrayGrid("v", axis, np.zeros((2, 3, 5)), "real", kind="values").image_shape == (1, 3, 5)
-    with pytest.raises(InputError, match="images: expected finite values"):
+    with pytest.raises(InputError, match="images: expected finite numbers"):
         ArrayGrid("v", axis, [[0.0], [np.inf]], "real", kind="values")
     with pytest.raises(InputError, match="kind: expected 'images' or 'values'"):
         ArrayGrid("v", axis, spectra, "real", kind="spectra")

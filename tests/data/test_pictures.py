@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vaebias.data import load_pictures
+from vaebias.data import load, load_pictures
 from vaebias.errors import InputError
 
 COLOURS = np.random.default_rng(0).integers(0, 256, (5, 4, 6, 3), dtype=np.uint8)
@@ -91,3 +91,21 @@ def test_invalid_image_sets_are_named(tmp_path: Path) -> None:
         load_pictures(tmp_path / "x.npz")
     with pytest.raises(InputError, match="no such file"):
         load_pictures(tmp_path / "absent.npy")
+
+
+def test_pictures_are_a_grid_without_factors(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", COLOURS)
+    grid = load(tmp_path / "a.npy")
+    assert (len(grid), grid.image_shape, grid.source) == (5, (3, 4, 6), "real")
+    assert not grid.labelled
+    assert load("blobs").labelled
+    assert (grid.neighbours([2]) == -1).all()
+    np.testing.assert_array_equal(grid[:], COLOURS.transpose(0, 3, 1, 2))
+
+
+def test_rows_of_numbers_are_a_grid_of_values(tmp_path: Path) -> None:
+    spectra = np.linspace(-9, 9, 60).reshape(20, 3)
+    np.save(tmp_path / "a.npy", spectra)
+    grid = load(tmp_path / "a.npy")
+    assert grid.image_shape == (1, 1, 3)
+    np.testing.assert_allclose(grid[:][:, 0, 0], spectra, rtol=1e-6)

@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from vaebias import models
 from vaebias.data import load
 from vaebias.errors import InputError
 from vaebias.inference import check_repeatable, encode, evaluating
@@ -84,3 +85,14 @@ def _fail_within(module: nn.Module) -> None:
     with evaluating(module):
         assert not module[0].training
         raise RuntimeError("within")
+
+
+def test_log_variances_of_our_own_models_may_all_be_positive() -> None:
+    model = models.build("vae", (1, 24, 24), 3, {"name": "mlp", "hidden": [4]}, seed=0)
+    with torch.no_grad():
+        for parameter in model.encoder.parameters():
+            parameter.zero_()
+        [*model.encoder.parameters()][-1].fill_(0.5)
+    _, logvar = encode(model.encode, load("blobs"), np.arange(40))
+    assert logvar is not None
+    assert logvar.min() == 0.5

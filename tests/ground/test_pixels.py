@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from vaebias.errors import InputError
-from vaebias.pixels import as_bytes, as_floats, as_images, as_tensor, is_binary, unit
+from vaebias.pixels import as_bytes, as_floats, as_images, as_samples, as_tensor, is_binary, unit
 
 BYTES = np.arange(256, dtype=np.uint8).reshape(1, 1, 16, 16)
 
@@ -88,3 +88,20 @@ def test_whole_numbers_are_bytes() -> None:
 def test_what_is_not_certain_is_named(images: np.ndarray, message: str) -> None:
     with pytest.raises(InputError, match=message):
         as_images("x", images)
+
+
+def test_samples_with_four_axes_are_images_and_others_numbers_of_any_range() -> None:
+    counts = np.arange(60).reshape(5, 12) * 1000
+    found = as_samples("x", counts)
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, counts)
+    series = torch.randn(4, 2, 7, dtype=torch.bfloat16)
+    np.testing.assert_array_equal(as_samples("x", series), series.float())
+    np.testing.assert_array_equal(as_samples("x", FLOATS), FLOATS)
+    with pytest.raises(InputError, match="divide by 255"):
+        as_samples("x", FLOATS * 255)
+    for bad in (np.zeros(3), np.zeros((0, 3)), np.array([["a"]])):
+        with pytest.raises(InputError, match="x: expected images"):
+            as_samples("x", bad)
+    with pytest.raises(InputError, match="x: expected finite numbers, found NaN or infinity"):
+        as_samples("x", np.full((3, 4), np.nan))

@@ -77,6 +77,12 @@ def align(
     chance level, the singular values, and how well the decoder's directions match the local
     principal components and the factors of the data.
     """
+    if not checkpoints and model is None:
+        raise InputError("CKPT", "checkpoints, or --model", "neither")
+    names = list(checkpoints or [])
+    for path in names:  # before torch is imported
+        if not (path.exists() or _is_example(path)):
+            raise InputError(str(path), "a checkpoint", "no such file or folder")
     from rich.text import Text
 
     from vaebias import analysis
@@ -89,11 +95,8 @@ def align(
 
     if html is not None:
         refuse_to_overwrite(html, force=force, option="--html")
-    if not checkpoints and model is None:
-        raise InputError("CKPT", "checkpoints, or --model", "neither")
     if weights is not None and model is None:
         raise InputError("--weights", "--model, the network that they belong to", "none")
-    names = list(checkpoints or [])
     paths = [stored.example() if _is_example(path) else path for path in names]
     models = [stored.load(path) for path in paths]
     if data is None and (model is not None or len(paths) > 1):

@@ -226,13 +226,13 @@ def _version(
 def _unlabelled(data: str) -> bool:
     """Return whether these are images without factors: a folder or array of unknown format."""
     from vaebias.data import DATASETS
-    from vaebias.data.formats.format import FILE_FORMATS
+    from vaebias.data.formats.format import find_format
+    from vaebias.data.pictures import is_pictures
 
     path = Path(data)
     if data in DATASETS or not path.exists():
         return False
-    kind = path.is_dir() or path.suffix in (".npy", ".npz")
-    return kind and not any(FILE_FORMATS[name].matches(path) for name in FILE_FORMATS.names())
+    return is_pictures(path) and find_format(path) is None
 
 
 def _neighbourhoods(
@@ -250,11 +250,10 @@ def _neighbourhoods(
     from vaebias.report import neighbourhoods as report
     from vaebias.report import page
 
-    if _unlabelled(data):
-        images = datasets.load_pictures(Path(data))
-    else:
-        grid = datasets.load(data)
-        images = grid.images(np.arange(len(grid)))
+    grid = datasets.load(data)
+    images = grid.images(np.arange(len(grid)))
+    if getattr(grid, "kind", "images") == "values":
+        images = images.reshape(len(images), -1)
     with watch_points(data, min(sample, len(images))) as progress:
         found = perturb.neighbourhoods(images, sample, neighbours, seed=seed, progress=progress)
     record = found.to_json()

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from vaebias.data.factor import Factor
 from vaebias.data.grid import FactorGrid, Images, Source
 from vaebias.errors import InputError
-from vaebias.pixels import WHITE, channels_first, check_range, is_binary
+from vaebias.pixels import WHITE, as_samples, channels_first, check_range, is_binary
 
 __all__ = ["ArrayGrid"]
 
@@ -58,6 +58,7 @@ class ArrayGrid(FactorGrid):
             raise InputError("images", f"{len(self)} images for sizes {self.sizes}", len(array))
         if kind == "images":
             check_range("images", array)
+        self.kind = kind
         self._images = array
         self._binary = is_binary(array)
 
@@ -76,12 +77,8 @@ def _values(
     array: Any,  # [N, ...]
 ) -> npt.NDArray[np.float32]:  # [N, C, H, W], or [N, 1, rows, columns]
     found = np.asanyarray(array)
-    if found.ndim < 1 or found.dtype.kind not in "buif" or 0 in found.shape[1:]:
-        raise InputError("images", "numbers [N, ...]", f"{found.dtype} {list(found.shape)}")
-    values: npt.NDArray[np.float32] = found.astype(np.float32, copy=False)
-    if not np.isfinite(values).all():
-        raise InputError("images", "finite values", "NaN or infinity")
-    if values.ndim == 4:
-        return values
+    if found.ndim == 4:
+        return as_samples("images", found.reshape(len(found), -1)).reshape(found.shape)
+    values = as_samples("images", found)
     columns = values.shape[-1] if values.ndim > 1 else 1
     return values.reshape(len(values), 1, prod(values.shape[1:-1]), columns)

@@ -9,8 +9,9 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
-from vaebias.data.formats.format import format_of
+from vaebias.data.formats.format import find_format, format_of
 from vaebias.data.grid import FactorGrid
+from vaebias.data.pictures import is_pictures, pictures_grid
 from vaebias.errors import InputError
 from vaebias.registry import Registry
 
@@ -26,7 +27,8 @@ def load(name_or_path: str | PathLike[str], **options: Any) -> FactorGrid:
     ----------
     name_or_path
         A registered name (``DATASETS.names()``), or the path of a file or folder in one of
-        the formats of `vaebias.data.formats`.
+        the formats of `vaebias.data.formats`; or images without factors, see
+        `vaebias.data.pictures.pictures_grid`.
     **options
         Options of the data set: see the function of its name, such as
         `vaebias.data.blobs.blobs`; or those of the format's ``read``.
@@ -47,7 +49,12 @@ def load(name_or_path: str | PathLike[str], **options: Any) -> FactorGrid:
     name = fspath(name_or_path)
     path = Path(name)
     if name not in DATASETS and path.exists():
-        form = format_of(path)
+        form = find_format(path)
+        if form is None and is_pictures(path):
+            options.pop("progress", None)
+            _check_options(name, pictures_grid, options)
+            return pictures_grid(path)
+        form = form or format_of(path)
         _check_options(name, form.read, options)
         return form.read(path, **options)
     if name not in DATASETS and (path.suffix or len(path.parts) > 1 or name.endswith(os.sep)):

@@ -16,6 +16,9 @@ from vaebias.interfaces import Index
 
 __all__ = ["FactorGrid", "Images", "Index", "Source", "SubGrid"]
 
+UNLABELLED = "image"
+"""Name of the one factor of images without factors: their number."""
+
 Images: TypeAlias = npt.NDArray[Any]  # uint8 0..255 or float32
 Source: TypeAlias = Literal["real", "rendered", "blobs"]
 
@@ -89,6 +92,11 @@ class FactorGrid(ABC):
     def columns(self) -> tuple[Factor, ...]:
         """The factors, and with one level each those that `restrict` fixed, in their order."""
         return self.axes
+
+    @property
+    def labelled(self) -> bool:
+        """Whether images have factors; False for plain pictures, whose one "factor" is a number."""
+        return self.names != (UNLABELLED,)
 
     @property
     def cyclic(self) -> tuple[bool, ...]:

@@ -9,10 +9,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from vaebias.data.array_grid import ArrayGrid
+from vaebias.data.factor import Factor
+from vaebias.data.grid import UNLABELLED
+from vaebias.data.storage import npz_keys
 from vaebias.errors import InputError, reading
 from vaebias.pixels import WHITE, as_images
 
-__all__ = ["KEYS", "SUFFIXES", "is_pictures", "load_pictures"]
+__all__ = ["KEYS", "SUFFIXES", "is_pictures", "load_pictures", "pictures_grid"]
 
 KEYS = ("images", "imgs", "arr_0")
 """Names under which an npz file's images are searched, if it has several arrays."""
@@ -24,8 +28,13 @@ _GREY = ("1", "L", "LA")
 
 
 def is_pictures(path: Path) -> bool:
-    """Return whether a path is one that `load_pictures` reads: a folder, ``.npy`` or ``.npz``."""
-    return path.is_dir() or path.suffix.lower() in (".npy", ".npz")
+    """Return whether a path is a folder, or a file with an array that `load_pictures` reads."""
+    if path.is_dir() or path.suffix.lower() == ".npy":
+        return True
+    if path.suffix.lower() != ".npz":
+        return False
+    names = npz_keys(path)
+    return len(names) == 1 or not names.isdisjoint(KEYS)
 
 
 def load_pictures(path: Path) -> npt.NDArray[Any]:  # [N, C, H, W]
@@ -52,16 +61,37 @@ def load_pictures(path: Path) -> npt.NDArray[Any]:  # [N, C, H, W]
     """
     if path.is_dir():
         return _folder(path)
+    return as_images(*_stored(path))
+
+
+def _stored(path: Path) -> tuple[str, npt.NDArray[Any]]:
+    """Return the array in a file, and its name in error messages."""
     with reading(path, "a plain array, in a .npy or .npz file"):
         found = np.load(path, mmap_mode="r", allow_pickle=False)
         if isinstance(found, np.ndarray):
-            return as_images(str(path), found)
+            return str(path), found
         with found:
             names = list(found)
             key = next((name for name in KEYS if name in names), names[0] if names else "")
             if not names or (key not in KEYS and len(names) > 1):
                 raise InputError(str(path), f"an array among {', '.join(KEYS)}", names or "none")
-            return as_images(f"{key} of {path}", found[key])
+            return f"{key} of {path}", found[key]
+
+
+def pictures_grid(path: Path) -> ArrayGrid:
+    """Return images without factors as a grid, with the number of the image as its one factor.
+
+    Parameters
+    ----------
+    path
+        As for `load_pictures`; an array [N, F] in a file becomes a grid of values.
+    """
+    array = None if path.is_dir() else _stored(path)[1]
+    images = load_pictures(path) if array is None or array.ndim != 2 else array
+    kind = "images" if images.ndim == 4 else "values"
+    number = Factor(UNLABELLED, np.arange(len(images)), ordinal=False)
+    provenance = {"format": "pictures", "file": path.name, "images": len(images)}
+    return ArrayGrid(path.stem or path.name, [number], images, "real", provenance, kind=kind)
 
 
 def _folder(path: Path) -> npt.NDArray[np.uint8]:

@@ -34,6 +34,7 @@ __all__ = [
     "npz_array",
     "npz_keys",
     "npz_rows",
+    "npz_shape",
     "npz_text",
     "unpack",
     "write_npy_header",
@@ -197,6 +198,12 @@ def npz_array(path: Path, key: str) -> npt.NDArray[Any]:
         if len(data) < wanted:
             raise InputError(f"{key} of {path}", f"{wanted} bytes", len(data))
         return np.frombuffer(data, dtype).reshape(shape)
+
+
+def npz_shape(path: Path, key: str) -> tuple[int, ...]:
+    """Return the shape that an array of an npz file claims in its header."""
+    with _open_npz(path) as archive, archive.open(_member(path, archive, key)) as file:
+        return _read_npy_header(file, f"{key} of {path}")[0]
 
 
 def npz_text(path: Path, key: str) -> str | None:

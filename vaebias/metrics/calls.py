@@ -21,9 +21,10 @@ Table: TypeAlias = "dict[str, NDArray[Any]]"
 binned (``values`` [N, k]), and what else is known (`Column`)."""
 
 
-def missing(entry: Entry, table: Table) -> list[str]:
-    """Return the columns that a metric needs and the table lacks."""
-    return [name for name in entry.signature.needs if name not in table]
+def missing(entry: Entry, table: Table, *, labelled: bool = True) -> list[str]:
+    """Return what a metric needs and the table lacks: columns, and the factors themselves."""
+    lacking: list[str] = [name for name in entry.signature.needs if name not in table]
+    return lacking if labelled or not entry.signature.factors else ["factors", *lacking]
 
 
 def call_metrics(

@@ -30,7 +30,7 @@ class EffectiveRank(Result):
     singular_values: NDArray[np.float64]
 
 
-@METRICS.register("effective_rank")
+@METRICS.register("effective_rank", factors=False)
 def effective_rank(
     codes: ArrayLike | Tensor,  # [N, d]
     factors: ArrayLike | Tensor | None = None,

@@ -149,9 +149,16 @@ def evaluate(
         names = grid.names
     else:
         names = factor_names(names or None, factors.shape[1], grid)
-    possible = {label: entry for label, entry in chosen.items() if not missing(entry, table)}
+    labelled = getattr(grid, "labelled", True)
+    possible = {
+        label: entry
+        for label, entry in chosen.items()
+        if not missing(entry, table, labelled=labelled)
+    }
     if metrics is not None and (lacking := [label for label in chosen if label not in possible]):
-        needs = f"{', '.join(missing(chosen[lacking[0]], table))} (of an encoder and decoder)"
+        lacks = missing(chosen[lacking[0]], table, labelled=labelled)
+        source = "" if "factors" in lacks else " (of an encoder and decoder)"
+        needs = f"{', '.join(lacks)}{source}"
         raise InputError(f"metric {lacking[0]}", needs, "none")
     watch.total -= n_repeats * (len(chosen) - len(possible))
     if any("names" in entry.signature.takes for entry in possible.values()):

@@ -44,7 +44,7 @@ class GaussianTc(Result):
     covariance: NDArray[np.float64]
 
 
-@METRICS.register("gaussian_tc")
+@METRICS.register("gaussian_tc", factors=False)
 def gaussian_tc(
     codes: ArrayLike | Tensor,  # [N, d]
     factors: ArrayLike | Tensor | None = None,

@@ -30,7 +30,7 @@ class LatentKl(Result):
     per_latent: NDArray[np.float64]
 
 
-@METRICS.register("latent_kl", needs=("logvar",))
+@METRICS.register("latent_kl", needs=("logvar",), factors=False)
 def latent_kl(
     codes: ArrayLike | Tensor,  # [N, d]
     factors: ArrayLike | Tensor | None = None,

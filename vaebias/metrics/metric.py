@@ -63,12 +63,15 @@ class Signature:
         Whether it draws batches of its own, and so takes every row instead of a sample.
     continuous
         Whether it takes continuous factors; others get them binned.
+    factors
+        Whether it uses the factors; if not, it is computed for images without factors, too.
     """
 
     needs: tuple[Column, ...] = ()
     takes: frozenset[Column | Argument] = frozenset()
     all_rows: bool = False
     continuous: bool = False
+    factors: bool = True
 
 
 class MetricRegistry(Registry[Callable[..., Score]]):
@@ -86,6 +89,7 @@ class MetricRegistry(Registry[Callable[..., Score]]):
         takes: Sequence[Column | Argument] = (),
         all_rows: bool = False,
         continuous: bool = False,
+        factors: bool = True,
     ) -> Callable[[Function], Function]:
         """Return a decorator that stores a function of ``(codes, factors, ...)`` under ``name``.
 
@@ -93,14 +97,16 @@ class MetricRegistry(Registry[Callable[..., Score]]):
         ----------
         name
             Name of the metric.
-        needs, takes, all_rows, continuous
+        needs, takes, all_rows, continuous, factors
             See `Signature`. `evaluate` calls the function with what is declared here, and with
             nothing else.
         """
         store = super().register(name)
 
         def add(function: Function) -> Function:
-            self._signatures[name] = Signature(tuple(needs), frozenset(takes), all_rows, continuous)
+            self._signatures[name] = Signature(
+                tuple(needs), frozenset(takes), all_rows, continuous, factors
+            )
             return store(function)
 
         return add

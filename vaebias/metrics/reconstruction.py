@@ -31,7 +31,7 @@ class Reconstruction(Result):
     nats: float | None
 
 
-@METRICS.register("reconstruction", needs=("squared_error",), takes=("nats",))
+@METRICS.register("reconstruction", needs=("squared_error",), takes=("nats",), factors=False)
 def reconstruction(
     codes: ArrayLike | Tensor | None = None,
     factors: ArrayLike | Tensor | None = None,

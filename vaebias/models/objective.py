@@ -114,6 +114,8 @@ class Objective(nn.Module, ABC):
 
     config_type: ClassVar[type[Config]] = Config
     """The configuration class."""
+    returns_log_variances: ClassVar[bool] = True
+    """The encoder returns log variances even if all are positive, as after a short training."""
     heads: ClassVar[int] = 2
     """Number of vectors of length d that the encoder returns: 2 for mean and log variance."""
     takes_pairs: ClassVar[bool] = False

@@ -36,7 +36,7 @@ def verdict(found: Neighbourhoods) -> str:
 
 
 def neighbourhood_page(
-    images: NDArray[Any],  # [N, C, H, W]
+    images: NDArray[Any],  # [N, C, H, W], or [N, ...] without pictures
     found: Neighbourhoods,
     *,
     name: str,
@@ -49,6 +49,8 @@ def neighbourhood_page(
         for i, one in enumerate(record["components"])
     ]
     shown = [(int(i), planes) for i, planes in zip(found.index, found.leading, strict=False)]
+    if images.ndim != 4:  # numbers that are no images
+        shown = []
     return render(
         "neighbourhoods.html.j2",
         title=verdict(found),

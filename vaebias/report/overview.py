@@ -73,13 +73,14 @@ def labels(names: Sequence[str]) -> list[str]:
     return [f"{place}: {name}" for place, name in enumerate(short, 1)]
 
 
-def overview(names: Sequence[str], found: Sequence[Diagnosed]) -> dict[str, Picture]:
+def overview(names: Sequence[str], found: Sequence[Diagnosed]) -> dict[str, Picture | None]:
     diagnoses = dict(zip(labels(names), (one.diagnosis for one in found), strict=True))
     cosines: dict[str, dict[str, list[float]]] = {"local components": {}, "factors": {}}
     for name, d in diagnoses.items():
         if d.data is not None:
             cosines["local components"][name] = _mean(d.data.components.matched)
             cosines["factors"][name] = _mean(d.data.tangents.matched)
+    cosines = {group: means for group, means in cosines.items() if means}
     return {
         "dto": figures.distances(
             {name: d.distance.tolist() for name, d in diagnoses.items()},
@@ -95,7 +96,9 @@ def overview(names: Sequence[str], found: Sequence[Diagnosed]) -> dict[str, Pict
             label="mean |cos|",
             title="Decoder directions against the data's local principal components and factors",
             marks=False,
-        ),
+        )
+        if cosines  # images without factors have none
+        else None,
     }
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from vaebias.checks import check_integer
 from vaebias.errors import InputError
+from vaebias.pixels import as_samples
 from vaebias.structure.label_free import neighbour_components
 
 __all__ = ["Neighbourhoods", "neighbourhoods"]
@@ -82,7 +83,7 @@ class Neighbourhoods:
 
 
 def neighbourhoods(
-    images: NDArray[Any],  # [N, C, H, W]
+    images: NDArray[Any],  # [N, C, H, W] or [N, ...]
     sample: int = 1000,
     neighbours: int = 20,
     components: int = 8,
@@ -96,7 +97,7 @@ def neighbourhoods(
     Parameters
     ----------
     images
-        uint8 in 0..255 or float in 0..1.
+        uint8 in 0..255 or float in 0..1; or arrays of another shape, with values of any range.
     sample
         Number of images, drawn without replacement; all of them if there are fewer.
     neighbours
@@ -115,6 +116,7 @@ def neighbourhoods(
     InputError
         Numbers out of range.
     """
+    images = as_samples("images", images)
     sample = check_integer("sample", sample, 1)
     if len(images) < 3:
         raise InputError("images", "at least 3", len(images))

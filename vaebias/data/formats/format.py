@@ -18,6 +18,7 @@ __all__ = [
     "FILE_FORMATS",
     "FileFormat",
     "describe",
+    "find_format",
     "format_of",
     "formats_of",
     "is_hdf5",
@@ -61,6 +62,14 @@ def formats_of(dataset: str) -> list[FileFormat]:
     return [each for each in every if each.dataset == dataset]
 
 
+def find_format(path: Path) -> FileFormat | None:
+    """Return the format of a file or folder, None if it has none of the formats."""
+    return next(
+        (FILE_FORMATS[name] for name in FILE_FORMATS.names() if FILE_FORMATS[name].matches(path)),
+        None,
+    )
+
+
 def format_of(path: Path) -> FileFormat:
     """Return the format of a file or folder.
 
@@ -69,9 +78,9 @@ def format_of(path: Path) -> FileFormat:
     InputError
         The path is damaged, or has none of the formats.
     """
-    for name in FILE_FORMATS.names():
-        if FILE_FORMATS[name].matches(path):
-            return FILE_FORMATS[name]
+    found = find_format(path)
+    if found is not None:
+        return found
     expected = f"a data set in one of the formats {', '.join(FILE_FORMATS.names())}"
     raise InputError(str(path), expected, "something else")
 

@@ -14,7 +14,7 @@ from vaebias.data.file_grid import FileGrid, check_images
 from vaebias.data.files import PublishedFile
 from vaebias.data.formats.format import FILE_FORMATS, FileFormat, describe, is_hdf5, is_npz
 from vaebias.data.layouts import mpi3d_axes, mpi3d_small_axes
-from vaebias.data.storage import hdf5_keys, hdf5_rows, npz_keys, npz_rows
+from vaebias.data.storage import hdf5_keys, hdf5_rows, npz_keys, npz_rows, npz_shape
 from vaebias.interfaces import Progress
 
 __all__ = ["VARIANTS", "read"]
@@ -60,7 +60,10 @@ def _matches_npz(path: Path) -> bool:
     if not is_npz(path):
         return False
     keys = npz_keys(path)
-    return "images" in keys and "labels" not in keys
+    if "images" not in keys or "labels" in keys:
+        return False
+    sets = (mpi3d_axes(), mpi3d_small_axes())
+    return npz_shape(path, "images")[:1] in [(prod(axis.size for axis in s),) for s in sets]
 
 
 _URL = "https://storage.googleapis.com/disentanglement_dataset/Final_Dataset/"
