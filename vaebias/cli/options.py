@@ -18,11 +18,13 @@ if TYPE_CHECKING:
 __all__ = [
     "INTERRUPTED",
     "AsJson",
+    "Correlate",
     "Force",
     "Html",
     "On",
     "Processes",
     "Restrict",
+    "correlations",
     "parse_device",
     "parse_seeds",
     "restricted",
@@ -75,6 +77,28 @@ def parse_device(name: str) -> torch.device:
     from vaebias.training import find_device
 
     return find_device(name, "--device")
+
+
+Correlate: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="A+B=SIGMA", help="Correlate two factors in the samples, such as x+y=0.2."
+    ),
+]
+
+
+def correlations(given: list[str] | None) -> dict[str, float] | None:
+    """Return the option ``correlate`` of a data set, None if there is none."""
+    if not given:
+        return None
+    pairs: dict[str, float] = {}
+    for text in given:
+        pair, equals, sigma = text.partition("=")
+        try:
+            pairs[pair] = float(sigma if equals else "")
+        except ValueError:
+            raise InputError("--correlate", "A+B=SIGMA, such as x+y=0.2", repr(text)) from None
+    return pairs
 
 
 def restricted(grid: FactorGrid, given: list[str] | None) -> FactorGrid:

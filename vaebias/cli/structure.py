@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vaebias.cli.options import AsJson, Force, Html, On, Processes, Restrict, restricted
+from vaebias.cli.options import (
+    AsJson,
+    Correlate,
+    Force,
+    Html,
+    On,
+    Processes,
+    Restrict,
+    correlations,
+    restricted,
+)
 from vaebias.cli.workers import absolute, workers
 from vaebias.errors import InputError
 
@@ -49,6 +59,7 @@ def structure(
         ),
     ] = None,
     restrict: Restrict = None,
+    correlate: Correlate = None,
     stride: Annotated[
         int | None,
         typer.Option(min=1, metavar="S", help="Distance of neighbours in levels; 1 by default."),
@@ -111,7 +122,7 @@ def structure(
                 raise InputError(option, "data with factors, without --neighbours", data)
         _neighbourhoods(data, neighbours or NEIGHBOURS, sample or SAMPLE, seed, as_json, html)
         return
-    grid = restricted(datasets.load(data), restrict)
+    grid = restricted(datasets.load(data, correlate=correlations(correlate)), restrict)
     grids: dict[str, FactorGrid] = {"original": grid}
     pairs: tuple[tuple[str, str], ...] = ()
     note: str | None = None

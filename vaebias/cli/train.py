@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vaebias.cli.options import INTERRUPTED, AsJson, Force, parse_device, parse_seeds
+from vaebias.cli.options import (
+    INTERRUPTED,
+    AsJson,
+    Correlate,
+    Force,
+    correlations,
+    parse_device,
+    parse_seeds,
+)
 from vaebias.cli.run_folder import FILES, RUN_FILE, RunFolder
 from vaebias.cli.run_log import check_tensorboard
 from vaebias.errors import InputError
@@ -71,6 +79,7 @@ def train(
         int | None,
         typer.Option(min=1, help="Steps between rows of evaluation.csv."),
     ] = None,
+    correlate: Correlate = None,
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Write events for TensorBoard as well.")
     ] = False,
@@ -101,7 +110,8 @@ def train(
     if resume and force:
         raise InputError("--resume, --force", "one of the two", "both")
     seeds = _seeds(seed)
-    grid = datasets.load(data)
+    correlated = correlations(correlate)
+    grid = datasets.load(data, correlate=correlated)
     config = {
         "model": model,
         "data": data,
@@ -120,6 +130,8 @@ def train(
         "log_every": log_every,
         "checkpoint_every": checkpoint_every or 10 * log_every,
     }
+    if correlated is not None:  # runs of version 0.1.0 have no such key
+        config["correlate"] = correlated
     folders = {s: out if len(seeds) == 1 else out / f"seed-{s}" for s in seeds}
     configs = {folders[s]: config | {"seed": s} for s in seeds}
     if tensorboard:

@@ -7,6 +7,7 @@ point, and can be restricted to some levels of its factors.
 from vaebias.data.array_grid import ArrayGrid
 from vaebias.data.batches import DeviceImages, GridDataset
 from vaebias.data.catalogue import DATASETS, load
+from vaebias.data.correlated import correlate
 from vaebias.data.export import export
 from vaebias.data.factor import Factor
 from vaebias.data.grid import FactorGrid, SubGrid
@@ -31,6 +32,7 @@ __all__ = [
     "MaterialisedGrid",
     "RenderedGrid",
     "SubGrid",
+    "correlate",
     "export",
     "laplace_pairs",
     "laplace_transitions",

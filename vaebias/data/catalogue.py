@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
+from vaebias.data.correlated import correlate_pairs
 from vaebias.data.formats.format import find_format, format_of
 from vaebias.data.grid import FactorGrid
 from vaebias.data.pictures import is_pictures, pictures_grid
@@ -20,7 +21,12 @@ __all__ = ["DATASETS", "load"]
 DATASETS: Registry[Callable[..., FactorGrid]] = Registry("data set", "vaebias.data")
 
 
-def load(name_or_path: str | PathLike[str], **options: Any) -> FactorGrid:
+def load(
+    name_or_path: str | PathLike[str],
+    *,
+    correlate: Mapping[str, float] | None = None,
+    **options: Any,
+) -> FactorGrid:
     """Load a data set as a factor grid.
 
     Parameters
@@ -29,6 +35,9 @@ def load(name_or_path: str | PathLike[str], **options: Any) -> FactorGrid:
         A registered name (``DATASETS.names()``), or the path of a file or folder in one of
         the formats of `vaebias.data.formats`; or images without factors, see
         `vaebias.data.pictures.pictures_grid`.
+    correlate
+        Pairs of factors to correlate with their sigma, such as ``{"x+y": 0.2}``; see
+        `vaebias.data.correlate`.
     **options
         Options of the data set: see the function of its name, such as
         `vaebias.data.blobs.blobs`; or those of the format's ``read``.
@@ -46,7 +55,11 @@ def load(name_or_path: str | PathLike[str], **options: Any) -> FactorGrid:
     >>> load("dsprites").sizes
     (3, 6, 40, 32, 32)
     """
-    name = fspath(name_or_path)
+    grid = _load(fspath(name_or_path), options)
+    return grid if correlate is None else correlate_pairs(grid, correlate)
+
+
+def _load(name: str, options: dict[str, Any]) -> FactorGrid:
     path = Path(name)
     if name not in DATASETS and path.exists():
         form = find_format(path)

@@ -86,6 +86,11 @@ class DerivedGrid(FactorGrid):
         """Those of the base, see `FactorGrid`."""
         return self._base.columns
 
+    @property
+    def probabilities(self) -> npt.NDArray[np.float64] | None:
+        """Probabilities of the base, see `FactorGrid`."""
+        return self._base.probabilities
+
     def images(
         self,
         index: npt.ArrayLike,  # [n]

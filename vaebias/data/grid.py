@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from math import prod
 from typing import Any, Literal, TypeAlias
 
@@ -97,6 +98,11 @@ class FactorGrid(ABC):
     def labelled(self) -> bool:
         """Whether images have factors; False for plain pictures, whose one "factor" is a number."""
         return self.names != (UNLABELLED,)
+
+    @property
+    def probabilities(self) -> npt.NDArray[np.float64] | None:
+        """Probability with which `sample` draws each point, [N]; None if all are equally likely."""
+        return None
 
     @property
     def cyclic(self) -> tuple[bool, ...]:
@@ -199,7 +205,7 @@ class FactorGrid(ABC):
         rng: np.random.Generator,
         fixed: Mapping[str, int | npt.ArrayLike] | None = None,
     ) -> Index:
-        """Draw ``n`` points uniformly, with replacement.
+        """Draw ``n`` points with replacement: uniformly, or with `probabilities`.
 
         Parameters
         ----------
@@ -208,7 +214,8 @@ class FactorGrid(ABC):
         rng
             Source of randomness.
         fixed
-            Levels of some factors: one level for all points, or one for each point, [n].
+            Levels of some factors: one level for all points, or one for each point, [n]. Other
+            factors are drawn given these.
 
         Returns
         -------
@@ -222,7 +229,10 @@ class FactorGrid(ABC):
         """
         if n < 0:
             raise InputError("n", "n >= 0", n)
-        index = rng.integers(len(self), size=n, dtype=np.int64)
+        if self.probabilities is None:
+            index = rng.integers(len(self), size=n, dtype=np.int64)
+        else:
+            index = draw(self.probabilities, n, rng)
         if not fixed:
             return index
         levels = self.factors(index)
@@ -233,7 +243,17 @@ class FactorGrid(ABC):
             if level.shape not in ((), (n,)):
                 raise InputError(f"level of {name!r}", f"one, or shape [{n}]", level.shape)
             levels[:, self.names.index(name)] = level
-        return self.index(levels)
+        index = self.index(levels)
+        if self.probabilities is None:
+            return index
+        places = [self.names.index(name) for name in fixed]
+        given_levels, group = np.unique(levels[:, places], axis=0, return_inverse=True)
+        every = self.factors(np.arange(len(self)))[:, places]
+        for i, wanted in enumerate(given_levels):
+            rows = np.flatnonzero(group.ravel() == i)
+            possible = np.flatnonzero((every == wanted).all(1))
+            index[rows] = possible[draw(self.probabilities[possible], len(rows), rng)]
+        return index
 
     def restrict(self, **levels: Levels) -> FactorGrid:
         """Return the sub-grid with only the given levels of some factors.
@@ -258,6 +278,19 @@ class FactorGrid(ABC):
             is left.
         """
         return SubGrid(self, levels) if levels else self
+
+
+def draw(
+    weights: npt.NDArray[np.float64],  # [m]
+    n: int,
+    rng: np.random.Generator,
+) -> Index:  # [n]
+    """Draw n of the positions 0..m-1 with probabilities proportional to their weights."""
+    cumulative = np.cumsum(weights)
+    if not cumulative[-1] > 0:
+        raise InputError("fixed", "levels that have a probability above 0", "others")
+    found = np.searchsorted(cumulative, rng.random(n) * cumulative[-1], side="right")
+    return np.asarray(np.minimum(found, len(weights) - 1), dtype=np.int64)
 
 
 class SubGrid(FactorGrid):
@@ -289,6 +322,14 @@ class SubGrid(FactorGrid):
             factor.take(np.atleast_1d(chosen[factor.name])) if factor.name in chosen else factor
             for factor in self._base.columns
         )
+
+    @cached_property
+    def probabilities(self) -> npt.NDArray[np.float64] | None:  # type: ignore[override]
+        """Those of the base, given the levels that were kept."""
+        if self._base.probabilities is None:
+            return None
+        kept = self._base.probabilities[self.base_index(np.arange(len(self)))]
+        return np.asarray(kept / kept.sum())
 
     def base_index(
         self,

@@ -44,11 +44,17 @@ class MaterialisedGrid(FileGrid):
         record = {"pixels": "bytes", "base": base.provenance}
         super().__init__(base.name, base.axes, rows, base.source, record)
         self._columns = base.columns
+        self._probabilities = base.probabilities
 
     @property
     def columns(self) -> tuple[Factor, ...]:
         """Columns of the base, see `FactorGrid`."""
         return self._columns
+
+    @property
+    def probabilities(self) -> npt.NDArray[np.float64] | None:
+        """Probabilities of the base, see `FactorGrid`."""
+        return self._probabilities
 
 
 def materialise(

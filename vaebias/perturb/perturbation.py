@@ -151,6 +151,11 @@ class PerturbedGrid(FactorGrid):
         """Those of the base, see `FactorGrid`."""
         return self._base.columns
 
+    @property
+    def probabilities(self) -> NDArray[np.float64] | None:
+        """Probabilities of the base, see `FactorGrid`."""
+        return self._base.probabilities
+
     def images(
         self,
         index: ArrayLike,  # [n]

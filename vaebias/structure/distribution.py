@@ -52,8 +52,9 @@ class Distribution:
     grid
         The grid.
     probabilities
-        None: all points are equally likely, and a factor of n levels has the standard
-        deviation sqrt((n² - 1) / 12). A mapping from factors to the probabilities of their
+        None: those with which the grid draws samples, see `vaebias.data.correlate`. Most grids
+        draw all points alike, so that a factor of n levels has the standard deviation
+        sqrt((n² - 1) / 12). A mapping from factors to the probabilities of their
         levels: the factors are independent. An array of as many entries as the grid has points,
         in its order or shaped as its sizes: the joint distribution, whose factors may be
         correlated. Probabilities are normalised.
@@ -74,6 +75,8 @@ class Distribution:
     def __init__(self, grid: FactorGrid, probabilities: Probabilities | None = None) -> None:
         ordinal = np.array(grid.ordinal)
         self.points: Floats | None = None
+        if probabilities is None:
+            probabilities = grid.probabilities
         if probabilities is None:
             self.covariance = np.diag([uniform_sd(size) ** 2 for size in grid.sizes])
         else:
