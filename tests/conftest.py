@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from vaebias.data import ArrayGrid, Factor, FactorGrid
 # a busy machine is no failure; speed is measured in benchmarks/
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
+os.environ["VAEBIAS_PROGRESS"] = "inf"  # nor may its lines of progress appear among errors
 
 
 @pytest.fixture

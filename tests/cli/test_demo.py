@@ -53,6 +53,7 @@ def test_demo_writes_a_report_and_the_same_results_that_it_prints(
         "report.html",
         "results.json",
         "runs",
+        "study.json",
     ]
     rows = printed["table"]["rows"]
     assert [(row["model"], row["variant"]) for row in rows] == [
@@ -84,6 +85,15 @@ def test_report_is_self_contained_and_shows_every_variant(finished: tuple[Path, 
         assert value.startswith(("#", "data:"))
     for name in ("original", "modified", "noise"):
         assert f"one image, {name}" in html
+
+
+def test_a_demo_is_a_study_for_table_and_report(finished: tuple[Path, Result]) -> None:
+    out, _ = finished
+    assert "beta-VAE" in RUN.invoke(app, ["table", str(out)]).stdout
+    result = RUN.invoke(app, ["report", str(out)])
+    assert result.exit_code == 0, result.stderr
+    assert (out / "study.html").is_file()
+    (out / "study.html").unlink()
 
 
 def test_finished_demo_is_kept_without_force(finished: tuple[Path, Result]) -> None:

@@ -9,6 +9,7 @@ from vaebias.experiments.running.events import Event
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     now = [0.0]
+    monkeypatch.delenv("VAEBIAS_PROGRESS")
     monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
     return now
 

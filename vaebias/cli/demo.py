@@ -56,7 +56,7 @@ def demo(
     if steps is not None:
         protocol = protocol.with_steps(steps)
     with watch_sweep(len(protocol.runs())) as listener:
-        done = sweep(protocol, out, jobs=jobs, listener=listener)
+        done = sweep(protocol, out, jobs=jobs, listener=listener, record=True)
     table = summarise(done.results, COLUMNS, done.failures)
     finding = find(table, model=MODEL, control=CONTROL)
     structure = structures(done)
@@ -99,7 +99,8 @@ def _check_folder(out: Path, report: Path, results: Path, *, force: bool) -> Non
     if not force and (report.exists() or results.exists()):
         found = f"{out}, which contains a finished demo"
         raise InputError("--out", "a new folder (or --force to replace the report)", found)
-    ours = {"report.html", "results.json", "runs", "failed", "sweep.lock", "perturbations"}
+    ours = {"report.html", "results.json", "study.html", "study.json"}
+    ours |= {"runs", "failed", "sweep.lock", "perturbations"}
     if out.is_dir() and not force and not {entry.name for entry in out.iterdir()} <= ours:
         found = f"{out}, which contains other files"
         raise InputError("--out", "a new or empty folder (or --force)", found)

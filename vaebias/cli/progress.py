@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
 __all__ = ["Lines", "watch_points", "watch_sweep"]
 
 EVERY = 30.0
-"""Seconds between lines of progress where stderr is no terminal."""
+"""Seconds between lines of progress where stderr is no terminal, unless VAEBIAS_PROGRESS says
+another number."""
 
 
 class Lines:
@@ -39,12 +41,13 @@ class Lines:
 
     def __init__(self, label: str) -> None:
         self._label = label
+        self._every = float(os.environ.get("VAEBIAS_PROGRESS", EVERY))
         self._start = self._last = time.monotonic()
 
     def __call__(self, done: int, total: int, note: str = "") -> None:
         """Print ``done`` of ``total``, if enough time has passed since the last line."""
         now = time.monotonic()
-        if now - self._last < EVERY:
+        if now - self._last < self._every:
             return
         self._last = now
         text = f"{self._label}: {done:,} of {total:,}, {now - self._start:.0f} s"

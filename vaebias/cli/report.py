@@ -17,7 +17,10 @@ __all__ = ["report", "write_report"]
 
 def report(
     folders: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Folders of studies.")],
-    out: Annotated[Path, typer.Option(help="HTML file to write.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="HTML file to write; by default study.html in the folder of one study."),
+    ] = None,
     model: Annotated[
         str | None,
         typer.Option(help="Model whose latents are shown; by default the first with a decoder."),
@@ -30,6 +33,10 @@ def report(
     A sweep may be unfinished; the page shows the finished runs. The file contains everything
     that it shows and can be sent as it is.
     """
+    if out is None:
+        if len(folders) > 1:
+            raise InputError("--out", "an HTML file, for several studies", "none")
+        out = folders[0] / "study.html"
     texts = write_report(folders, out, model=model, force=force)
     if as_json:
         typer.echo(json.dumps({"report": str(out), "studies": texts}))
