@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -314,7 +313,7 @@ def _load(name: str) -> FactorGrid:
     from vaebias.cli.progress import watch_points
     from vaebias.data import DATASETS, load
 
-    options: dict[str, Callable[[int, int], None]] = {}
+    options: dict[str, Any] = {}
     with watch_points(f"unpacking {name}", 1) as progress:
         if name not in DATASETS or "progress" in inspect.signature(DATASETS[name]).parameters:
             options["progress"] = progress

@@ -324,7 +324,7 @@ class SubGrid(FactorGrid):
         )
 
     @cached_property
-    def probabilities(self) -> npt.NDArray[np.float64] | None:  # type: ignore[override]
+    def probabilities(self) -> npt.NDArray[np.float64] | None:
         """Those of the base, given the levels that were kept."""
         if self._base.probabilities is None:
             return None
