@@ -90,7 +90,7 @@ def test_too_little_memory_is_one_line_that_says_what_to_do(
 ) -> None:
     from vaebias import data
 
-    def load(name: str) -> None:
+    def load(name: str, **options: object) -> None:
         raise error
 
     monkeypatch.setattr(data, "load", load)
@@ -115,3 +115,31 @@ def test_closed_pipe_is_no_error(tmp_path: Path) -> None:
     ) as process:
         process.stdout.close()
         assert process.stderr.read() == ""
+
+
+def test_the_package_is_a_program() -> None:
+    command = [sys.executable, "-m", "vaebias", "--version"]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert done.stdout == f"vaebias {__version__}\n"
+
+
+def test_a_missing_checkpoint_is_named_before_torch_is_imported(tmp_path: Path) -> None:
+    code = (
+        "import sys; from vaebias.cli import app; from typer.testing import CliRunner;"
+        "found = CliRunner().invoke(app, ['align', 'nothere.pt', '--data', 'blobs']);"
+        "print(found.stderr); sys.exit('torch' in sys.modules)"
+    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, check=True, cwd=tmp_path, capture_output=True, text=True)
+    assert "nothere.pt: expected a checkpoint, found no such file or folder" in done.stdout
+
+
+def test_a_similar_name_is_suggested() -> None:
+    line = one_line(RUN.invoke(app, ["data", "info", "dsprite"]))
+    assert "unknown data set 'dsprite'; did you mean 'dsprites'? Known: blobs, " in line
+
+
+def test_help_lists_commands_in_groups() -> None:
+    text = RUN.invoke(app, ["--help"]).stdout
+    places = [text.index(group) for group in ("Start here", "Data", "Models", "Studies")]
+    assert places == sorted(places)

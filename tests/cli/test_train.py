@@ -287,7 +287,7 @@ def test_nan_stops_the_run_and_keeps_the_last_good_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     grid = data.load("blobs")
-    monkeypatch.setattr(data, "load", lambda name: _poisoned(grid, 23))
+    monkeypatch.setattr(data, "load", lambda name, **options: _poisoned(grid, 23))
     monkeypatch.setattr(training.batches, "IN_MEMORY", 0)
     out = tmp_path / "run"
     code, line = _error(out, "--seed", "4")
