@@ -104,8 +104,9 @@ def encode_images(
     *,
     device: torch.device | str = "cpu",
     flat: bool = True,
+    check: bool = True,
 ) -> Iterator[tuple[Tensor, Tensor, Tensor | None]]:
-    """Encode batches of images one after the other; the first batch is checked.
+    """Encode batches of images one after the other; the first is checked if ``check`` is True.
 
     Images are converted to the dtype of the encoder's parameters. The caller sets the encoder
     to evaluation mode (`evaluating`); ``flat`` is that of `posterior`.
@@ -126,7 +127,7 @@ def encode_images(
         batch = batch.to(device)
         x = batch.to(dtype)
         mu, logvar = posterior(encoder(x), len(x), flat=flat)
-        if number == 0:
+        if check and number == 0:
             check_encoder(encoder, x, flat=flat)
             owner = getattr(encoder, "__self__", encoder)
             if logvar is not None and not getattr(owner, "returns_log_variances", False):
@@ -141,6 +142,7 @@ def encode(
     *,
     device: torch.device | str = "cpu",
     batch: int = BATCH,
+    check: bool = True,
     progress: Progress | None = None,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:  # [n, d] each
     """Encode images of a grid in batches, in evaluation mode.
@@ -158,6 +160,9 @@ def encode(
         Device of the encoder.
     batch
         Number of images encoded at a time.
+    check
+        If True, the first batch is checked as by `encode_images`. Encoders made here need no
+        check: the log variances of an untrained one may well be all positive.
     progress
         Called as ``progress(images done, images in all)``.
 
@@ -172,7 +177,7 @@ def encode(
     images = (as_tensor(grid.images(some)) for some in batches_of(index, batch) or [index])
     done = 0
     with evaluating(encoder):
-        for some, mu, logvar in encode_images(encoder, images, device=device):
+        for some, mu, logvar in encode_images(encoder, images, device=device, check=check):
             means.append(mu.float().cpu().numpy())
             if logvar is not None:
                 logvars.append(logvar.float().cpu().numpy())

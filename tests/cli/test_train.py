@@ -238,7 +238,7 @@ def test_non_empty_folder_is_refused(tmp_path: Path) -> None:
     _json(out, steps=5)
     code, line = _error(out, steps=5)
     assert code == 2
-    assert line.startswith("error: --out: expected a new or empty folder (or --resume, to go on")
+    assert line.startswith("error: --out: expected a new or empty folder (or --resume to continue")
     (run,) = _json(out, "--force", "--seed", "1", steps=5)["runs"]
     assert (run["seed"], run["resumed_from"]) == (1, 0)
 

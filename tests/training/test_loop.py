@@ -207,6 +207,15 @@ def test_large_grids_are_read_batch_by_batch_to_the_same_end(
     assert torch.equal(_weights(objective), _weights(reference))
 
 
+def test_images_may_take_half_of_the_free_memory_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    free = {"bytes": 64 * 2**30}
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free["bytes"], 80 * 2**30))
+    assert training.batches.room(torch.device("cuda")) == 32 * 2**30
+    free["bytes"] = 2**30
+    assert training.batches.room(torch.device("cuda")) == 2**30
+    assert training.batches.room(torch.device("cpu")) == 2**30
+
+
 def test_prepare_sees_every_image_or_a_sample_of_many(
     grid: FactorGrid, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -321,6 +330,16 @@ def test_images_must_have_the_shape_of_the_model(grid: FactorGrid) -> None:
         fit(objective, grid, 1)
     with pytest.raises(InputError, match=message):
         encode_grid(objective, grid)
+
+
+def test_log_variances_may_all_be_positive(grid: FactorGrid) -> None:
+    objective = build("vae", grid.image_shape, 3, LINEAR, seed=0)
+    with torch.no_grad():
+        objective.encoder[-1].weight.zero_()  # type: ignore[index]
+        objective.encoder[-1].bias.fill_(0.1)  # type: ignore[index]
+    logvar = encode_grid(objective, grid)[1]
+    assert logvar is not None
+    assert (logvar > 0).all()
 
 
 @pytest.mark.parametrize("name", ["vae", "pcl"])

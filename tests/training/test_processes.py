@@ -176,6 +176,14 @@ def test_losses_in_bfloat16_are_those_in_float32_to_its_digits(name: str) -> Non
     np.testing.assert_allclose(rounded["loss"], exact["loss"], rtol=0.05)
 
 
+def test_arithmetic_is_said_in_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert training.arithmetic("cpu") == "float32"
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    assert training.arithmetic("cuda") == "float32, convolutions in TF32"
+    words = "bfloat16 networks, float32 weights and losses"
+    assert training.arithmetic("cuda", "bf16-mixed") == words
+
+
 def test_unknown_precision_lists_the_known() -> None:
     with pytest.raises(InputError, match="precision: expected 32-true or bf16-mixed, found '16'"):
         training.launch("cpu", "16")

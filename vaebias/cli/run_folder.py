@@ -148,6 +148,7 @@ class RunFolder:
     def _start(self, row: Mapping[str, float]) -> None:
         from vaebias.experiments.running.lock import locked
         from vaebias.files import write_json
+        from vaebias.training import arithmetic
 
         folder = self._folder
         self._on_exit.enter_context(locked(folder))
@@ -159,7 +160,14 @@ class RunFolder:
                 (folder / name).unlink(missing_ok=True)
         for stale in temporaries(folder / CHECKPOINT_FILE):  # of a run killed while writing
             stale.unlink()
-        write_json(folder / RUN_FILE, {"config": dict(self._config), "data": self._grid.provenance})
+        device = next(self.objective.parameters()).device
+        record = {
+            "config": dict(self._config),
+            "data": self._grid.provenance,
+            "device": str(device),
+            "arithmetic": arithmetic(device, self._config["precision"]),
+        }
+        write_json(folder / RUN_FILE, record)
         self._on_exit.callback(self._log.close)
         self._log.begin(row)
 

@@ -5,7 +5,7 @@ from vaebias.training.config import PAIRINGS, SCHEDULES, Callbacks, TrainingConf
 from vaebias.training.encode import encode_grid
 from vaebias.training.history import History
 from vaebias.training.loop import fit
-from vaebias.training.processes import PRECISIONS, find_device, launch
+from vaebias.training.processes import PRECISIONS, arithmetic, find_device, launch
 from vaebias.training.readout import fit_readout, has_readout
 from vaebias.training.stacked import fit_seeds, worth_stacking
 
@@ -17,6 +17,7 @@ __all__ = [
     "History",
     "TrainingConfig",
     "TrainingState",
+    "arithmetic",
     "encode_grid",
     "find_device",
     "fit",

@@ -24,13 +24,13 @@ from vaebias.interfaces import Index
 from vaebias.models import Objective
 from vaebias.training.config import PAIRINGS, TrainingConfig
 
-__all__ = ["BLOCK", "BatchSampler", "Images", "batch_sampler", "check_shape", "prepare"]
+__all__ = ["BLOCK", "BatchSampler", "Images", "batch_sampler", "check_shape", "prepare", "room"]
 
 BatchSampler: TypeAlias = "Callable[[int, np.random.Generator], tuple[Index, ...]]"
 """``sampler(n, rng)`` draws n points of a grid, ``([n],)``, or n pairs, ``([n], [n])``."""
 
 IN_MEMORY = 2**30
-"""Number of bytes up to which the images of a grid stay in memory during training."""
+"""Number of bytes up to which the images of a grid stay in memory, at least."""
 
 PREPARE_IMAGES = 2**16
 """Largest number of images that ``Objective.prepare`` is given."""
@@ -48,14 +48,15 @@ class Images:
         self._loaded: DeviceImages | None = None
 
     def load(self) -> None:
-        """Load all images to the device, unless they take more than ``IN_MEMORY`` bytes.
+        """Load all images to the device, unless they take more than `room` has.
 
         Black and white images that take more are loaded as bits, if those do not.
         """
         size = len(self._grid) * self[np.zeros(1, dtype=np.int64)].nbytes
-        if size <= IN_MEMORY:  # as bytes, which need no unpacking at each step
+        limit = room(self._device)
+        if size <= limit:  # as bytes, which need no unpacking at each step
             self._loaded = DeviceImages(self._grid, self._device, packed=False)
-        elif size <= 8 * IN_MEMORY:
+        elif size <= 8 * limit:
             with suppress(InputError):  # not black and white
                 self._loaded = DeviceImages(self._grid, self._device, packed=True)
 
@@ -68,6 +69,17 @@ class Images:
         """Yield the images at ``index`` in blocks; one empty block if there are none."""
         for start in range(0, max(len(index), 1), BLOCK):
             yield self[index[start : start + BLOCK]]
+
+
+def room(device: torch.device) -> int:
+    """Return the number of bytes that images may take on a device.
+
+    1 GiB, and on a GPU half of its free memory if that is more: there, reading batches from the
+    host would take longer than a step.
+    """
+    if device.type != "cuda":
+        return IN_MEMORY
+    return max(IN_MEMORY, torch.cuda.mem_get_info(device)[0] // 2)
 
 
 def prepare(objective: Objective, grid: FactorGrid, images: Images, seed: int) -> None:

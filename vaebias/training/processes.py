@@ -12,7 +12,7 @@ from vaebias.errors import InputError
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-__all__ = ["PRECISIONS", "find_device", "launch", "single_process"]
+__all__ = ["PRECISIONS", "arithmetic", "find_device", "launch", "single_process"]
 
 PRECISIONS = ("32-true", "bf16-mixed")
 """Known precisions. Half precision is not among them: it scales the loss, and checkpoints would
@@ -72,6 +72,20 @@ def find_device(name: str, where: str = "device") -> torch.device:
     if device.type == "cuda" and not torch.cuda.is_available():
         raise InputError(where, "a device of this machine", f"{name}, without a GPU")
     return device
+
+
+def arithmetic(device: torch.device | str, precision: str = "32-true") -> str:
+    """Return in words how networks compute: their number format, and where TF32 takes part."""
+    if precision == "bf16-mixed":
+        return "bfloat16 networks, float32 weights and losses"
+    if torch.device(device).type != "cuda":
+        return "float32"
+    rounded = {
+        "convolutions": torch.backends.cudnn.allow_tf32,
+        "matrix products": torch.backends.cuda.matmul.allow_tf32,
+    }
+    names = [name for name, used in rounded.items() if used]
+    return f"float32, {' and '.join(names)} in TF32" if names else "float32"
 
 
 def single_process(device: torch.device, precision: str = "32-true") -> Fabric:

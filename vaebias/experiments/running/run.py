@@ -257,6 +257,7 @@ def _measure(
             "total": cost.seconds + time.perf_counter() - started,
         },
         "device": _device_name(cost.device),
+        "arithmetic": training.arithmetic(cost.device),
         "together": cost.together,
         "versions": {
             "vaebias": vaebias.__version__,
