@@ -86,6 +86,24 @@ class TestLinear:
         assert list(found.all.passive) == list(expected.posterior_variance[order] >= 0.8)
 
 
+@pytest.mark.parametrize("beta", [0.3, 1.5])
+def test_correlated_factors_cost_what_the_principal_components_of_the_images_do(
+    beta: float,
+) -> None:
+    sizes = (9, 5)
+    grid = linear(TestLinear.directions, sizes)
+    levels = grid.factors(np.arange(45))
+    joint = np.exp(-((levels[:, 0] - 2 * levels[:, 1]) ** 2) / 3)
+    found = price(grid, beta, "gaussian", scale=SCALE, probabilities=joint)
+    assert found.correlated
+    images = grid.images(np.arange(45)).reshape(45, -1)
+    covariance = np.cov(images.T, aweights=joint, ddof=0) / SCALE**2
+    variances = np.linalg.eigvalsh(covariance)[1:]  # of three pixels in a plane
+    expected = latent_cost(variances, beta).sum()
+    assert found.all.best == pytest.approx(expected, rel=1e-4)
+    assert found.all.axes > found.all.best
+
+
 @pytest.mark.parametrize("amplitude", ["free", "unit"])
 def test_the_cost_of_a_latent_rises_and_bends_down(amplitude: Any) -> None:
     curvature = np.linspace(0, 50, 501)
@@ -180,6 +198,24 @@ class TestPatches:
 def test_bad_input_is_named(plane: Any, options: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         price(plane([0.1, 0], [0, 0.1]), **({"beta": 1.0} | options))
+
+
+def test_levels_that_do_not_occur_are_not_a_factor(plane: Any) -> None:
+    found = price(
+        plane([0.1, 0], [0, 0.05]), 1.0, "gaussian", scale=0.02, probabilities={"y": [0, 1, 0, 0]}
+    )
+    assert found.names == ("x",)
+    assert found.verdict == "A VAE of beta 1 codes x."
+
+
+def test_a_circle_is_said_to_have_no_axis() -> None:
+    axes = [Factor("hue", np.arange(6), period=6), Factor("x", np.arange(5))]
+    hue, x = np.divmod(np.arange(30), 5)
+    images = np.stack([np.cos(hue * np.pi / 3), np.sin(hue * np.pi / 3), x], 1) / 10 + 0.5
+    grid = ArrayGrid("ring", axes, images[:, None, None].astype(np.float32), "rendered")
+    found = price(grid, 1.0, "gaussian", scale=0.02)
+    assert found.cyclic == ("hue",)
+    assert "hue is a circle: no axis is its own" in found.verdict
 
 
 def test_data_without_a_direction_to_look_at_is_refused(plane: Any) -> None:
