@@ -6,7 +6,9 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 SOURCES := setup.py pyproject.toml CMakeLists.txt constraints.txt $(shell git ls-files csrc vaebias analysis 2>/dev/null)
 
-.PHONY: demo test lint develop docs browser docs-check dist wheels bench bench-quick cuda-report gpu sanitize races tree clean
+OLDEST_TORCH := $(shell sed -n 's/^  "torch>=\([0-9.]*\)",/\1/p' pyproject.toml)
+
+.PHONY: demo test lint develop docs browser docs-check dist wheels bench bench-quick compat compat-oldest compat-newest cuda-report gpu sanitize races tree clean
 
 demo: $(VENV)/installed ## the finding on this machine, in some minutes: demo/report.html
 	$(BIN)/vaebias demo --out demo --force
@@ -62,6 +64,17 @@ cuda-report: $(VENV)/tools ## count what nvcc makes of the CUDA kernels: benchma
 
 gpu: $(VENV)/tools ## prove and time the CUDA kernels on this machine's GPU, part by part, in ten minutes
 	$(BIN)/python benchmarks/gpu.py
+
+compat: compat-oldest compat-newest ## the kernel tests on the oldest torch that pyproject.toml allows, and on the newest
+
+compat-oldest: TORCH := torch==$(OLDEST_TORCH).*
+compat-newest: TORCH := torch
+compat-oldest compat-newest: $(VENV)/made
+	@echo "== The kernel tests on $(TORCH)"
+	$(PYTHON) -m venv build/$@
+	build/$@/bin/python -m pip install --quiet 'pip>=25.1'
+	VAEBIAS_CUDA=OFF build/$@/bin/python -m pip install --quiet '$(TORCH)' . --group test
+	OMP_NUM_THREADS=1 build/$@/bin/pytest --numprocesses auto tests/ops
 
 sanitize: $(VENV)/tools ## the kernel tests, CUDA emulated too, with the address and undefined-behaviour sanitizers
 	VAEBIAS_SANITIZE=ON VAEBIAS_CUDA=OFF $(PIP) install --no-deps --upgrade --target build/sanitized .

@@ -1,4 +1,8 @@
-"""What the benchmarks share: threads, contenders of a group, results checked before timing."""
+"""What the benchmarks share: threads, contenders of a group, results checked before timing.
+
+``pytest benchmarks --benchmark-only`` runs them, with pytest-benchmark's own options; run.py
+prints their ratios.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,20 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+
+from vaebias.ops import build_info
+
+
+def pytest_report_header() -> str:
+    """Say which clone of the CPU kernels runs."""
+    build = build_info()
+    return f"vaebias: CPU kernels for {build['instruction_set']}, by {build['compiler']}"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let warnings of the contenders pass; in tests they are errors."""
+    for item in items:
+        item.add_marker(pytest.mark.filterwarnings("ignore"))
 
 
 @pytest.fixture(params=["one thread", "all threads"])
@@ -45,7 +63,11 @@ def compete(benchmark: Any, threads: int) -> Callable[..., None]:
             for x, y in zip(found, expected, strict=True):
                 torch.testing.assert_close(x.double(), y.double(), rtol=1e-3, atol=1e-3)
         benchmark.group = f"{group}, {threads} thread{'s' if threads > 1 else ''}"
-        benchmark.extra_info |= {"contender": name, "moved": moved}
+        benchmark.extra_info |= {
+            "contender": name,
+            "moved": moved,
+            "instruction_set": build_info()["instruction_set"],
+        }
         benchmark(function)
 
     return run

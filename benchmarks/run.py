@@ -1,5 +1,9 @@
 """Run the benchmarks, print every group's ratios, and keep them as results/<device>.json.
 
+A device is a GPU, or a processor and the instruction set of the kernels: a build of
+VAEBIAS_X86_LEVEL=3 measures AVX2 on a machine that has AVX-512. Compared with what was kept, the
+table ends with what became slower by more than the spread of both.
+
 python benchmarks/run.py            all of them
 python benchmarks/run.py --quick    the groups of QUICK, in under two minutes
 python benchmarks/run.py -k elbo    what pytest's -k selects (nothing is written)
@@ -37,8 +41,6 @@ def main() -> int:
         record = Path(folder) / "benchmarks.json"
         command = [
             *(sys.executable, "-m", "pytest", str(HERE), "-q", "--benchmark-only"),
-            *("-o", "addopts=--import-mode=importlib", "-o", "filterwarnings="),
-            *("-o", "python_files=bench_*.py", "-o", "python_functions=bench_*"),
             *("--benchmark-warmup=on", "--benchmark-min-rounds=5", "--benchmark-max-time=0.5"),
             *("--benchmark-disable-gc", f"--benchmark-json={record}"),
             *(("-k", select) if select else ()),
@@ -51,11 +53,13 @@ def main() -> int:
 
     groups = summarise(measured)
     show(groups)
+    target = HERE / "results" / f"{device_name()}.json"
+    kept = json.loads(target.read_text())["groups"] if target.exists() else {}
+    show_slower(groups, kept)
     if code == 0 and (select is None or options.save):
-        target = HERE / "results" / f"{device_name()}.json"
         target.parent.mkdir(exist_ok=True)
-        kept = json.loads(target.read_text())["groups"] if select and target.exists() else {}
-        target.write_text(json.dumps(machine() | {"groups": kept | groups}, indent=1) + "\n")
+        found = (kept if select else {}) | groups
+        target.write_text(json.dumps(machine() | {"groups": found}, indent=1) + "\n")
         print(f"\nwritten: {target}")
     return code
 
@@ -67,6 +71,8 @@ def summarise(measured: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
         info, median = one["extra_info"], one["stats"]["median"]
         group = groups.setdefault(one["group"], {"seconds": {}, "moved_bytes": info["moved"]})
         group["seconds"][info["contender"]] = median
+        if info["contender"] == OURS:
+            group["spread"] = round(one["stats"]["iqr"] / median, 3)
         if "peak_bytes" in info:
             group["peak_bytes"] = info["peak_bytes"]
     for group in groups.values():
@@ -91,10 +97,29 @@ def show(groups: dict[str, dict[str, Any]]) -> None:
         print(f"{name:{width}} {speed}  {ratios or peak}")
 
 
+def show_slower(groups: dict[str, dict[str, Any]], kept: dict[str, dict[str, Any]]) -> None:
+    """Print the groups whose median grew by more than the interquartile ranges of both."""
+    for name in sorted(groups.keys() & kept.keys()):
+        now, before = (each["seconds"].get(OURS) for each in (groups[name], kept[name]))
+        if not now or not before:
+            continue
+        spread = groups[name].get("spread", 0) + kept[name].get("spread", 0)
+        if now > before * (1 + spread):
+            print(f"slower: {name}: {1e3 * now:.3f} ms, {1e3 * before:.3f} ms when last kept")
+
+
 def device_name() -> str:
-    """Name the results after the GPU where there is one, else after the processor."""
-    name = torch.cuda.get_device_name() if torch.cuda.is_available() else processor()
+    """Name the results after the GPU where there is one, else after processor and clone."""
+    name = torch.cuda.get_device_name() if torch.cuda.is_available() else cpu_name()
     return re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-")
+
+
+def cpu_name() -> str:
+    """The processor and, of the kernels' instruction set, what stands in parentheses."""
+    from vaebias.ops import build_info
+
+    found = re.search(r"\((.*?)[,)]", build_info()["instruction_set"])
+    return f"{processor()} {found[1] if found else platform.machine()}"
 
 
 def processor() -> str:

@@ -10,6 +10,7 @@
 #include <type_traits>
 
 #include "kernels.h"
+#include "simd.h"
 
 namespace py = pybind11;
 
@@ -54,11 +55,16 @@ py::tuple names_of(const char* const (&names)[n]) {
   bind(device##_module, #name "_f32", &vaebias::device::name<float>); \
   bind(device##_module, #name "_f64", &vaebias::device::name<double>);
 
+// Which clone of the CPU kernels runs on this processor (simd.h).
 std::string instruction_set() {
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(VAEBIAS_NO_CLONES)
+#if VAEBIAS_CLONE_LEVEL > 0
   __builtin_cpu_init();
+#if VAEBIAS_CLONE_LEVEL >= 4
   if (__builtin_cpu_supports("x86-64-v4")) return "x86-64-v4 (AVX-512)";
+#endif
+#if VAEBIAS_CLONE_LEVEL >= 3
   if (__builtin_cpu_supports("x86-64-v3")) return "x86-64-v3 (AVX2, FMA)";
+#endif
   return "x86-64 (SSE2)";
 #else
   return "the compiler's default for this machine";

@@ -1,5 +1,5 @@
 // Cosines between decoder columns and principal components on the CPU: both are read once, in
-// strips that stay in cache; products and squares add up in double and are divided at the end.
+// strips that stay in cache; products and squares add up (strip.h) and are divided at the end.
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
@@ -14,40 +14,30 @@
 namespace vaebias::cpu {
 namespace {
 
-using simd::Eight;
-using simd::Eights;
-
-// strip [padded(d) + padded(k), kStrip]: columns and then components, `padded` ones of each.
-// products [blocks of columns, blocks of components, kBlock, kBlock], squares [columns and
-// components], eight partial sums each.
-VAEBIAS_CLONES void add_products(const double* strip, std::int64_t columns, std::int64_t components,
-                                 std::int64_t width, Eight* products, Eight* squares) {
-  for (std::int64_t i = 0; i < columns; i += kBlock) {
-    for (std::int64_t a = 0; a < components; a += kBlock, products += kBlock * kBlock) {
-      add_block(strip + i * kStrip, strip + (columns + a) * kStrip, width, products);
-    }
-  }
-  for (std::int64_t c = 0; c < columns + components; c += kBlock, squares += kBlock) {
-    Eight block[kBlock];
-#pragma GCC unroll 4
-    for (int i = 0; i < kBlock; ++i) block[i] = squares[i];
-    for (std::int64_t p = 0; p < width; p += simd::kLanes) {
-#pragma GCC unroll 4
-      for (int i = 0; i < kBlock; ++i) {
-        const Eight x = simd::load(strip + (c + i) * kStrip + p);
-        block[i] += x * x;
-      }
-    }
-#pragma GCC unroll 4
-    for (int i = 0; i < kBlock; ++i) squares[i] = block[i];
+// Columns and components, an even number of each; products [columns, components].
+template <class T>
+VAEBIAS_CLONES void add_products(const T* const* at, std::int64_t columns,
+                                 const T* const* components_at, std::int64_t components,
+                                 std::int64_t width, double* products) {
+  for (std::int64_t i = 0; i < columns; i += kPair) {
+    add_pair(at + i, components_at, components, width, products + i * components, components);
   }
 }
 
-VAEBIAS_CLONES void scale_strip(const double* scale, std::int64_t count, double* strip) {
-  for (std::int64_t c = 0; c < count; ++c) {
-    double* const column = strip + c * kStrip;
-#pragma omp simd
-    for (std::int64_t p = 0; p < kStrip; ++p) column[p] *= scale[c];
+// squares [count], an even number.
+template <class T>
+VAEBIAS_CLONES void add_squares(const T* const* at, std::int64_t count, std::int64_t width,
+                                double* squares) {
+  for (std::int64_t c = 0; c < count; c += kPair) {
+    const T *const x0 = at[c], *const x1 = at[c + 1];
+    T sum0 = 0, sum1 = 0;
+#pragma omp simd reduction(+ : sum0, sum1)
+    for (std::int64_t p = 0; p < width; ++p) {
+      sum0 += x0[p] * x0[p];
+      sum1 += x1[p] * x1[p];
+    }
+    squares[c] += static_cast<double>(sum0);
+    squares[c + 1] += static_cast<double>(sum1);
   }
 }
 
@@ -71,21 +61,26 @@ void direction_cosines(const T* jacobian, bool latents_first, const T* component
   const std::int64_t grain =
       std::max<std::int64_t>(1, 16384 / std::max<std::int64_t>(1, P * (d + k)));
   parallel_for(B, grain, threads, [&](std::int64_t begin, std::int64_t end) {
-    // Column i stands at i, component a at padded(d) + a; what pads them is zero and not used.
+    // Column i stands at i, component a at padded(d) + a; what pads them is not used.
     const std::int64_t columns = padded(d), all = columns + padded(k);
-    Eights products(columns * padded(k)), squares(all);
-    std::vector<double> strip(static_cast<std::size_t>(all * kStrip));
-    std::vector<double> scale(static_cast<std::size_t>(all)), norm(scale.size());
+    Columns<T, T> decoder_columns(d, P, latents_first), principal_columns(k, P, true);
+    Columns<T, double> wide_decoder(d, P, latents_first), wide_principal(k, P, true);
+    std::vector<double> products(static_cast<std::size_t>(columns * padded(k)));
+    std::vector<double> squares(static_cast<std::size_t>(all));
+    std::vector<double> scale(squares.size()), norm(squares.size());
 
-    const auto sum_products = [&](const T* decoder, const T* principal, bool scaled) {
-      products.clear();
-      squares.clear();
+    const auto add_up = [&](const T* decoder, auto& of_decoder, const T* principal,
+                            auto& of_principal, const double* scales) {
+      std::fill(products.begin(), products.end(), 0.0);
+      std::fill(squares.begin(), squares.end(), 0.0);
       for (std::int64_t first = 0; first < P; first += kStrip) {
         const std::int64_t width = std::min(kStrip, P - first);
-        load_strip(decoder, latents_first, P, d, first, width, strip.data());
-        load_strip(principal, true, P, k, first, width, strip.data() + columns * kStrip);
-        if (scaled) scale_strip(scale.data(), all, strip.data());
-        add_products(strip.data(), columns, padded(k), width, products.data(), squares.data());
+        of_decoder.load(decoder, first, width, scales);
+        of_principal.load(principal, first, width, scales ? scales + columns : nullptr);
+        add_products(of_decoder.at(), columns, of_principal.at(), padded(k), width,
+                     products.data());
+        add_squares(of_decoder.at(), columns, width, squares.data());
+        add_squares(of_principal.at(), padded(k), width, squares.data() + columns);
       }
     };
 
@@ -93,25 +88,30 @@ void direction_cosines(const T* jacobian, bool latents_first, const T* component
       const T* const decoder = jacobian + b * P * d;
       const T* const principal = components + b * k * P;
       std::fill(scale.begin(), scale.end(), 1.0);
-      sum_products(decoder, principal, false);
-      if constexpr (std::is_same_v<T, double>) {  // squares of floats do not leave double's range
-        bool scaled = false;
-        for (std::int64_t c = 0; c < all; ++c) {
-          const double square = simd::sum(squares.data()[c]);
-          if (square > 1e-280 && square < 1e280) continue;
-          double factor = 1;
-          if (c < d) {
-            factor = latents_first ? scale_of(decoder + c * P, P, 1) : scale_of(decoder + c, P, d);
-          } else if (c >= columns && c < columns + k) {
-            factor = scale_of(principal + (c - columns) * P, P, 1);
-          }
-          scale[static_cast<std::size_t>(c)] = factor;
-          scaled = scaled || factor != 1;
+      add_up(decoder, decoder_columns, principal, principal_columns, nullptr);
+      // Where squares left the range of the type, once more: those of floats do not leave double's,
+      // and those of doubles are brought near one by powers of two.
+      bool again = false;
+      for (std::int64_t c = 0; c < all; ++c) {
+        const bool is_component = c >= columns;
+        const std::int64_t i = is_component ? c - columns : c;
+        if (i >= (is_component ? k : d) || in_range<T>(squares[static_cast<std::size_t>(c)]))
+          continue;
+        const T* const matrix = is_component ? principal : decoder;
+        const std::int64_t count = is_component ? k : d;
+        const bool pixels_last = is_component || latents_first;
+        if (vanishes(matrix, i, count, P, pixels_last)) continue;
+        again = true;
+        if constexpr (std::is_same_v<T, double>) {
+          scale[static_cast<std::size_t>(c)] =
+              scale_of(matrix + (pixels_last ? i * P : i), P, pixels_last ? 1 : count);
         }
-        if (scaled) sum_products(decoder, principal, true);
       }
-      for (std::size_t c = 0; c < norm.size(); ++c)
-        norm[c] = std::sqrt(simd::sum(squares.data()[c]));
+      if (again) {
+        add_up(decoder, wide_decoder, principal, wide_principal,
+               std::is_same_v<T, double> ? scale.data() : nullptr);
+      }
+      for (std::size_t c = 0; c < norm.size(); ++c) norm[c] = std::sqrt(squares[c]);
       const auto norm_of = [&](std::int64_t c) {
         return static_cast<T>(norm[static_cast<std::size_t>(c)] /
                               scale[static_cast<std::size_t>(c)]);
@@ -120,11 +120,9 @@ void direction_cosines(const T* jacobian, bool latents_first, const T* component
       for (std::int64_t a = 0; a < k; ++a) norms[b * (d + k) + d + a] = norm_of(columns + a);
       for (std::int64_t i = 0; i < d; ++i) {
         for (std::int64_t a = 0; a < k; ++a) {
-          const std::int64_t block = i / kBlock * (padded(k) / kBlock) + a / kBlock;
-          const std::int64_t at = (block * kBlock + i % kBlock) * kBlock + a % kBlock;
           const double both =
               norm[static_cast<std::size_t>(i)] * norm[static_cast<std::size_t>(columns + a)];
-          const double cosine = simd::sum(products.data()[at]) / both;
+          const double cosine = products[static_cast<std::size_t>(i * padded(k) + a)] / both;
           // std::clamp keeps a NaN.
           cosines[(b * d + i) * k + a] =
               static_cast<T>(both == 0 ? 0.0 : std::clamp(cosine, -1.0, 1.0));

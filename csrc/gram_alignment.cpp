@@ -1,5 +1,5 @@
 // Gram matrix, principal directions and distance to the axes of each Jacobian, on the CPU. The
-// Jacobian is read once, in strips (strip.h); eigenvectors of eight points are found at once.
+// Jacobian is read once, in strips (strip.h); eigenvectors of four points are found at once.
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
@@ -15,42 +15,33 @@
 namespace vaebias::cpu {
 namespace {
 
-using simd::Eight;
-using simd::Eights;
+using simd::Four;
+using simd::Fours;
 using simd::kLanes;
 
-// sums [blocks of the lower triangle, kBlock, kBlock], eight partial sums each.
-VAEBIAS_CLONES void add_products(const double* strip, std::int64_t columns, std::int64_t width,
-                                 Eight* sums) {
-  for (std::int64_t a = 0; a < columns; a += kBlock) {
-    for (std::int64_t b = 0; b <= a; b += kBlock, sums += kBlock * kBlock) {
-      add_block(strip + a * kStrip, strip + b * kStrip, width, sums);
-    }
-  }
+VAEBIAS_CLONES void add_products(const double* const* at, std::int64_t columns, std::int64_t width,
+                                 double* sums) {
+  add_gram(at, columns, width, sums);
 }
 
-VAEBIAS_CLONES void eigenvectors_of_eight(Eight* grams, Eight* vectors, int d) {
+VAEBIAS_CLONES void eigenvectors_of_four(Four* grams, Four* vectors, int d) {
   jacobi_eigenvectors(Serial{}, grams, vectors, d);
 }
 
-// J^T J of one point, [d, d].
+// J^T J of one point, [d, d]. In double throughout: sums in float would turn V where singular
+// values lie close together. sums [padded(d), padded(d)].
 template <class T>
-void gram_of(const T* jacobian, bool latents_first, std::int64_t P, std::int64_t d, double* strip,
-             Eights& sums, double* gram) {
-  sums.clear();
+void gram_of(const T* jacobian, std::int64_t P, std::int64_t d, Columns<T, double>* columns,
+             std::vector<double>* sums, double* gram) {
+  std::fill(sums->begin(), sums->end(), 0.0);
   for (std::int64_t first = 0; first < P; first += kStrip) {
     const std::int64_t width = std::min(kStrip, P - first);
-    load_strip(jacobian, latents_first, P, d, first, width, strip);
-    add_products(strip, padded(d), width, sums.data());
+    columns->load(jacobian, first, width, nullptr);
+    add_products(columns->at(), padded(d), width, sums->data());
   }
-  const Eight* block = sums.data();
-  for (std::int64_t a = 0; a < d; a += kBlock) {
-    for (std::int64_t b = 0; b <= a; b += kBlock, block += kBlock * kBlock) {
-      for (std::int64_t i = a; i < std::min(d, a + kBlock); ++i) {
-        for (std::int64_t j = b; j < std::min(i + 1, b + kBlock); ++j) {
-          gram[i * d + j] = gram[j * d + i] = simd::sum(block[(i - a) * kBlock + j - b]);
-        }
-      }
+  for (std::int64_t i = 0; i < d; ++i) {
+    for (std::int64_t j = 0; j <= i; ++j) {
+      gram[i * d + j] = gram[j * d + i] = (*sums)[static_cast<std::size_t>(i * padded(d) + j)];
     }
   }
 }
@@ -65,9 +56,9 @@ void gram_alignment(const T* jacobian, bool latents_first, const std::uint8_t* a
   const T nan = std::numeric_limits<T>::quiet_NaN();
   const auto counts = [&](std::int64_t b, std::int64_t i) { return !active || active[b * d + i]; };
   parallel_for((B + kLanes - 1) / kLanes, 1, threads, [&](std::int64_t begin, std::int64_t end) {
-    const std::int64_t blocks = padded(d) / kBlock;
-    Eights sums(blocks * (blocks + 1) / 2 * kBlock * kBlock), grams(d * d), vectors(d * d);
-    std::vector<double> strip(static_cast<std::size_t>(padded(d) * kStrip));
+    Fours grams(d * d), vectors(d * d);
+    Columns<T, double> columns(d, P, latents_first);
+    std::vector<double> sums(static_cast<std::size_t>(padded(d) * padded(d)));
     std::vector<double> full(static_cast<std::size_t>(d * d));
     std::vector<double> memory(static_cast<std::size_t>(SolverSpace::bytes(d) / 8 + 1));
     std::vector<int> latents;  // the active ones
@@ -75,7 +66,7 @@ void gram_alignment(const T* jacobian, bool latents_first, const std::uint8_t* a
     bool finite[kLanes];
 
     const auto read = [&](std::int64_t b, int lane) {
-      gram_of(jacobian + b * P * d, latents_first, P, d, strip.data(), sums, full.data());
+      gram_of(jacobian + b * P * d, P, d, &columns, &sums, full.data());
       finite[lane] =
           std::all_of(full.begin(), full.end(), [](double x) { return std::isfinite(x); });
       log_norms[lane] = 0;
@@ -137,7 +128,7 @@ void gram_alignment(const T* jacobian, bool latents_first, const std::uint8_t* a
       const int points = static_cast<int>(std::min<std::int64_t>(kLanes, B - first));
       grams.clear();
       for (int lane = 0; lane < points; ++lane) read(first + lane, lane);
-      eigenvectors_of_eight(grams.data(), vectors.data(), static_cast<int>(d));
+      eigenvectors_of_four(grams.data(), vectors.data(), static_cast<int>(d));
       for (int lane = 0; lane < points; ++lane) write(first + lane, lane);
     }
   });

@@ -1,7 +1,7 @@
 // From one small Gram matrix to its principal directions and their distance to the axes: cyclic
 // Jacobi and the assignment problem, written once for both devices. A Group says which lane of a
 // CUDA warp runs and how lanes wait for and reduce to each other (a CPU thread is a group of one);
-// a Number is a double, or on the CPU eight of them: the same step of eight matrices at once.
+// a Number is a double, or on the CPU four of them: the same step of four matrices at once.
 #pragma once
 
 #include <cmath>
@@ -38,19 +38,19 @@ VAEBIAS_HOST_DEVICE inline double choose(bool condition, double yes, double no) 
 VAEBIAS_HOST_DEVICE inline double root(double x) { return sqrt(x); }
 
 #ifndef __CUDACC__
-typedef std::int64_t EightTruths __attribute__((vector_size(8 * sizeof(std::int64_t))));
+typedef std::int64_t FourTruths __attribute__((vector_size(4 * sizeof(std::int64_t))));
 
-VAEBIAS_INLINE bool any(const EightTruths& condition) {
+VAEBIAS_INLINE bool any(const FourTruths& condition) {
   std::int64_t found = 0;
   for (int i = 0; i < simd::kLanes; ++i) found |= condition[i];
   return found != 0;
 }
-VAEBIAS_INLINE simd::Eight choose(const EightTruths& condition, const simd::Eight& yes,
-                                  const simd::Eight& no) {
+VAEBIAS_INLINE simd::Four choose(const FourTruths& condition, const simd::Four& yes,
+                                 const simd::Four& no) {
   return condition ? yes : no;
 }
-VAEBIAS_INLINE simd::Eight root(const simd::Eight& x) {
-  simd::Eight result;
+VAEBIAS_INLINE simd::Four root(const simd::Four& x) {
+  simd::Four result;
   for (int i = 0; i < simd::kLanes; ++i) result[i] = std::sqrt(x[i]);
   return result;
 }

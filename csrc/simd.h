@@ -1,5 +1,5 @@
 // What the compiler needs to vectorise the CPU kernels: function clones for each
-// instruction set, and exp / log1p / erf as straight-line polynomials that inline into them.
+// instruction set, and what inlines into them.
 #pragma once
 
 #include <algorithm>
@@ -10,11 +10,20 @@
 
 #include "polynomials.h"
 
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(VAEBIAS_NO_CLONES)
-// The loader picks the best clone once, by an ifunc; levels as in the x86-64 psABI.
-#define VAEBIAS_CLONES __attribute__((target_clones("default", "arch=x86-64-v3", "arch=x86-64-v4")))
-#else
+// The loader picks the best clone once, by an ifunc; levels as in the x86-64 psABI. A build may be
+// told to leave higher ones out (VAEBIAS_X86_LEVEL), so that each can be measured on one machine.
+#if !defined(__x86_64__) || !defined(__GNUC__) || defined(__clang__) || defined(VAEBIAS_NO_CLONES)
 #define VAEBIAS_CLONES
+#define VAEBIAS_CLONE_LEVEL 0
+#elif defined(VAEBIAS_X86_LEVEL) && VAEBIAS_X86_LEVEL < 3
+#define VAEBIAS_CLONES
+#define VAEBIAS_CLONE_LEVEL 1
+#elif defined(VAEBIAS_X86_LEVEL) && VAEBIAS_X86_LEVEL == 3
+#define VAEBIAS_CLONES __attribute__((target_clones("default", "arch=x86-64-v3")))
+#define VAEBIAS_CLONE_LEVEL 3
+#else
+#define VAEBIAS_CLONES __attribute__((target_clones("default", "arch=x86-64-v3", "arch=x86-64-v4")))
+#define VAEBIAS_CLONE_LEVEL 4
 #endif
 
 // A helper must inline into every clone, or it would be compiled for the baseline only.
@@ -22,34 +31,23 @@
 
 namespace vaebias::simd {
 
-// Eight doubles at once; the compiler splits them where registers are narrower.
-constexpr int kLanes = 8;
-typedef double Eight __attribute__((vector_size(8 * sizeof(double)), may_alias));
+// Four doubles at once: a register of AVX2 and later. Longer ones would live in memory there.
+constexpr int kLanes = 4;
+typedef double Four __attribute__((vector_size(4 * sizeof(double)), may_alias));
 
-// Memory for them. A std::vector<Eight> would forget their alignment: templates ignore attributes.
-class Eights {
+// Memory for them. A std::vector<Four> would forget their alignment: templates ignore attributes.
+class Fours {
  public:
-  explicit Eights(std::int64_t size) : lines_(static_cast<std::size_t>(size)) {}
-  Eight* data() { return reinterpret_cast<Eight*>(lines_.data()); }
+  explicit Fours(std::int64_t size) : lines_(static_cast<std::size_t>(size)) {}
+  Four* data() { return reinterpret_cast<Four*>(lines_.data()); }
   void clear() { std::fill(lines_.begin(), lines_.end(), Line{}); }
 
  private:
-  struct alignas(sizeof(Eight)) Line {
+  struct alignas(sizeof(Four)) Line {
     double value[kLanes] = {};
   };
   std::vector<Line> lines_;
 };
-
-VAEBIAS_INLINE Eight load(const double* from) {
-  Eight value;
-  std::memcpy(&value, from, sizeof value);
-  return value;
-}
-
-VAEBIAS_INLINE double sum(const Eight& value) {
-  return ((value[0] + value[4]) + (value[2] + value[6])) +
-         ((value[1] + value[5]) + (value[3] + value[7]));
-}
 
 template <class T>
 struct Exp;

@@ -9,29 +9,82 @@
 #include "kernels.h"
 #include "parallel.h"
 #include "simd.h"
+#include "strip.h"
 
 namespace vaebias::cpu {
 namespace {
 
-constexpr std::int64_t kStrip = 512;  // 512 * 255^2 < 2^31: byte products add up in int32
+// Differences of bytes subtract and multiply exactly, in integers.
+template <class Pixel>
+using Difference = std::conditional_t<std::is_same_v<Pixel, std::uint8_t>, std::int16_t, Pixel>;
 
-template <class Pixel, class Difference>
-VAEBIAS_CLONES void subtract(const Pixel* plus, const Pixel* minus, std::int64_t n,
-                             Difference* out) {
-#pragma omp simd
-  for (std::int64_t p = 0; p < n; ++p) {
-    out[p] = static_cast<Difference>(static_cast<Difference>(plus[p]) -
-                                     static_cast<Difference>(minus[p]));
+// Adds the products of tangent a with b[0] to b[3]; 256 * 255^2 < 2^31. Without a pragma: as plain
+// sums they become multiply-add instructions of 16-bit pairs.
+VAEBIAS_INLINE void add_1x4(const std::int16_t* a, const std::int16_t* const* b, std::int64_t width,
+                            double* sums) {
+  const std::int16_t *const b0 = b[0], *const b1 = b[1], *const b2 = b[2], *const b3 = b[3];
+  std::int32_t sum0 = 0, sum1 = 0, sum2 = 0, sum3 = 0;
+  for (std::int64_t p = 0; p < width; ++p) {
+    sum0 += static_cast<std::int32_t>(a[p]) * static_cast<std::int32_t>(b0[p]);
+    sum1 += static_cast<std::int32_t>(a[p]) * static_cast<std::int32_t>(b1[p]);
+    sum2 += static_cast<std::int32_t>(a[p]) * static_cast<std::int32_t>(b2[p]);
+    sum3 += static_cast<std::int32_t>(a[p]) * static_cast<std::int32_t>(b3[p]);
   }
+  sums[0] += sum0;
+  sums[1] += sum1;
+  sums[2] += sum2;
+  sums[3] += sum3;
 }
 
-template <class Product, class Difference>
-VAEBIAS_CLONES Product dot(const Difference* a, const Difference* b, std::int64_t n) {
-  Product sum = 0;
-#pragma omp simd reduction(+ : sum)
-  for (std::int64_t p = 0; p < n; ++p)
-    sum += static_cast<Product>(a[p]) * static_cast<Product>(b[p]);
-  return sum;
+// The same of b[0] and b[1].
+VAEBIAS_INLINE void add_1x2(const std::int16_t* a, const std::int16_t* const* b, std::int64_t width,
+                            double* sums) {
+  const std::int16_t *const b0 = b[0], *const b1 = b[1];
+  std::int32_t sum0 = 0, sum1 = 0;
+  for (std::int64_t p = 0; p < width; ++p) {
+    sum0 += static_cast<std::int32_t>(a[p]) * static_cast<std::int32_t>(b0[p]);
+    sum1 += static_cast<std::int32_t>(a[p]) * static_cast<std::int32_t>(b1[p]);
+  }
+  sums[0] += sum0;
+  sums[1] += sum1;
+}
+
+// As add_gram of strip.h.
+VAEBIAS_INLINE void add_products(const std::int16_t* const* at, std::int64_t count,
+                                 std::int64_t width, double* sums) {
+  for (std::int64_t a = 0; a < count; ++a) {
+    double* const row = sums + a * count;
+    std::int64_t b = 0;
+    for (; b + 4 <= padded(a + 1); b += 4) add_1x4(at[a], at + b, width, row + b);
+    if (b <= a) add_1x2(at[a], at + b, width, row + b);
+  }
+}
+template <class T>
+VAEBIAS_INLINE void add_products(const T* const* at, std::int64_t count, std::int64_t width,
+                                 double* sums) {
+  add_gram(at, count, width, sums);
+}
+
+// Adds the products of the tangents plus[a] - minus[a], an even number of them, over P pixels to
+// sums [count, count]. tangents [count, kStride] is where a strip of them stands.
+template <class Pixel>
+VAEBIAS_CLONES void add_tangents(const Pixel* const* plus, const Pixel* const* minus,
+                                 std::int64_t count, std::int64_t P, Difference<Pixel>* tangents,
+                                 const Difference<Pixel>* const* at, double* sums) {
+  for (std::int64_t first = 0; first < P; first += kStrip) {
+    const std::int64_t width = std::min(kStrip, P - first);
+    for (std::int64_t a = 0; a < count; ++a) {
+      const Pixel* const to = plus[a] + first;
+      const Pixel* const from = minus[a] + first;
+      Difference<Pixel>* const tangent = tangents + a * kStride;
+#pragma omp simd
+      for (std::int64_t p = 0; p < width; ++p) {
+        tangent[p] = static_cast<Difference<Pixel>>(static_cast<Difference<Pixel>>(to[p]) -
+                                                    static_cast<Difference<Pixel>>(from[p]));
+      }
+    }
+    add_products(at, count, width, sums);
+  }
 }
 
 template <class T>
@@ -49,40 +102,50 @@ template <class Pixel, class T>
 void gram_of_tangents(const Pixel* images, const std::int64_t* plus, const std::int64_t* minus,
                       const T* inverse_steps, std::int64_t M, std::int64_t N, std::int64_t k,
                       std::int64_t P, T* gram, int threads) {
-  // Bytes subtract and multiply exactly in integers; floats add up in double across strips.
-  using Difference = std::conditional_t<std::is_same_v<Pixel, std::uint8_t>, std::int16_t, Pixel>;
-  using Product = std::conditional_t<std::is_same_v<Pixel, std::uint8_t>, std::int32_t, Pixel>;
   const std::int64_t grain = std::max<std::int64_t>(1, 16384 / std::max<std::int64_t>(1, k * P));
   parallel_for(N, grain, threads, [&](std::int64_t begin, std::int64_t end) {
-    std::vector<Difference> tangents(static_cast<std::size_t>(k * kStrip));
-    std::vector<double> sums(static_cast<std::size_t>(k * k));
+    const std::size_t columns = static_cast<std::size_t>(padded(k));
+    std::vector<Difference<Pixel>> tangents(columns * static_cast<std::size_t>(kStride));
+    std::vector<const Difference<Pixel>*> at(columns);
+    for (std::size_t a = 0; a < columns; ++a)
+      at[a] = tangents.data() + a * static_cast<std::size_t>(kStride);
+    std::vector<const Pixel*> to(columns), from(columns);
+    std::vector<std::int64_t> factors;  // with a tangent at this point
+    std::vector<double> sums(columns * columns);
     for (std::int64_t n = begin; n < end; ++n) {
-      const std::int64_t* const to = plus + n * k;
-      const std::int64_t* const from = minus + n * k;
       const T* const steps = inverse_steps + n * k;
-      const auto readable = [&](std::int64_t a) { return within(to[a], M) && within(from[a], M); };
+      const auto readable = [&](std::int64_t a) {
+        return within(plus[n * k + a], M) && within(minus[n * k + a], M);
+      };
+      factors.clear();
+      for (std::int64_t a = 0; a < k; ++a) {
+        if (steps[a] == T(0) || !readable(a)) continue;
+        to[factors.size()] = images + plus[n * k + a] * P;
+        from[factors.size()] = images + minus[n * k + a] * P;
+        factors.push_back(a);
+      }
+      const std::size_t m = factors.size();
+      const std::int64_t count = padded(static_cast<std::int64_t>(m));
+      if (m % 2 == 1) {  // an odd tangent has a partner that is not used
+        to[m] = to[m - 1];
+        from[m] = from[m - 1];
+      }
       std::fill(sums.begin(), sums.end(), 0.0);
-      for (std::int64_t first = 0; first < P; first += kStrip) {
-        const std::int64_t width = std::min(kStrip, P - first);
-        for (std::int64_t a = 0; a < k; ++a) {
-          if (steps[a] == T(0) || !readable(a)) continue;
-          Difference* const tangent = tangents.data() + a * kStrip;
-          subtract(images + to[a] * P + first, images + from[a] * P + first, width, tangent);
-          for (std::int64_t b = 0; b <= a; ++b) {
-            if (steps[b] == T(0) || !readable(b)) continue;
-            sums[static_cast<std::size_t>(a * k + b)] +=
-                static_cast<double>(dot<Product>(tangent, tangents.data() + b * kStrip, width));
-          }
+      add_tangents(to.data(), from.data(), count, P, tangents.data(), at.data(), sums.data());
+      for (std::int64_t a = 0; a < k; ++a) {
+        const bool broken_a = steps[a] != T(0) && !readable(a);
+        for (std::int64_t b = 0; b <= a; ++b) {
+          const bool broken = broken_a || (steps[b] != T(0) && !readable(b));
+          gram[(n * k + a) * k + b] = gram[(n * k + b) * k + a] =
+              broken ? std::numeric_limits<T>::quiet_NaN() : T(0);
         }
       }
-      for (std::int64_t a = 0; a < k; ++a) {
-        for (std::int64_t b = 0; b <= a; ++b) {
-          double value = sums[static_cast<std::size_t>(a * k + b)] * static_cast<double>(steps[a]) *
-                         static_cast<double>(steps[b]);
-          const bool broken_a = steps[a] != T(0) && !readable(a);
-          const bool broken_b = steps[b] != T(0) && !readable(b);
-          if (broken_a || broken_b) value = std::numeric_limits<double>::quiet_NaN();
-          gram[(n * k + a) * k + b] = gram[(n * k + b) * k + a] = static_cast<T>(value);
+      for (std::size_t i = 0; i < m; ++i) {
+        for (std::size_t j = 0; j <= i; ++j) {
+          const std::int64_t a = factors[i], b = factors[j];
+          const double sum = sums[i * static_cast<std::size_t>(count) + j];
+          gram[(n * k + a) * k + b] = gram[(n * k + b) * k + a] =
+              static_cast<T>(sum * static_cast<double>(steps[a]) * static_cast<double>(steps[b]));
         }
       }
     }

@@ -199,3 +199,14 @@ def test_errors_name_the_argument():
     for start, call in cases.items():
         with pytest.raises(InputError, match=f"^{start}.*found "):
             call()
+
+
+def test_a_retained_graph_gives_the_same_gradients_each_time():
+    mu, logvar, previous = (x.requires_grad_() for x in batch(4, 2))
+    loss = laplace_kl(mu, logvar, previous, RATE).sum()
+    first = torch.autograd.grad(loss, (mu, logvar, previous), retain_graph=True)
+    scaled = torch.autograd.grad(8 * loss, (mu, logvar, previous), retain_graph=True)
+    again = torch.autograd.grad(loss, (mu, logvar, previous))
+    for x, y, z in zip(first, scaled, again, strict=True):
+        torch.testing.assert_close(8 * x, y)
+        assert torch.equal(x, z)

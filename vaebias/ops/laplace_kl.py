@@ -21,7 +21,7 @@ from vaebias.ops._native import (
     register_operator,
     wants_gradient,
 )
-from vaebias.ops._transforms import transformed
+from vaebias.ops._transforms import eager, transformed
 
 __all__ = ["laplace_kl", "laplace_kl_reference"]
 
@@ -50,18 +50,26 @@ def _kl_fake(mu: Tensor, *rest: Any) -> tuple[Tensor, ...]:
 
 
 def _context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    kl, slope_mu, slope_logvar = output
-    ctx.mark_non_differentiable(slope_mu, slope_logvar)
+    *latents, ctx.rate, _ = inputs
+    kl, *ctx.slopes = output
+    ctx.mark_non_differentiable(*ctx.slopes)
     ctx.set_materialize_grads(False)
-    ctx.save_for_backward(slope_mu, slope_logvar, kl)
+    ctx.save_for_backward(*latents, kl)
 
 
 def _backward(ctx: Any, g_kl: Tensor | None, *_: Any) -> tuple[Tensor | None, ...]:
     if g_kl is None:
         return (None,) * 5
-    slope_mu, slope_logvar, _ = ctx.saved_tensors
-    g_mu = g_kl * slope_mu
-    return g_mu, g_kl * slope_logvar, -g_mu if ctx.needs_input_grad[2] else None, None, None
+    *latents, _ = ctx.saved_tensors
+    slopes, ctx.slopes = ctx.slopes, None if eager(g_kl) else ctx.slopes
+    if slopes is None:  # a second time through a retained graph: the first used them up
+        slopes = _kl_op(*(x.detach() for x in latents), ctx.rate, True)[1:]
+    slope_mu, slope_logvar = slopes
+    if eager(g_kl):  # in place: no new memory
+        g_mu, g_logvar = slope_mu.mul_(g_kl), slope_logvar.mul_(g_kl)
+    else:
+        g_mu, g_logvar = slope_mu * g_kl, slope_logvar * g_kl
+    return g_mu, g_logvar, -g_mu if ctx.needs_input_grad[2] else None, None, None
 
 
 _kl_op = register_operator(
