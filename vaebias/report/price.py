@@ -12,9 +12,9 @@ __all__ = ["PRICE_COLUMNS", "price_rows", "price_table"]
 
 PRICE_COLUMNS = ("pair", "axes", "even mixture", "best", "turn", "saves", "on patches")
 PRICE_NOTE = (
-    "Least loss, in nats an image, of two latents that code a pair of factors: as the factors' "
-    "axes, as their even mixtures, and turned by the angle of least cost, with what that turn "
-    "saves. On patches: the first three with the best decoder in closed form."
+    "Lowest loss, in nats per image, of two latents that encode a pair of factors: as the factors' "
+    "axes, as their even mixtures, and turned by the angle of least cost, with what this turn "
+    "saves. On patches (with --patches): the first three with the optimal decoder in closed form."
 )
 
 
@@ -26,7 +26,7 @@ def price_rows(price: Price) -> list[tuple[str, ...]]:
             None if each is None else [number(each.axes), number(each.even), number(each.best)]
             for each in (one, one.exact)
         )
-        turn, saves = f"{round(one.angle)}°", signed(one.gain)
+        turn, saves = f"{number(one.angle, 0)}°", signed(one.gain)
         checked = "–" if exact is None else " / ".join(exact)
         rows.append((f"{a} + {b}", *(costs or ()), turn, saves, checked))
     return rows

@@ -77,7 +77,7 @@ def structure_page(
     shape = " × ".join(map(str, grid.image_shape))
     return render(
         "structure.html.j2",
-        title=_title(list(verdicts.values())[-1]),
+        title=_title(*list(measured.items())[-1], prices),
         kind=f"local variance structure of {grid.name}",
         summaries=list(verdicts.items()),
         examples=examples({name: one.grid for name, one in measured.items()}),
@@ -92,7 +92,7 @@ def structure_page(
         ],
         prices=price_table(prices) if prices else None,
         price_note=PRICE_NOTE,
-        undecided=number(UNDECIDED),
+        undecided="".join(number(UNDECIDED * one.beta) for one in list(prices.values())[:1]),
         strips=strips({name: one.grid for name, one in measured.items()}),
         sections=structure_sections({name: one.structure for name, one in measured.items()}, pairs),
         window=_window(measured),
@@ -116,8 +116,11 @@ def verdict(structure: Structure, price: Price | None = None) -> str:
     return mixtures if price is None else f"{price.verdict} {mixtures}"
 
 
-def _title(text: str) -> str:
-    """Return the first sentence of a verdict, without remarks in brackets."""
+def _title(name: str, last: Measured, prices: Mapping[str, Price]) -> str:
+    """Return the first sentence of the verdict that is clear, without remarks in brackets."""
+    price = prices.get(name)
+    clear = price is not None and any(pair.turns for pair in price.pairs.values())
+    text = price.verdict if price is not None and clear else _mixtures(last.structure)
     return re.sub(r" \([^)]*\)", "", re.split(r"\.\s", text)[0]).rstrip(".")
 
 
