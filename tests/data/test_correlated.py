@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from vaebias import perturb
 from vaebias.data import correlate, load
 from vaebias.data.materialise import materialise
 from vaebias.errors import InputError
+from vaebias.experiments import load_protocol
 from vaebias.structure import Distribution
 
 
@@ -92,3 +94,13 @@ def test_invalid_options_are_refused() -> None:
     for pairs in ({"x": 0.2}, {"x+y": "a"}, {"x+y": True}):
         with pytest.raises(InputError, match="correlate: expected pairs of factors with their"):
             load("blobs", correlate=pairs)
+
+
+def test_a_protocol_correlates_by_an_option_of_its_data_set() -> None:
+    protocol = load_protocol("small-blobs")
+    options = {**protocol.data.options, "correlate": {"x+y": 0.2}}
+    other = replace(protocol, data=replace(protocol.data, options=options))
+    grid = other.data.load()
+    assert grid.probabilities is not None
+    assert other.runs()[0].key != protocol.runs()[0].key
+    assert protocol.data.load().probabilities is None
