@@ -2,8 +2,8 @@
 
 Run by ``make cuda-report``; it needs nvcc, and nvdisasm from the package index
 (nvidia-cuda-nvdisasm). For each kernel and architecture: registers, spilled bytes, static shared
-memory, instructions in all and in the innermost loop that loads most, widths of loads and stores in
-bits and how often each stands in the code, calls of slow paths. Beside them stand models of what
+memory, instructions in all and in the innermost loop that loads widest, widths of loads and stores
+in bits and how often each stands in the code, calls of slow paths. Beside them stand models of what
 counts cannot show: wavefronts of shared-memory reads, and bytes moved against the least that must
 be.
 """
@@ -35,7 +35,7 @@ class Counts:
     spilled: int = 0  # bytes stored and loaded
     shared: int = 0  # bytes, static
     instructions: int = 0
-    loop: int | None = None  # instructions of the innermost loop that loads most
+    loop: int | None = None  # instructions of the innermost loop that loads widest
     loads: Counter[int] = field(default_factory=Counter)  # of global memory, by bits
     stores: Counter[int] = field(default_factory=Counter)
     calls: int = 0
@@ -118,21 +118,21 @@ def width(suffix: str) -> int:
 
 
 def innermost(code: list[str], labels: dict[str, int]) -> int | None:
-    """Length of that innermost loop which loads the most bits of global memory."""
+    """Length of that innermost loop which loads widest, and among those most."""
     loops = []
     for at, text in enumerate(code):
         if branch := re.search(r"BRA.*?(\.L_x_\d+)", text):
             start = labels.get(branch[1], at + 1)
             loads = [re.search(r"\bLDG\.E([\w.]*)", each) for each in code[start : at + 1]]
-            bits = sum(width(load[1]) for load in loads if load)
+            bits = [width(load[1]) for load in loads if load]
             if start <= at and bits:
                 loops.append((start, at, bits))
     inner = [
-        (-bits, at + 1 - start)
+        (-max(bits), -sum(bits), at + 1 - start)
         for start, at, bits in loops
         if not any(start <= s and e <= at and (s, e) != (start, at) for s, e, _ in loops)
     ]
-    return min(inner)[1] if inner else None
+    return min(inner)[2] if inner else None
 
 
 def plain(name: str) -> str:

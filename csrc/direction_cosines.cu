@@ -23,7 +23,8 @@ __device__ double scale_of(std::int64_t P, const Load& load) {
   return ldexp(1.0, min(max(-ilogb(largest), -1000), 1000));
 }
 
-// Bytes for any tile of at most so many blocks of columns: those at the edge have a shape of their own.
+// Bytes for any tile of at most so many blocks of columns: those at the edge have a shape of their
+// own.
 std::size_t largest_tile(int across, int down) {
   std::size_t most = 0;
   for (int x = 0; x <= across; ++x) {
@@ -133,7 +134,8 @@ void direction_cosines(const T* jacobian, bool latents_first, const T* component
     return count > kSide ? (count + kSide - 1) / kSide : 1;
   };
   const auto side = [](std::int64_t count) { return count < kSide ? count : kSide; };
-  const int across = blocks_of(static_cast<int>(side(d))), down = blocks_of(static_cast<int>(side(k)));
+  const int across = blocks_of(static_cast<int>(side(d)));
+  const int down = blocks_of(static_cast<int>(side(k)));
   const std::size_t shared = largest_tile(across, down);
   cosines_kernel<<<blocks_for(B * parts(d) * parts(k), 1), kGramThreads, shared,
                    native(stream)>>>(jacobian, latents_first, components, P, d, k, cosines, norms);

@@ -10,7 +10,7 @@
 namespace vaebias::cuda {
 namespace {
 
-constexpr int kColumns = 128;
+constexpr int kColumns = 128;  // of a block at most, a thread each
 constexpr int kRows = 16;
 constexpr int kSegment = 1024;  // of a window, at a time: shared memory holds any window
 
@@ -32,10 +32,11 @@ __device__ inline double shift_of(double first) { return isfinite(first) ? first
 template <class Pixel, class Emit>
 __device__ void window_sums(const Pixel* images, const Window window, const Emit& emit) {
   __shared__ double line[kColumns + kSegment - 1];
-  const std::int64_t strips = (window.out_W + kColumns - 1) / kColumns;
+  const int columns = static_cast<int>(blockDim.x);
+  const std::int64_t strips = (window.out_W + columns - 1) / columns;
   const std::int64_t bands = (window.out_H + kRows - 1) / kRows;
   const std::int64_t plane = blockIdx.x / (strips * bands);
-  const std::int64_t x0 = blockIdx.x % strips * kColumns;
+  const std::int64_t x0 = blockIdx.x % strips * columns;
   const std::int64_t y0 = blockIdx.x / strips % bands * kRows;
   const Pixel* image = images + plane * window.H * window.W;
   const double shift = shift_of(static_cast<double>(image[0]));
@@ -48,8 +49,9 @@ __device__ void window_sums(const Pixel* images, const Window window, const Emit
     const std::int64_t row = inside(y - window.margin, window.H, window.border);
     double h1 = 0, h2 = 0;
     for (std::int64_t left = 0; left < window.size; left += kSegment) {
-      const int width = static_cast<int>(min(static_cast<std::int64_t>(kSegment), window.size - left));
-      for (int i = static_cast<int>(threadIdx.x); i < kColumns + width - 1; i += kColumns) {
+      const int width =
+          static_cast<int>(min(static_cast<std::int64_t>(kSegment), window.size - left));
+      for (int i = static_cast<int>(threadIdx.x); i < columns + width - 1; i += columns) {
         const std::int64_t padded = x0 + left + i;
         double value = 0;
         if (padded < window.W + 2 * window.margin) {
@@ -83,7 +85,8 @@ __device__ void window_sums(const Pixel* images, const Window window, const Emit
 }
 
 template <class Pixel, class T>
-__global__ void variance_kernel(const Pixel* images, const Window window, T* variance) {
+__global__ void __launch_bounds__(kColumns, 3)
+    variance_kernel(const Pixel* images, const Window window, T* variance) {
   const double n = static_cast<double>(window.size) * static_cast<double>(window.size);
   window_sums(images, window,
               [&](std::int64_t plane, std::int64_t y, std::int64_t x, double s1, double s2) {
@@ -95,7 +98,8 @@ __global__ void variance_kernel(const Pixel* images, const Window window, T* var
 
 // The window mean of (x - shift) at each output, which the backward pass needs.
 template <class T>
-__global__ void mean_kernel(const T* images, const Window window, double* mean) {
+__global__ void __launch_bounds__(kColumns, 3)
+    mean_kernel(const T* images, const Window window, double* mean) {
   const double n = static_cast<double>(window.size) * static_cast<double>(window.size);
   window_sums(images, window,
               [&](std::int64_t plane, std::int64_t y, std::int64_t x, double s1, double) {
@@ -108,15 +112,16 @@ __global__ void mean_kernel(const T* images, const Window window, double* mean) 
 template <class Visit>
 __device__ inline void visit_windows(std::int64_t q, std::int64_t n, std::int64_t outputs,
                                      const Window& window, const Visit& visit) {
-  for (std::int64_t at = -window.margin; at < n + window.margin; ++at) {
-    if (at >= 0 && at < n) {
-      if (at != q) continue;
-    } else if (inside(at, n, window.border) != q) {
-      continue;
-    }
-    const std::int64_t padded = at + window.margin;
+  const auto visit_padded = [&](std::int64_t padded) {
     const std::int64_t from = padded - window.size + 1 > 0 ? padded - window.size + 1 : 0;
     for (std::int64_t p = from; p <= padded && p < outputs; ++p) visit(p);
+  };
+  for (std::int64_t i = 0; i < window.margin; ++i) {
+    if (inside(i - window.margin, n, window.border) == q) visit_padded(i);
+  }
+  visit_padded(q + window.margin);
+  for (std::int64_t i = 0; i < window.margin; ++i) {
+    if (inside(n + i, n, window.border) == q) visit_padded(n + window.margin + i);
   }
 }
 
@@ -154,8 +159,14 @@ __global__ void adjoint_rows(const T* images, const double* adjoint, const doubl
   grad_images[i] = static_cast<T>(2.0 / n * (x * sum - sum_mean));
 }
 
+// Threads that a block of window_sums has: no more than there are columns, in warps.
+int columns_of(const Window& window) {
+  const std::int64_t needed = (window.out_W + 31) / 32 * 32;
+  return static_cast<int>(needed < kColumns ? needed : kColumns);
+}
+
 unsigned strip_blocks(const Window& window, std::int64_t N) {
-  const std::int64_t strips = (window.out_W + kColumns - 1) / kColumns;
+  const std::int64_t strips = (window.out_W + columns_of(window) - 1) / columns_of(window);
   const std::int64_t bands = (window.out_H + kRows - 1) / kRows;
   return blocks_for(N * strips * bands, 1);
 }
@@ -170,10 +181,10 @@ void local_variance(const void* images, bool images_are_bytes, std::int64_t N, s
   if (N == 0 || window.out_H <= 0 || window.out_W <= 0) return;
   const unsigned blocks = strip_blocks(window, N);
   if (images_are_bytes) {
-    variance_kernel<<<blocks, kColumns, 0, native(stream)>>>(
+    variance_kernel<<<blocks, columns_of(window), 0, native(stream)>>>(
         static_cast<const std::uint8_t*>(images), window, variance);
   } else {
-    variance_kernel<<<blocks, kColumns, 0, native(stream)>>>(
+    variance_kernel<<<blocks, columns_of(window), 0, native(stream)>>>(
         static_cast<const T*>(images), window, variance);
   }
   check_launch("local_variance");
@@ -188,7 +199,7 @@ void local_variance_backward(const T* images, const T* grad_variance, std::int64
   double* const mean = workspace;
   double* const adjoint = mean + N * H * W;
   double* const adjoint_mean = adjoint + N * H * W;
-  mean_kernel<<<strip_blocks(window, N), kColumns, 0, native(stream)>>>(
+  mean_kernel<<<strip_blocks(window, N), columns_of(window), 0, native(stream)>>>(
       images, window, mean);
   check_launch("local_variance_backward");
   adjoint_columns<<<blocks_for(N * window.out_H * W, 256), 256, 0, native(stream)>>>(

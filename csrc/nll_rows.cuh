@@ -29,7 +29,12 @@ __device__ inline T unit(std::uint8_t target) {
 
 // 1/x for x in [1, 2], within 1 ulp; the compiler's own division has a slow path for other x.
 __device__ inline float reciprocal_of_one_to_two(float x) {
-  const float close = __fdividef(1.0f, x);
+#ifdef __NVCC__
+  float close;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(close) : "f"(x));
+#else
+  const float close = 1.0f / x;
+#endif
   return fmaf(close, fmaf(-x, close, 1.0f), close);
 }
 __device__ inline double reciprocal_of_one_to_two(double x) { return 1 / x; }
@@ -190,7 +195,8 @@ void launch_pixels(const T* prediction, const Target* target, std::int64_t P, do
   const std::int64_t steps = ((P < kPiece ? P : kPiece) + width - 1) / width;
   const std::int64_t most = kMostThreads<T>, needed = (steps + 31) / 32 * 32;
   const int threads = static_cast<int>(needed < 128 ? 128 : (needed < most ? needed : most));
-  const auto kernel = whole ? pixels<Likelihood, true, T, Target> : pixels<Likelihood, false, T, Target>;
+  const auto kernel =
+      whole ? pixels<Likelihood, true, T, Target> : pixels<Likelihood, false, T, Target>;
   const unsigned blocks = blocks_for(sums.B * sums.per_row, 1);
   check(cudaMemsetAsync(sums.arrived, 0, sizeof(unsigned), stream), "pixels");
   kernel<<<blocks, threads, 0, stream>>>(prediction, target, P,
@@ -217,8 +223,8 @@ void rows_of_pixels(const T* prediction, const void* target, bool target_is_byte
   const auto* bytes = static_cast<const std::uint8_t*>(target);
   const auto* numbers = static_cast<const T*>(target);
   const auto launch = [&](auto likelihood, auto* typed) {
-    launch_pixels<decltype(likelihood)>(prediction, typed, P, scale, weight, constant, latents, sums,
-                                        gradient, rows, loss, stream);
+    launch_pixels<decltype(likelihood)>(prediction, typed, P, scale, weight, constant, latents,
+                                        sums, gradient, rows, loss, stream);
   };
   if (gaussian && target_is_bytes) launch(Gaussian{}, bytes);
   if (gaussian && !target_is_bytes) launch(Gaussian{}, numbers);

@@ -95,7 +95,8 @@ template <class T>
 void sample_and_kl(const T* mu, const T* logvar, const T* noise, std::uint64_t seed,
                    std::uint64_t offset, std::int64_t size, T* z, T* kl, Stream stream) {
   if (size == 0) return;
-  const auto kernel = are_packed(size, mu, logvar, noise, z, kl) ? sample<true, T> : sample<false, T>;
+  const bool packed = are_packed(size, mu, logvar, noise, z, kl);
+  const auto kernel = packed ? sample<true, T> : sample<false, T>;
   kernel<<<packs<T>(size), kThreads, 0, native(stream)>>>(mu, logvar, noise, seed, offset, size, z,
                                                           kl);
   check_launch("sample_and_kl");

@@ -161,12 +161,16 @@ void fiber_main() {
   }
 }
 
-Fiber* new_fiber() {
-  auto* fiber = new Fiber;
+void* new_stack() {
   char* const memory = static_cast<char*>(mmap(nullptr, kStack + kPage, PROT_READ | PROT_WRITE,
                                                MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
   mprotect(memory, kPage, PROT_NONE);
-  fiber->stack = memory + kPage;
+  return memory + kPage;
+}
+
+Fiber* new_fiber() {
+  auto* fiber = new Fiber;
+  fiber->stack = new_stack();
   return fiber;
 }
 
@@ -293,7 +297,11 @@ void resume(int t) {
 // Blocks of a batch are as many threads to ThreadSanitizer as they have together, so that nothing
 // orders them. Only batches come one after the other.
 constexpr std::size_t kThreadsAtOnce = 2048;
-std::vector<void*> tsan_fibers;
+struct Thread {
+  void* fiber;
+  void* stack;  // of its own, or blocks would meet in one
+};
+std::vector<Thread> tsan_threads;
 struct Place {
   char* arena;
   Clocks* clocks;
@@ -303,8 +311,8 @@ std::vector<Place> places;
 std::size_t blocks_at_once(std::size_t all) {
   const std::size_t count = static_cast<std::size_t>(threads);
   const std::size_t blocks = std::min(all, std::max(std::size_t{1}, kThreadsAtOnce / count));
-  while (tsan_fibers.size() < blocks * count) {
-    tsan_fibers.push_back(__tsan_create_fiber(0));
+  while (tsan_threads.size() < blocks * count) {
+    tsan_threads.push_back({__tsan_create_fiber(0), new_stack()});
   }
   while (places.size() < blocks) {
     places.push_back({static_cast<char*>(std::malloc(kArena)), new Clocks});
@@ -316,7 +324,8 @@ void take_place(std::size_t which) {
   arena = places[which].arena;
   clocks = places[which].clocks;
   for (int t = 0; t < threads; ++t) {
-    fibers[t]->tsan = tsan_fibers[which * threads + t];
+    fibers[t]->tsan = tsan_threads[which * threads + t].fiber;
+    fibers[t]->stack = tsan_threads[which * threads + t].stack;
     reset(*fibers[t]);
   }
 }
