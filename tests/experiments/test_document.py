@@ -168,8 +168,8 @@ def test_contrasts_carry_their_p_and_their_caveats(tiny: Protocol) -> None:
     results = tuple(_result(run, level[run.variant.name] + run.seed / 100) for run in many.runs())
     found = document(Study(many, results, (), ()), ["mig"])
     text = WRITERS["markdown"](found)
-    assert "| model | data | runs | MIG | p | exact p |" in text
-    assert "| beta-VAE | original → noise | 6 | −.30 [−.32, −.28] | <.001* | .002 |" in text
+    assert "| model | data | runs | MIG | result | p | exact p |" in text
+    assert "| beta-VAE | original → noise | 6 | −.30 [−.32, −.28] | falls | <.001* | .002 |" in text
     assert "are not primary (*)" in text
     assert "drawn once: intervals are over training seeds only" in text
     assert "No interval" not in text

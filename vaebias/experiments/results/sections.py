@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from vaebias.experiments.results.compare import FEW, Difference
+from vaebias.experiments.results.compare import FEW, Difference, Verdict
 from vaebias.experiments.results.tables import Table
 from vaebias.numbers import number
 
@@ -49,7 +49,8 @@ def contrast_section(found: Sequence[Difference], single_draw: bool) -> Section:
         )
         for place, cells in rows.items()
     )
-    head = [text for score in scores for text in (HEADINGS.get(score, score), "p", "exact p")]
+    columns = ("result", "p", "exact p")
+    head = [text for score in scores for text in (HEADINGS.get(score, score), *columns)]
     title = "Differences of the means [95 % Welch t interval]"
     return Section(title, ("model", "data", "runs", *head), texts, 2, _note(found, single_draw))
 
@@ -72,11 +73,22 @@ def split_section(table: Table) -> Section | None:
     return Section("Runs in two groups", head, tuple(rows), 3, note)
 
 
-def _texts(cells: dict[str, Difference], score: str) -> tuple[str, str, str]:
+_RESULTS = {
+    Verdict.FALLS: "falls",
+    Verdict.RISES: "rises",
+    Verdict.STAYS: "same",
+    Verdict.LOWER: "lower here",
+    Verdict.HIGHER: "higher here",
+    Verdict.OPEN: "open",
+}
+
+
+def _texts(cells: dict[str, Difference], score: str) -> tuple[str, ...]:
     if score not in cells:
-        return "–", "–", "–"
+        return ("–",) * 4
     one = cells[score]
-    return str(one), _p(one.p) + ("*" if one.primary else ""), _p(one.exact_p)
+    p = _p(one.p) + ("*" if one.primary else "")
+    return str(one), _RESULTS[one.verdict], p, _p(one.exact_p)
 
 
 def _p(value: float | None) -> str:
@@ -98,8 +110,12 @@ def _note(found: Sequence[Difference], single_draw: bool) -> str:
         + (" that are not primary (*)." if primary else "; the protocol names no primary ones.")
     ]
     sentences.append("Exact p is that of the permutation test, not adjusted.")
+    if any(one.verdict is Verdict.STAYS for one in found):
+        sentences.append("Same: the 90 % interval lies within ±.05.")
     if any(min(one.counts) < FEW for one in found):
-        sentences.append(f"Cells with fewer than {FEW} values speak of these runs only.")
+        sentences.append(
+            f"With fewer than {FEW} values in a cell a result is about these runs only (here)."
+        )
     if single_draw:
         sentences.append(
             "Each perturbation was drawn once: intervals are over training seeds only."
