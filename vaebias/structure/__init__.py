@@ -12,7 +12,8 @@ from vaebias.structure.label_free import (
 )
 from vaebias.structure.local_pca import LocalPca, factor_tangents, local_pca
 from vaebias.structure.neighbourhoods import Neighbourhoods, neighbourhoods
-from vaebias.structure.price import PRICE_SAMPLE, UNDECIDED, PairPrice, Price, RotationPrice, price
+from vaebias.structure.price import PRICE_SAMPLE, price
+from vaebias.structure.prices import UNDECIDED, PairPrice, Price, RotationPrice
 from vaebias.structure.rotation import latent_cost, posterior_variance
 from vaebias.structure.structure import Components, Structure, structure
 from vaebias.structure.tangents import Likelihood, check_likelihood

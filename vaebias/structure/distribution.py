@@ -64,7 +64,8 @@ class Distribution:
     points
         Probability of each point of the grid, [N]; None where all are equally likely.
     covariance
-        [k, k] of the levels; rows and columns of factors without order are 0.
+        [k, k] of the levels; rows and columns of factors without order, or with a single level
+        that occurs, are 0.
 
     Raises
     ------
@@ -84,7 +85,9 @@ class Distribution:
             levels = np.stack(np.unravel_index(np.arange(len(grid)), grid.sizes), 1)
             deviations = levels - self.points @ levels
             self.covariance = (deviations * self.points[:, None]).T @ deviations
-        self.covariance = np.where(ordinal[:, None] & ordinal, self.covariance, 0.0)
+        # a factor with one level that occurs has a variance of rounding errors
+        varies = ordinal & (np.diagonal(self.covariance) > 1e-12)
+        self.covariance = np.where(varies[:, None] & varies, self.covariance, 0.0)
 
     @property
     def sd(self) -> Floats:  # [k]

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +12,9 @@ from vaebias.checks import check_integer, check_positive
 from vaebias.data.grid import FactorGrid
 from vaebias.errors import InputError
 from vaebias.interfaces import Progress
-from vaebias.numbers import finite
 from vaebias.structure.distribution import Distribution, Probabilities
 from vaebias.structure.exact import ExactPrice, exact_costs
+from vaebias.structure.prices import PairPrice, Price, RotationPrice
 from vaebias.structure.rotation import (
     Amplitude,
     best_angle,
@@ -28,198 +26,14 @@ from vaebias.structure.rotation import (
 )
 from vaebias.structure.tangents import Likelihood, Metric, check_likelihood, likelihood_grams
 
-__all__ = ["PRICE_SAMPLE", "UNDECIDED", "PairPrice", "Price", "RotationPrice", "price"]
+__all__ = ["PRICE_SAMPLE", "price"]
 
-UNDECIDED = 0.15
-"""Nats per unit of beta: of seeds trained on axes that differ by less, some turn and some do not.
-
-Costs are proportional to beta where latents are well encoded. Found on blobs, see
-docs/prediction.md.
-"""
-PASSIVE = 0.8
-"""Mean posterior variance from which a latent counts as passive, as in Zietlow et al. 2021."""
 PRICE_SAMPLE = 1024
 """Default number of points."""
 _WIDTH_POINTS = 128
 _WIDTH_DRAWS = 16
 _ROUNDS = 12
 _SETTLED = 0.02  # relative change of the widths
-
-
-@dataclass(frozen=True)
-class PairPrice:
-    """The price of two latents that code one pair of factors, in nats an image.
-
-    Attributes
-    ----------
-    axes
-        Cost if each latent is one of the factors.
-    even
-        Cost of the better even mixture, a turn by +45 or -45 degrees.
-    best, worst
-        Least and highest cost over all turns.
-    angle
-        Turn of least cost, in degrees from -45 to 45: how far the latent of the first factor turns
-        towards the second. The sign tells which mixture is the cheaper one.
-    beta
-        Weight of the KL divergence.
-    exact
-        The same on patches of the grid, without the quadratic approximation, if asked for.
-    """
-
-    axes: float
-    even: float
-    best: float
-    worst: float
-    angle: float
-    beta: float
-    exact: ExactPrice | None = None
-
-    @property
-    def gain(self) -> float:
-        """What the best turn saves over the factors' axes, >= 0."""
-        return self.axes - self.best
-
-    @property
-    def mixing_gain(self) -> float:
-        """What the better even mixture saves over the factors' axes; negative if it costs."""
-        return self.axes - self.even
-
-    @property
-    def decided(self) -> bool:
-        """Whether the best and the worst turn differ by more than `UNDECIDED` times beta."""
-        return self.worst - self.best > UNDECIDED * self.beta
-
-    @property
-    def turns(self) -> bool:
-        """Whether the best turn saves more than `UNDECIDED` times beta over the factors' axes."""
-        return self.gain > UNDECIDED * self.beta
-
-    def to_json(self) -> dict[str, Any]:
-        """All numbers, with the gains, as JSON types."""
-        record = asdict(self) | {"gain": self.gain, "mixing_gain": self.mixing_gain}
-        if self.exact is not None:
-            record["exact"]["error"] = finite(self.exact.error)
-        return record
-
-
-@dataclass(frozen=True, eq=False)
-class RotationPrice:
-    """The price of as many latents as factors, over all rotations.
-
-    Attributes
-    ----------
-    mixture
-        [k, k]; row i holds the weights of latent i over the whitened factors. Each latent stands in
-        the row of the factor of which it has most.
-    axes, best
-        Cost of the factors' axes and of these.
-    variance
-        [k] mean posterior variance of each latent, as a share of the prior's.
-    """
-
-    mixture: NDArray[np.float64]
-    axes: float
-    best: float
-    variance: NDArray[np.float64]
-
-    @property
-    def gain(self) -> float:
-        """What the rotation saves over the factors' axes, >= 0."""
-        return self.axes - self.best
-
-    @property
-    def passive(self) -> NDArray[np.bool_]:
-        """[k] whether a latent stays passive: its posterior is nearly the prior."""
-        return np.asarray(self.variance >= PASSIVE)
-
-
-@dataclass(frozen=True, eq=False)
-class Price:
-    """What a beta-VAE's axes cost on a data set, and so which it will take.
-
-    Attributes
-    ----------
-    pairs
-        For each pair of factors, under their names.
-    all
-        For all factors together.
-    names
-        The k factors that have an order and more than one level.
-    grams
-        [n, k, k] M = Σ^½ T H Tᵀ Σ^½ at the points, from which all else is computed.
-    weights
-        [n] of the points, which sum to 1.
-    index
-        [n] the points.
-    widths
-        [k] posterior width of each factor, in levels, over which tangents were taken.
-    sd
-        [k] standard deviation of each factor, in levels.
-    beta, likelihood, scale
-        As given; the scale is None for Bernoulli pixels.
-    cyclic
-        Factors that are circles.
-    correlated
-        Whether the factors are correlated.
-    data
-        Name of the data set.
-    """
-
-    pairs: Mapping[tuple[str, str], PairPrice]
-    all: RotationPrice
-    names: tuple[str, ...]
-    grams: NDArray[np.float64]
-    weights: NDArray[np.float64]
-    index: NDArray[np.int64]
-    widths: NDArray[np.float64]
-    sd: NDArray[np.float64]
-    beta: float
-    likelihood: Likelihood
-    scale: float | None
-    cyclic: tuple[str, ...]
-    correlated: bool
-    data: str
-
-    @property
-    def passive(self) -> tuple[str, ...]:
-        """Factors, named by the latent that is most of each, which no latent will code."""
-        return tuple(n for n, off in zip(self.names, self.all.passive, strict=True) if off)
-
-    @property
-    def verdict(self) -> str:
-        """One or two sentences: what a beta-VAE will do."""
-        return _verdict(self)
-
-    def to_json(self) -> dict[str, Any]:
-        """Everything but the points, as JSON types; pairs under "a+b"."""
-        named = [dict(zip(self.names, row, strict=True)) for row in self.all.mixture.tolist()]
-        return {
-            "data": self.data,
-            "beta": self.beta,
-            "likelihood": self.likelihood,
-            "scale": self.scale,
-            "units": "sd",
-            "points": len(self.index),
-            "factors": list(self.names),
-            "cyclic": list(self.cyclic),
-            "correlated": self.correlated,
-            "sd": dict(zip(self.names, self.sd.tolist(), strict=True)),
-            "posterior_width": dict(zip(self.names, self.widths.tolist(), strict=True)),
-            "pairs": {f"{a}+{b}": one.to_json() for (a, b), one in self.pairs.items()},
-            "all": {
-                "axes": self.all.axes,
-                "best": self.all.best,
-                "gain": self.all.gain,
-                "mixture": dict(zip(self.names, named, strict=True)),
-                "posterior_variance": dict(
-                    zip(self.names, self.all.variance.tolist(), strict=True)
-                ),
-            },
-            "passive": list(self.passive),
-            "undecided_below": UNDECIDED * self.beta,
-            "verdict": self.verdict,
-        }
 
 
 def price(
@@ -421,39 +235,3 @@ def _exact(
     axes, first, second, best = costs.mean(0).tolist()
     error = float(gains.std(ddof=1) / np.sqrt(patches)) if patches > 1 else float("nan")
     return ExactPrice(axes, min(first, second), best, float(gains.mean()), error, patches)
-
-
-def _verdict(price: Price) -> str:
-    active = {pair: one for pair, one in price.pairs.items() if not set(pair) & set(price.passive)}
-    turning = {pair: one for pair, one in active.items() if one.turns}
-    undecided = {pair: one for pair, one in active.items() if not one.decided}
-    kept = {pair: one for pair, one in active.items() if one.decided and not one.turns}
-    said = []
-    if turning:
-        ranked = sorted(turning.items(), key=lambda item: -item[1].gain)
-        turns = [
-            f"{a} and {b} by {abs(one.angle):.0f}° (saves {one.gain:.2f} nats)"
-            for (a, b), one in ranked
-        ]
-        said.append("turns " + ", ".join(turns))
-    elif kept:
-        (a, b), least = min(kept.items(), key=lambda item: item[1].worst - item[1].axes)
-        margin = f"by {least.worst - least.axes:.2f} nats (the least, for {a} and {b})"
-        kept_words = "the axes of every other pair" if undecided else "the factors as its axes"
-        said.append(f"keeps {kept_words} {margin}")
-    if undecided:
-        names = ", ".join(f"{a} and {b}" for a, b in undecided)
-        said.append(
-            f"is undecided between {names} and their mixtures (less than "
-            f"{UNDECIDED * price.beta:.2g} nats apart)"
-        )
-    if not active:
-        coded = [name for name in price.names if name not in price.passive]
-        said.append(f"codes {', '.join(coded) or 'nothing'}")
-    if price.passive:
-        said.append(f"leaves {', '.join(price.passive)} passive")
-    text = f"A VAE of beta {price.beta:g} {' and '.join(said)}."
-    if price.cyclic:
-        is_one = "is a circle" if len(price.cyclic) == 1 else "are circles"
-        text += f" ({', '.join(price.cyclic)} {is_one}: no axis is its own.)"
-    return text
