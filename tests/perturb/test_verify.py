@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from typing import Any, ClassVar
 
 import numpy as np
@@ -119,6 +120,28 @@ def test_factors_that_cannot_be_read_any_more_are_named(small_blobs: FactorGrid)
     assert before > 0.9
     assert after < 0.4
     assert found.accuracy["y"][1] > 0.8
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "passed"),
+    [(0.9, 0.88, True), (0.9, 0.6, False), (0.3, 0.15, None), (0.3, 0.28, True)],
+)
+def test_a_factor_that_is_not_read_from_the_original_decides_nothing(
+    before: float,
+    after: float,
+    passed: bool | None,
+    monkeypatch: pytest.MonkeyPatch,
+    small_blobs: FactorGrid,
+) -> None:
+    answers = iter([{"x": before, "y": 1.0, "size": 1.0}, {"x": after, "y": 1.0, "size": 1.0}])
+    module = sys.modules[verify.__module__]
+    monkeypatch.setattr(module, "probe_accuracy", lambda *_, **__: next(answers))
+    found = verify(small_blobs, PerturbedGrid(small_blobs, noise(small_blobs, 0.01)))
+    assert found.checks[-1].passed is passed
+    assert found.passed is (passed is not False)
+    verdict = {True: "ok", False: "FAILED", None: "inconclusive"}[passed]
+    assert found.checks[-1].verdict == verdict
+    assert ("not read from the original" in found.checks[-1].found) == (passed is None)
 
 
 def test_noise_is_asked_for_no_structure(small_blobs: FactorGrid) -> None:

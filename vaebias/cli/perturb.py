@@ -304,7 +304,8 @@ def _show(
     if found is not None:
         table = Table("check", "", "found")
         for check in found.checks:
-            mark = "[green]ok[/]" if check.passed else "[bold red]FAILED[/]"
+            style = {True: "green", False: "bold red", None: "yellow"}[check.passed]
+            mark = f"[{style}]{check.verdict}[/]"
             table.add_row(check.name, mark, check.found)
         console.print(table)
         before, after = found.pixel_variance

@@ -128,7 +128,7 @@ def _training(made: Perturbation) -> Picture | None:
 
 
 def _checks(found: Verification) -> HtmlTable:
-    rows = tuple((c.name, "passed" if c.passed else "FAILED", c.found) for c in found.checks)
+    rows = tuple((c.name, c.verdict, c.found) for c in found.checks)
     return HtmlTable(("check", "", "found"), rows, text=3)
 
 
