@@ -157,7 +157,9 @@ def prepare_jacobian(
         return images.sigmoid() if space != output else images
 
     if method == "auto":
-        method = _choose(function, first, _all_or(coordinates, first), pixels)
+        # of two points: some operators have derivatives of a batch of one only
+        pair = torch.cat([z, first, first])[:2].detach()
+        method = _choose(function, pair, _all_or(coordinates, pair), pixels)
     elif method not in _METHODS:
         raise InputError("method", f"'auto' or one of {', '.join(_METHODS)}", repr(method))
     latents = z.shape[1] if coordinates is None else len(coordinates)

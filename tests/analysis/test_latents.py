@@ -185,3 +185,40 @@ def test_the_likelihood_of_images_may_be_bernoulli() -> None:
     assert probabilities.prediction.likelihood == "bernoulli"
     with pytest.raises(InputError, match="likelihood: expected bernoulli or gaussian"):
         diagnose(linear, likelihood="laplace", **options)  # type: ignore[arg-type]
+
+
+class ForwardOfOne(torch.autograd.Function):
+    """A tanh whose forward mode fails for more than one point, as group normalisation may."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(x: Tensor) -> Tensor:
+        return x.tanh()
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        ctx.save_for_backward(output)
+        ctx.save_for_forward(output)
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> Tensor:
+        return g * (1 - ctx.saved_tensors[0] ** 2)
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor) -> Tensor:
+        (y,) = ctx.saved_tensors
+        if len(y) > 1:
+            raise RuntimeError("view size is not compatible with input tensor's size and stride")
+        return tangent * (1 - y**2)
+
+
+def test_a_method_that_works_for_a_single_point_only_is_not_taken() -> None:
+    linear, z = nn.Linear(3, 12), torch.randn(4, 3)
+
+    def decoder(q: Tensor) -> Tensor:
+        return ForwardOfOne.apply(linear(q))
+
+    assert prepare_jacobian(decoder, z[:1], output="image").method == "reverse"
+    reference = jacobian(lambda q: linear(q).tanh(), z, output="image")
+    torch.testing.assert_close(jacobian(decoder, z, output="image"), reference)
