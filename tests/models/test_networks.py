@@ -65,7 +65,7 @@ def test_unknown_network_lists_the_known() -> None:
 
 
 def test_unknown_option_lists_the_known() -> None:
-    with pytest.raises(InputError, match=r"an option \(hidden\), found 'depth'"):
+    with pytest.raises(InputError, match=r"an option \(hidden, normalise\), found 'depth'"):
         build_networks({"name": "mlp", "depth": 3}, (1, 4, 4), 5)
     with pytest.raises(InputError, match=r"a mapping with the key 'name'"):
         build_networks({"hidden": [3]}, (1, 4, 4), 5)
@@ -132,3 +132,11 @@ def test_conv_small_refuses_what_it_cannot_halve_twice() -> None:
         build_networks("conv_small", (1, 30, 24), 5)
     with pytest.raises(InputError, match="width: expected at least 1, found 0"):
         build_networks({"name": "conv_small", "width": 0}, (1, 24, 24), 5)
+
+
+def test_normalised_layers_come_before_each_relu() -> None:
+    network = {"name": "mlp", "hidden": [6, 5], "normalise": True}
+    encoder, decoder = build_networks(network, (1, 4, 4), 3)
+    for layers, widths in ((encoder, [6, 5]), (decoder, [5, 6])):
+        found = [layer for layer in layers.modules() if isinstance(layer, nn.LayerNorm)]
+        assert [layer.normalized_shape for layer in found] == [(width,) for width in widths]

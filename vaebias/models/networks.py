@@ -108,12 +108,16 @@ def mlp(
     latents: int,
     heads: int,
     hidden: Sequence[int] = (256, 256),
+    normalise: bool = False,
 ) -> Networks:
-    """Fully connected ReLU layers of sizes ``hidden``; the decoder has them in reverse."""
+    """Fully connected ReLU layers of sizes ``hidden``; the decoder has them in reverse.
+
+    If ``normalise`` is true, layer normalisation comes before each ReLU.
+    """
     widths = [prod(image_shape), *hidden]
     return Networks(
-        nn.Sequential(nn.Flatten(), *_dense([*widths, heads * latents])),
-        nn.Sequential(*_dense([latents, *widths[::-1]]), nn.Unflatten(1, image_shape)),
+        nn.Sequential(nn.Flatten(), *_dense([*widths, heads * latents], normalise)),
+        nn.Sequential(*_dense([latents, *widths[::-1]], normalise), nn.Unflatten(1, image_shape)),
     )
 
 
@@ -202,8 +206,8 @@ def _grow(channels: Sequence[int]) -> list[nn.Module]:
     return layers[:-1]
 
 
-def _dense(widths: Sequence[int]) -> list[nn.Module]:
+def _dense(widths: Sequence[int], normalise: bool = False) -> list[nn.Module]:
     layers: list[nn.Module] = []
-    for a, b in pairwise(widths):
-        layers += [nn.Linear(a, b), nn.ReLU()]
-    return layers[:-1]
+    for a, b in pairwise(widths[:-1]):
+        layers += [nn.Linear(a, b), *([nn.LayerNorm(b)] if normalise else []), nn.ReLU()]
+    return [*layers, nn.Linear(*widths[-2:])]
