@@ -1,7 +1,7 @@
 """The kernels as plain PyTorch operators, each with its reference beside it.
 
-Every operator runs on CPU and CUDA, knows autograd and torch.compile, and has a
-``reference`` of a few torch lines in its own module that defines it.
+Every operator runs on CPU and CUDA, supports autograd and torch.compile, and is defined by
+``<name>_reference``, a few lines of torch in the same module.
 """
 
 from vaebias.ops._native import build_info

@@ -36,7 +36,7 @@ _LIBRARY = torch.library.Library("vaebias", "DEF")
 
 
 def build_info() -> dict[str, Any]:
-    """How the extension was built and what of it this processor uses, JSON-able.
+    """Describe the build of the extension and the instruction set in use, as JSON types.
 
     Keys: compiler, openmp, instruction_set (of the CPU kernels), cuda_compiler and
     cuda_architectures (both empty where the build had no nvcc).
@@ -107,7 +107,7 @@ def register_operator(
 
 
 def by_rows(operator: Callable[..., Any]) -> Callable[..., Any]:
-    """The vmap rule of an operator that treats each row of its tensors alone: one long batch."""
+    """Return the vmap rule of an operator whose rows are independent: one long batch."""
 
     def rule(info: Any, in_dims: Any, *inputs: Any) -> Any:
         size = info.batch_size
@@ -124,7 +124,7 @@ def by_rows(operator: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def by_slices(operator: Callable[..., Any]) -> Callable[..., Any]:
-    """The vmap rule of an operator whose rows look at each other: one call a slice."""
+    """Return the vmap rule of an operator whose rows interact: one call per slice."""
 
     def rule(info: Any, in_dims: Any, *inputs: Any) -> Any:
         slices = [
@@ -231,12 +231,12 @@ def launch(name: str, like: Tensor, *arguments: Tensor | float | None) -> None:
 
 
 def promote_half(tensor: Tensor) -> Tensor:
-    """Float16 and bfloat16 as float32, in which the kernels count; other dtypes as they are."""
+    """Convert float16 and bfloat16 to float32, in which kernels compute; keep other dtypes."""
     return tensor.float() if tensor.dtype in _HALF else tensor
 
 
 def float_target(target: Tensor, like: Tensor) -> Tensor:
-    """A target as the kernels read it: bytes as they are, numbers in ``like``'s dtype."""
+    """Convert a target to what kernels read: uint8 unchanged, numbers to ``like``'s dtype."""
     if target.dtype == torch.uint8:
         return target
     if target.is_floating_point() or target.dtype == torch.bool:
@@ -257,7 +257,7 @@ def check(
     letters: str,
     dtypes: Sequence[torch.dtype] = (torch.float32, torch.float64, *_HALF),
 ) -> None:
-    """Refuse what is not a tensor with the axes of ``letters`` ("B P d") and one of ``dtypes``."""
+    """Raise unless ``tensor`` has the axes of ``letters`` ("B P d") and one of ``dtypes``."""
     if not isinstance(tensor, Tensor):
         raise InputError(name, "a torch.Tensor", type(tensor).__name__)
     axes = letters.split()
@@ -291,7 +291,7 @@ def check_constant(name: str, number: object) -> None:
 def check_same(
     name: str, tensor: Tensor, other_name: str, other: Tensor, *, dtype: bool = True
 ) -> None:
-    """Refuse a tensor whose shape, device or (if asked) dtype is not that of another."""
+    """Raise unless two tensors have the same shape, device and, by default, dtype."""
     if tensor.shape != other.shape:
         raise InputError(
             name, f"the shape of {other_name}, {list(other.shape)}", list(tensor.shape)

@@ -1,4 +1,4 @@
-"""Does a decoder follow the principal components? From its Jacobian to the numbers that say so."""
+"""Whether a decoder follows principal components: from Jacobians to distances and contrasts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far a posterior is from a Laplace step: what SlowVAE asks of consecutive images."""
+"""KL of a posterior to a Laplace transition, the temporal prior of SlowVAE."""
 
 from __future__ import annotations
 

@@ -129,12 +129,12 @@ def sample_and_kl(
     mu, logvar
         Means and log variances, [B, d], float32 or float64 (half types count in float32).
     seed
-        Which stream of noise, 0 <= seed < 2**63. An int64 tensor [] says so too: under
-        torch.vmap, a stream of its own for each slice.
+        Which stream of noise, 0 <= seed < 2**63. May be a 0-d int64 tensor, so
+        that torch.vmap gives each slice its own stream.
     offset
-        Which draw of the stream: training passes its step, so that no two are alike.
+        Position in the stream: training passes its step, so that draws do not repeat.
     noise
-        One's own n instead, [B, d].
+        Use this n instead, [B, d].
 
     Returns
     -------

@@ -28,7 +28,7 @@ class SelfTest:
 
     @property
     def passed(self) -> bool:
-        """Whether the error is within the tolerance (a NaN is not)."""
+        """True if the error is within the tolerance; NaN is not."""
         return self.error <= self.tolerance
 
 
