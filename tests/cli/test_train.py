@@ -247,8 +247,8 @@ def test_force_keeps_other_files(tmp_path: Path) -> None:
     note = tmp_path / "note.txt"
     note.write_text("keep me")
     assert _error(tmp_path, "--resume", steps=5) == (
-        2, f"error: --resume: expected the folder of a run, found {tmp_path}, which holds other "
-        "things",
+        2, f"error: --resume: expected the folder of a run, found {tmp_path}, which contains "
+        "other files",
     )  # fmt: skip
     _json(tmp_path, "--force", steps=5)
     assert note.read_text() == "keep me"
