@@ -192,7 +192,10 @@ def test_a_checkpoint_without_its_data_is_refused(checkpoint: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--metrics", "mgi"), "error: unknown metric 'mgi'; did you mean 'mig'? Known: beta_vae_score, "),
+        (
+            ("--metrics", "mgi"),
+            "error: unknown metric 'mgi'; did you mean 'mig'? Known: beta_vae_score, ",
+        ),
         (("--panel", "mine"), "error: unknown panel 'mine'; known: fast, locatello2019"),
     ],
 )

@@ -140,3 +140,13 @@ def test_normalised_layers_come_before_each_relu() -> None:
     for layers, widths in ((encoder, [6, 5]), (decoder, [5, 6])):
         found = [layer for layer in layers.modules() if isinstance(layer, nn.LayerNorm)]
         assert [layer.normalized_shape for layer in found] == [(width,) for width in widths]
+
+
+def test_an_encoder_that_returns_a_pair_is_told_to_return_one_tensor() -> None:
+    class Pair(nn.Module):
+        def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            return x.flatten(1)[:, :6].chunk(2, 1)
+
+    decoder = nn.Sequential(nn.Linear(3, 64), nn.Unflatten(1, (1, 8, 8)))
+    with pytest.raises(InputError, match=r"encoder: expected one tensor .*cat.* found a tuple"):
+        build_networks((Pair(), decoder), (1, 8, 8), 3, 2)

@@ -9,9 +9,10 @@ from math import prod
 from typing import Any, NamedTuple, TypeAlias
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from vaebias.errors import InputError
+from vaebias.modules import evaluating
 from vaebias.registry import Registry
 
 __all__ = [
@@ -93,11 +94,14 @@ def _own(networks: Networks, image_shape: ImageShape, latents: int, heads: int) 
         (networks.encoder, image_shape, (heads * latents,)),
         (networks.decoder, (latents,), image_shape),
     ):
-        training = network.training
-        found = tuple(network.eval()(torch.zeros(1, *taken)).shape)
-        network.train(training)
+        name = f"network, {'encoder' if network is networks.encoder else 'decoder'}"
+        with evaluating(network):
+            result = network(torch.zeros(1, *taken))
+        if not isinstance(result, Tensor):
+            expected = "one tensor (of mu and logvar: torch.cat((mu, logvar), 1))"
+            raise InputError(name, expected, f"a {type(result).__name__}")
+        found = tuple(result.shape)
         if found != (1, *given):
-            name = f"network, {'encoder' if network is networks.encoder else 'decoder'}"
             raise InputError(name, f"[1, {', '.join(map(str, given))}] of one input", list(found))
     return networks
 
