@@ -214,4 +214,4 @@ def _dense(widths: Sequence[int], normalise: bool = False) -> list[nn.Module]:
     layers: list[nn.Module] = []
     for a, b in pairwise(widths[:-1]):
         layers += [nn.Linear(a, b), *([nn.LayerNorm(b)] if normalise else []), nn.ReLU()]
-    return [*layers, nn.Linear(*widths[-2:])]
+    return [*layers, nn.Linear(widths[-2], widths[-1])]
