@@ -49,7 +49,11 @@ dim3 blockDim, gridDim;
 namespace emulated {
 namespace {
 
+#ifdef EMULATED_ADDRESS
+constexpr std::size_t kStack = 64 * 1024;  // whose shadow is cleared at every switch
+#else
 constexpr std::size_t kStack = 256 * 1024;  // touched only where it is used
+#endif
 constexpr std::size_t kPage = 4096;         // below each stack, never to be touched
 constexpr std::size_t kArena = 256 * 1024;  // more than any GPU's shared memory
 constexpr std::size_t kFree = 48 * 1024;    // shared memory that needs no asking

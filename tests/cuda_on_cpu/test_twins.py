@@ -27,7 +27,7 @@ def test_cuda_agrees_with_the_cpu_in_two_orders(kernel, T):
     calls = list(twins.CALLS[kernel](T, np.random.default_rng(0), _core.cpu))
     assert len(calls) >= 10
     found = []
-    for call in calls:
+    for call in calls[:: 4 if emulation.SANITIZE else 1]:  # which is slow, and has seen the like
         with np.errstate(all="ignore"):
             found += twins.complaints(_core.cpu, cuda, kernel, T, call, ("forward", "reverse"))
     assert not found, f"{len(found)} of {len(calls)}: {found[:5]}"
