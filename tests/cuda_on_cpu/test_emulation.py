@@ -10,9 +10,7 @@ import pytest
 from twins import guarded
 
 pytestmark = pytest.mark.skipif(emulation.missing() is not None, reason=str(emulation.missing()))
-sanitized = pytest.mark.skipif(
-    emulation.SANITIZE != "", reason="the sanitizer ends the process; its own tests say so"
-)
+sanitized = pytest.mark.skipif(emulation.SANITIZE != "", reason="a sanitizer ends the process here")
 
 ORDERS = ("forward", "reverse", "7")
 SIZE = 64
