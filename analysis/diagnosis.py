@@ -21,11 +21,11 @@ from vaebias.analysis.references import (
     Price,
     Reference,
     mean_sd,
-    plain,
     quantiles,
     record,
 )
 from vaebias.display import Displayed, bars
+from vaebias.numbers import finite_list
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -124,10 +124,10 @@ class Diagnosis(Displayed):
             "activity": None if self.activity is None else self.activity.to_json(),
             "quantile_levels": list(QUANTILES),
             "dto": {**record(self.distance), "chance": chance},
-            "singular_values": plain(self.singular_values.mean(0)),
-            "singular_value_quantiles": plain(quantiles(self.singular_values)),
-            "relative_gaps": plain(self.relative_gaps.mean(0)),
-            "relative_gap_quantiles": plain(quantiles(self.relative_gaps)),
+            "singular_values": finite_list(self.singular_values.mean(0)),
+            "singular_value_quantiles": finite_list(quantiles(self.singular_values)),
+            "relative_gaps": finite_list(self.relative_gaps.mean(0)),
+            "relative_gap_quantiles": finite_list(quantiles(self.relative_gaps)),
             "ima_contrast": record(self.ima_contrast),
             "data": None if self.data is None else self.data.to_json(),
             "label_free": {name: each.to_json() for name, each in self.label_free.items()},

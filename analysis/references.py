@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vaebias.analysis.mixture import EVEN
+from vaebias.numbers import finite, finite_list
 
 __all__ = [
     "QUANTILES",
@@ -20,7 +21,6 @@ __all__ = [
     "Price",
     "Reference",
     "mean_sd",
-    "plain",
     "quantiles",
     "record",
     "shares",
@@ -73,11 +73,11 @@ class Reference(Matches):
     def to_json(self) -> dict[str, Any]:
         """Return distributions over the points as JSON types; angles in degrees."""
         return {
-            "mean_abs_cosines": plain(np.abs(self.cosines).mean(0)),
+            "mean_abs_cosines": finite_list(np.abs(self.cosines).mean(0)),
             "matched": record(self.matched),
             "chance": record(self.chance),
             "principal_angles": [record(column) for column in np.degrees(self.angles).T],
-            "variances": plain(self.variances.mean(0)),
+            "variances": finite_list(self.variances.mean(0)),
         }
 
 
@@ -114,7 +114,7 @@ class DataAlignment:
             "factors": list(self.factors),
             "units": "sd",
             "mean_abs_cosines_components": components["mean_abs_cosines"],
-            "mean_abs_cosines_factors": plain(np.abs(self.tangents.cosines).mean(0)),
+            "mean_abs_cosines_factors": finite_list(np.abs(self.tangents.cosines).mean(0)),
             "matched_components": components["matched"],
             "matched_components_chance": components["chance"],
             "matched_factors": record(self.tangents.matched),
@@ -171,7 +171,7 @@ class Mixture:
                 "explained": record(self.explained[:, i]),
                 "angle": record(np.degrees(self.angles(i))),
                 "angle_shares": shares(np.degrees(self.angles(i))),
-                "mixed_share": number(self.mixed(i)),
+                "mixed_share": finite(self.mixed(i)),
             }
             for i in range(self.angle.shape[1])
         ]
@@ -204,8 +204,8 @@ class Prediction:
         return {
             "beta": self.beta,
             "likelihood": self.likelihood,
-            "measured": plain(self.measured.mean(0)),
-            "expected": plain(self.expected.mean(0)),
+            "measured": finite_list(self.measured.mean(0)),
+            "expected": finite_list(self.expected.mean(0)),
             "log10_ratio": [record(column) for column in np.log10(self.ratio).T],
         }
 
@@ -247,7 +247,7 @@ def mean_sd(values: Floats) -> tuple[float, float]:
 def record(values: Floats) -> dict[str, Any]:
     """Return mean, sd and :data:`QUANTILES` of the defined values, as JSON types."""
     mean, sd = mean_sd(values)
-    return {"mean": number(mean), "sd": number(sd), "quantiles": plain(quantiles(values))}
+    return {"mean": finite(mean), "sd": finite(sd), "quantiles": finite_list(quantiles(values))}
 
 
 def shares(degrees: Floats) -> list[float]:
@@ -265,13 +265,3 @@ def quantiles(values: Floats) -> NDArray[np.float64]:  # [5, ...]
     if not len(defined):
         return np.full((len(QUANTILES), *values.shape[1:]), np.nan)
     return np.asarray(np.quantile(defined.astype(np.float64), QUANTILES, axis=0))
-
-
-def number(value: float) -> float | None:
-    return value if math.isfinite(value) else None
-
-
-def plain(array: NDArray[Any]) -> list[Any]:
-    if array.ndim > 1:
-        return [plain(row) for row in array]
-    return [number(float(value)) for value in array]
