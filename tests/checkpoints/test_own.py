@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from vaebias.checkpoints import model_of_modules, own_model
+from vaebias.checkpoints.own import _import
 from vaebias.errors import InputError
 
 SHAPE = (1, 4, 4)
@@ -104,3 +105,14 @@ def test_images_of_another_shape_and_other_weights_are_named(folder: Path) -> No
     torch.save({"other.weight": torch.ones(2)}, folder / "my.pt")
     with pytest.raises(InputError, match=r"my\.pt, .*expected the tensors of its network"):
         own_model("my_networks:build", SHAPE, "image", weights=folder / "my.pt")
+
+
+def test_the_current_folder_does_not_come_before_installed_packages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine_alone.py").write_text("def build():\n    return 1\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    before = list(sys.path)
+    assert _import("mine_alone").build() == 1
+    assert sys.path == [*before, str(tmp_path)]

@@ -239,7 +239,8 @@ def test_numbers_out_of_range_are_refused(options: dict) -> None:
 
 
 def test_unknown_names_list_the_known_ones() -> None:
-    with pytest.raises(UnknownNameError, match="unknown metric 'mgi'; known: beta_vae_score, "):
+    expected = "unknown metric 'mgi'; did you mean 'mig'. Known: beta_vae_score, "
+    with pytest.raises(UnknownNameError, match=expected):
         evaluate(encoder, Pixels(), metrics=["mgi"])
     with pytest.raises(UnknownNameError, match="unknown panel 'mine'; known: fast, locatello"):
         evaluate(encoder, Pixels(), "mine")

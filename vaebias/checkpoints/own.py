@@ -124,12 +124,18 @@ def _import(place: str) -> ModuleType:
         sys.modules[path.stem] = module  # pickling and dataclasses look modules up there
         specification.loader.exec_module(module)
         return module
-    if "" not in sys.path:
-        sys.path.insert(0, "")  # the current folder, as `python -m` has it
+    here = str(Path.cwd())
+    sys.path.insert(0, here)  # as `python -m` has it
     try:
         return importlib.import_module(place)
     except ModuleNotFoundError as error:
         raise InputError("--model", f"a module {place} in the current folder", error) from error
+    finally:
+        sys.path.remove(here)
+        if here not in sys.path:
+            # for what the module imports later; last, so that worker processes, which inherit the
+            # path, find installed packages before folders of the same name
+            sys.path.append(here)
 
 
 def _modules(found: object) -> list[nn.Module]:
