@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from vaebias.experiments import Protocol, Table
+from vaebias.experiments.results.compare import FEW
 
 __all__ = ["Roles", "headline", "roles"]
 
@@ -37,6 +38,8 @@ def roles(protocol: Protocol) -> Roles:
 def headline(table: Table, protocol: Protocol, score: str = "mig", title: str = "MIG") -> str:
     """Return the result of a study in one sentence, from its table.
 
+    With fewer than five runs in a cell it speaks of these runs alone.
+
     Parameters
     ----------
     table
@@ -63,13 +66,15 @@ def headline(table: Table, protocol: Protocol, score: str = "mig", title: str = 
         if part.noise is not None
         and (change := _change(table, model, (part.original, part.noise), score)) is not None
     ]
+    few = min(change.runs for change in changes.values()) < FEW
+    start = "In these runs, " if few else ""
     if len(changes) <= NAMED:
         first, *others = changes
         clauses = [f"{first} {_words(changes[first], f' of its {title}')}"]
         if noise:
             clauses.append(f"noise of the same size costs {_percent(max(noise[0], 0))}")
         clauses += [f"{model} {_words(changes[model])}" for model in others]
-        return "; ".join(clauses)
+        return start + "; ".join(clauses)
     losing = [c.relative for c in changes.values() if c.clear and c.relative > NOTHING]
     clauses = [f"{len(losing)} of {len(changes)} models lose {_range(losing)} of their {title}"]
     if noise:
@@ -77,14 +82,18 @@ def headline(table: Table, protocol: Protocol, score: str = "mig", title: str = 
     spared = [name for name, c in changes.items() if not (c.clear and c.relative > NOTHING)]
     if 0 < len(spared) <= NAMED:
         clauses.append(f"not {', '.join(spared)}")
-    return "; ".join(clauses)
+    return start + "; ".join(clauses)
 
 
 class _Change(NamedTuple):
-    """Share of the score that is lost, and whether all runs of one side lie below the other."""
+    """Share of the score that is lost, and whether all runs of one side lie below the other.
+
+    ``runs`` is the number of runs of the smaller cell.
+    """
 
     relative: float
     clear: bool
+    runs: int
 
 
 def _change(table: Table, model: str, variants: tuple[str, str], score: str) -> _Change | None:
@@ -96,12 +105,14 @@ def _change(table: Table, model: str, variants: tuple[str, str], score: str) -> 
     if not before.mean or after.mean is None:
         return None
     apart = max(after.values) < min(before.values) or min(after.values) > max(before.values)
-    return _Change((before.mean - after.mean) / before.mean, apart)
+    return _Change(
+        (before.mean - after.mean) / before.mean, apart, min(len(before.values), len(after.values))
+    )
 
 
 def _words(change: _Change, what: str = "") -> str:
     if abs(change.relative) <= NOTHING:
-        return "loses nothing"
+        return f"changes by {_percent(NOTHING)} or less"
     if not change.clear:
         return f"shows no clear change{what and what.replace(' of its', ' in its')}"
     verb = "loses" if change.relative > 0 else "gains"
