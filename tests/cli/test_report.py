@@ -78,7 +78,7 @@ def test_page_shows_the_results_of_the_study(page: Path) -> None:
     for heading in ("What was changed", "Scores", "Traversals", "Training", "How it was made"):
         assert f"<h2>{heading}</h2>" in html
     (title,) = re.findall(r"<h1>(.*?)</h1>", html)
-    assert title.startswith("&lt;VAE&gt; ")
+    assert title.startswith("In these runs, &lt;VAE&gt; ")
     assert set(re.findall(r'href="#([^"]*)"', html)) <= set(re.findall(r' id="([^"]*)"', html))
     assert "&lt;VAE&gt;" in html
     assert "<VAE>" not in html
