@@ -26,7 +26,7 @@ def test_network_takes_an_empty_batch(name: str) -> None:
     assert decoder(torch.randn(0, 4)).shape == (0, 1, 64, 64)
 
 
-@pytest.mark.parametrize("name", ["burgess", "conv_small", "mlp"])
+@pytest.mark.parametrize("name", ["burgess", "conv_patch", "conv_small", "mlp"])
 def test_network_for_small_images_maps_them_and_back(name: str) -> None:
     encoder, decoder = build_networks(name, (3, 32, 32), 4)
     assert encoder(torch.rand(2, 3, 32, 32)).shape == (2, 8)
@@ -58,9 +58,8 @@ def test_hidden_sizes_are_reversed_in_the_decoder() -> None:
 
 
 def test_unknown_network_lists_the_known() -> None:
-    with pytest.raises(
-        UnknownNameError, match=r"unknown network 'vgg'; known: burgess, conv, conv_small, mlp"
-    ):
+    known = "burgess, conv, conv_patch, conv_small, mlp"
+    with pytest.raises(UnknownNameError, match=f"unknown network 'vgg'; known: {known}"):
         build_networks("vgg", (1, 64, 64), 5)
 
 
@@ -132,6 +131,20 @@ def test_conv_small_refuses_what_it_cannot_halve_twice() -> None:
         build_networks("conv_small", (1, 30, 24), 5)
     with pytest.raises(InputError, match="width: expected at least 1, found 0"):
         build_networks({"name": "conv_small", "width": 0}, (1, 24, 24), 5)
+
+
+@pytest.mark.parametrize("sides", [(16, 24), (64, 64)])
+def test_conv_patch_takes_images_of_whole_double_patches(sides: tuple[int, int]) -> None:
+    encoder, decoder = build_networks({"name": "conv_patch", "patch": 4}, (3, *sides), 3)
+    assert encoder(torch.rand(2, 3, *sides)).shape == (2, 6)
+    assert decoder(torch.randn(2, 3)).shape == (2, 3, *sides)
+
+
+def test_conv_patch_refuses_what_it_cannot_cut() -> None:
+    with pytest.raises(InputError, match="multiples of 16, found 64x24"):
+        build_networks("conv_patch", (1, 64, 24), 5)
+    with pytest.raises(InputError, match="patch: expected at least 1, found 0"):
+        build_networks({"name": "conv_patch", "patch": 0}, (1, 64, 64), 5)
 
 
 def test_normalised_layers_come_before_each_relu() -> None:

@@ -23,6 +23,7 @@ __all__ = [
     "build_networks",
     "burgess",
     "conv",
+    "conv_patch",
     "conv_small",
     "mlp",
 ]
@@ -174,6 +175,52 @@ def conv(image_shape: ImageShape, latents: int, heads: int) -> Networks:
                     nn.init.xavier_uniform_(part)
             nn.init.zeros_(layer.get_parameter("bias"))
     return Networks(nn.Sequential(*encoder), nn.Sequential(*decoder))
+
+
+@NETWORKS.register("conv_patch")
+def conv_patch(
+    image_shape: ImageShape,
+    latents: int,
+    heads: int,
+    patch: int = 8,
+    width: int = 64,
+    hidden: int = 256,
+) -> Networks:
+    """A convolution over separate patches, one of stride 2, and a dense layer, for large images.
+
+    The first has kernels of ``patch`` pixels a side and the same stride, the second 4x4 kernels;
+    both have ``width`` channels. ``hidden`` units follow; the decoder mirrors the encoder. At 64x64
+    it takes a fraction of the time of networks that start with fine strides. Sides must be
+    multiples of twice the patch.
+    """
+    channels, *sides = image_shape
+    for name, value in {"patch": patch, "width": width, "hidden": hidden}.items():
+        if value < 1:
+            raise InputError(f"network conv_patch, {name}", "at least 1", value)
+    if any(side % (2 * patch) for side in sides):
+        found = "x".join(map(str, sides))
+        expected = f"images whose sides are multiples of {2 * patch}"
+        raise InputError("network conv_patch", expected, found)
+    small = (width, sides[0] // (2 * patch), sides[1] // (2 * patch))
+    encoder = [
+        nn.Conv2d(channels, width, patch, stride=patch),
+        nn.ReLU(),
+        nn.Conv2d(width, width, 4, stride=2, padding=1),
+        nn.ReLU(),
+        nn.Flatten(),
+    ]
+    decoder = [
+        *_dense([latents, hidden, prod(small)]),
+        nn.ReLU(),
+        nn.Unflatten(1, small),
+        *_grow([width, width]),
+        nn.ReLU(),
+        nn.ConvTranspose2d(width, channels, patch, stride=patch),
+    ]
+    return Networks(
+        nn.Sequential(*encoder, *_dense([prod(small), hidden, heads * latents])),
+        nn.Sequential(*decoder),
+    )
 
 
 @NETWORKS.register("conv_small")
