@@ -71,9 +71,11 @@ def latent_turn(
 ) -> LatentTurn:
     """Measure the turn of a model's latents in the plane of two factors.
 
-    At each point the change of every latent's mean per standard deviation of each factor is
+    At each point the change of every latent's mean per unit of each whitened factor is
     taken between grid neighbours. Measured locally, axes that bend over the data set are
-    found too, which correlations with the factors miss.
+    found too, which correlations with the factors miss. Whitening divides independent
+    factors by their standard deviations; correlated ones are multiplied by the inverse of
+    the symmetric square root of their covariance, as in `vaebias.structure.price`.
 
     Parameters
     ----------
@@ -122,7 +124,8 @@ def latent_turn(
     values = mu.astype(np.float64)[position.reshape(both.shape)]  # [n, factor, end, d]
     per_level = np.divide(1, levels, out=np.zeros(levels.shape), where=levels > 0)
     change = (values[:, :, 0] - values[:, :, 1]) * per_level[..., None]
-    change *= distribution.sd[columns][:, None]  # [n, factor, d]
+    # per unit of each whitened factor, in whose plane latents are turned
+    change = distribution.root[np.ix_(columns, columns)] @ change  # [n, factor, d]
     active = np.full(mu.shape[1], True)
     if logvar is not None:
         active = np.exp(logvar.astype(np.float64)).mean(0) < ACTIVE_BELOW

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from vaebias.analysis import latent_turn
-from vaebias.data import ArrayGrid, Factor, FactorGrid
+from vaebias.data import ArrayGrid, Factor, FactorGrid, correlate
 from vaebias.errors import InputError
+from vaebias.structure import Distribution
 
 SIZES = {"x": 9, "y": 5, "shape": 2}
 
@@ -49,6 +50,17 @@ def test_a_rotation_of_whitened_factors_turns_by_its_angle(
 def test_the_distance_of_neighbours_does_not_matter_to_a_linear_encoder(plane: FactorGrid) -> None:
     found = latent_turn(lambda x: whitened(x) @ rotation(30), plane, ("x", "y"), widths=(3, 2))
     assert found.degrees == pytest.approx(30, abs=1e-3)
+
+
+@pytest.mark.parametrize("by", [0, 20, 45])
+def test_correlated_factors_are_whitened_by_their_covariance(plane: FactorGrid, by: float) -> None:
+    correlated = correlate(plane, "x", "y", 0.2)
+    root = Distribution(correlated).root[:2, :2]
+    per_level = torch.tensor(np.diag([8.0, 4.0]) @ np.linalg.inv(root), dtype=torch.float32)
+    found = latent_turn(
+        lambda x: x.flatten(1)[:, :2] @ per_level @ rotation(by), correlated, ("x", "y")
+    )
+    assert found.degrees == pytest.approx(by, abs=1e-3)
 
 
 def test_passive_latents_and_latents_that_fold_are_left_out(plane: FactorGrid) -> None:

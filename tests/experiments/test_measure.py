@@ -34,6 +34,17 @@ def test_correlation_knows_no_sign_scale_or_offset_and_constants_have_none() -> 
     np.testing.assert_allclose(found["a"], [1, 0], atol=1e-9)
 
 
+def test_scores_are_those_of_independent_factors_also_where_samples_are_correlated(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    grid = data.load("blobs", levels=(8, 8, 2), width=8)
+    monkeypatch.setattr("vaebias.experiments.running.measure.SAMPLES", 100)
+    model = models.build("autoencoder", grid.image_shape, 2, {"name": "mlp", "hidden": [4]}, seed=0)
+    alone = measure(model, grid)
+    correlated = measure(model, data.correlate(grid, "x", "y", 0.05))
+    assert alone.details["mig"] == correlated.details["mig"]
+
+
 @pytest.fixture(scope="module")
 def grid() -> data.FactorGrid:
     return data.load("blobs", levels=(4, 4, 2), width=8)

@@ -342,3 +342,23 @@ def test_bytes_belong_to_a_run_and_not_to_its_perturbation(tiny: Protocol) -> No
     assert [stored.version_key(*v) for v in stored.versions()] == [
         tiny.version_key(*v) for v in tiny.versions()
     ]
+
+
+def test_a_variant_correlates_its_samples_and_keeps_its_perturbation(tiny: Protocol) -> None:
+    alone = tiny.variants[1]
+    with_sigma = replace(alone, name="correlated", correlate={"x+y": 0.2})
+    protocol = replace(tiny, variants=(alone, with_sigma))
+    check(protocol)
+    (spec, one), (_, other) = protocol.versions()
+    assert protocol.version_key(spec, one) == protocol.version_key(spec, other)
+    runs = {run.variant.name: run for run in protocol.with_seeds((0,)).runs()}
+    assert runs["noise"].key != runs["correlated"].key
+    assert runs["noise"].key == tiny.runs()[1].key
+    assert runs["noise"].load().probabilities is None
+    assert runs["correlated"].load().probabilities is not None
+
+
+def test_a_correlation_of_unknown_factors_is_refused_before_any_training(tiny: Protocol) -> None:
+    variant = VariantSpec("correlated", correlate={"x+z": 0.2})
+    with pytest.raises(InputError, match="factor: expected one of x, y, size, found 'z'"):
+        check(replace(tiny, variants=(variant,)))

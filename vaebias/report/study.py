@@ -197,7 +197,7 @@ def _grids(sweep: Sweep) -> dict[str, PerturbedGrid]:
     protocol = sweep.protocol
     base = protocol.data.load()
     return {
-        variant.name: variant_grid(base, spec, sweep.perturbations[variant.name])
+        variant.name: variant_grid(variant.sampled(base), spec, sweep.perturbations[variant.name])
         for spec, variant in protocol.versions()
     }
 

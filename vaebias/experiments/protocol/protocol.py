@@ -113,8 +113,8 @@ class Protocol:
     def version_key(self, spec: PerturbationSpec, variant: VariantSpec) -> str:
         """Return the file name of the perturbation of one of `versions`, as `Run.key`."""
         how = replace(spec, stored_as_bytes=False).config()
-        config = {"data": self.data.config(), "perturbation": how, "variant": variant.config()}
-        return digest(config)
+        made = variant.perturbation()
+        return digest({"data": self.data.config(), "perturbation": how, "variant": made})
 
     def _check_contrasts(self) -> None:
         known = {

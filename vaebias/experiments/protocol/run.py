@@ -6,9 +6,12 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from vaebias.experiments.protocol.specs import DataSpec, ModelSpec, PerturbationSpec, VariantSpec
+
+if TYPE_CHECKING:
+    from vaebias.data import FactorGrid
 
 __all__ = ["Run", "SeedGroup", "digest", "seed_groups"]
 
@@ -34,6 +37,10 @@ class Run:
             "seed": self.seed,
         }
         return config | ({"metrics": list(self.metrics)} if self.metrics else {})
+
+    def load(self) -> FactorGrid:
+        """Return the data set, with the variant's correlations."""
+        return self.variant.sampled(self.data.load())
 
     @property
     def key(self) -> str:

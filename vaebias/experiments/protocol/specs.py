@@ -109,6 +109,10 @@ class VariantSpec:
     draws
         Seeds of the perturbation. If there are several, all models are trained on each of these
         draws, and comparisons treat the draw as a random effect.
+    correlate
+        Pairs of factors that are correlated in the training samples, with their sigma, such as
+        ``{"x+y": 0.2}``; see `vaebias.data.correlate`. The perturbation is that of the
+        independent factors, and scores are computed on independent factors.
     drawn_from
         Name of the variant of which this is one draw; set by `Protocol.versions`.
     """
@@ -117,6 +121,7 @@ class VariantSpec:
     method: str = "none"
     options: Mapping[str, Any] = field(default_factory=dict)
     draws: tuple[int, ...] = ()
+    correlate: Mapping[str, float] = field(default_factory=dict)
     drawn_from: str | None = None
 
     @property
@@ -139,7 +144,18 @@ class VariantSpec:
 
     def config(self) -> dict[str, Any]:
         """Return what a result depends on, as plain values; labels are left out."""
+        correlate = {"correlate": dict(self.correlate)} if self.correlate else {}
+        return self.perturbation() | correlate
+
+    def perturbation(self) -> dict[str, Any]:
+        """Return what the perturbation depends on, as plain values."""
         return {"method": self.method, "options": dict(self.options)}
+
+    def sampled(self, grid: FactorGrid) -> FactorGrid:
+        """Return the grid with the variant's correlations, or the grid itself."""
+        from vaebias.data.correlated import correlate_pairs
+
+        return correlate_pairs(grid, self.correlate)
 
     def check(self) -> None:
         """Raise InputError if the draws are not possible."""

@@ -86,7 +86,7 @@ def study_agreement(
     total, done = sum(map(len, groups.values())), 0
     for (model, variant), found in groups.items():
         run = found[0].run
-        grid = training_grid(run.data.load(), run.perturbation, made[variant])
+        grid = training_grid(run.load(), run.perturbation, made[variant])
         index, codes = _sample(grid, images), []
         for result in found:
             codes.append(_encode(result.folder, grid, index))

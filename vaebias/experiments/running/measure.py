@@ -53,7 +53,7 @@ def measure(
         Seed of the sample, if the grid has more than 10,000 images.
     """
     rng = np.random.default_rng(seed)
-    index = np.arange(len(grid)) if len(grid) <= SAMPLES else grid.sample(SAMPLES, rng)
+    index = np.arange(len(grid)) if len(grid) <= SAMPLES else rng.integers(len(grid), size=SAMPLES)
     mu, logvar = encode_grid(objective, grid, index)
     codes, factors = mu.numpy(), grid.factors(index)
     mig = metrics.mig(codes, factors, names=grid.names).to_json()

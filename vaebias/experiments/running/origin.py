@@ -66,4 +66,4 @@ def _variant(run: Mapping[str, Any], where: str | Path, listener: Listener | Non
     model = from_table(ModelSpec, {"name": "seen", **run["model"]}, where, "model")
     study = Protocol("seen", "", (0,), source, spec, (variant,), (model,))
     made = perturbations(study, None, listener)["seen"]
-    return training_grid(source.load(), spec, made)
+    return training_grid(variant.sampled(source.load()), spec, made)

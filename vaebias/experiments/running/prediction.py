@@ -157,7 +157,7 @@ def study_prediction(
     done, total = 0, sum(map(len, cells.values()))
     for (variant, label), results in cells.items():
         run = results[0].run
-        grid = variant_grid(run.data.load(), run.perturbation, made[variant])
+        grid = variant_grid(run.load(), run.perturbation, made[variant])
         beta, likelihood, scale = _loss(run.model)
         predicted = price(grid, beta, likelihood, scale=scale, sample=sample)
         models = []

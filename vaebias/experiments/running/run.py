@@ -63,6 +63,7 @@ def check(protocol: Protocol) -> None:
                 raise UnknownNameError("factor", name, grid.names)
     for _, variant in protocol.versions():
         _options(variant)
+        variant.sampled(grid)
     variant_grid(grid, protocol.perturbation, None)
     for model in protocol.models:
         objective = build(model, grid, seed=0)
@@ -136,7 +137,7 @@ def execute(
     first, alone = runs[0], len(runs) == 1
     trained = None
     try:
-        grid = training_grid(first.data.load(), first.perturbation, perturbation)
+        grid = training_grid(first.load(), first.perturbation, perturbation)
         if alone or stackable(first.model, grid, device):
             trained = train(first.model, grid, [run.seed for run in runs], device, progress)
     except Exception as error:
