@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vaebias.data import load
-from vaebias.data.shapes3d import _SKY, _object, _tint, render
+from vaebias.data.shapes3d import _tint, render
+from vaebias.data.shapes3d_scene import SKY, _object
 from vaebias.errors import InputError
 
 
@@ -75,7 +76,7 @@ def test_hues_change_only_what_they_tint() -> None:
 
 def test_sky_is_above_the_walls() -> None:
     top = render(0.0, 0.2, 0.4, 1.0, 0, 0.0, size=32)[0][:, 0]
-    np.testing.assert_array_equal(top, np.rint(255 * _SKY)[:, None].repeat(32, 1))
+    np.testing.assert_array_equal(top, np.rint(255 * SKY)[:, None].repeat(32, 1))
 
 
 def test_larger_objects_cover_more() -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -22,13 +22,12 @@ from vaebias.cli.options import (
 )
 from vaebias.cli.run_folder import FILES, RUN_FILE, RunFolder
 from vaebias.cli.run_log import check_tensorboard
+from vaebias.cli.training_display import TrainingDisplay, watch
 from vaebias.errors import InputError
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
-    from rich.progress import Progress
 
-    from vaebias.cli.progress import Lines
     from vaebias.data import FactorGrid
     from vaebias.training import Callbacks, TrainingConfig
 
@@ -206,7 +205,7 @@ def _one_by_one(
 
     found = []
     for run in runs:
-        with _watch(f"{config['model']}, seed {run.seed}", fabric) as display, run:
+        with watch(f"{config['model']}, seed {run.seed}", fabric) as display, run:
             history = training.fit(
                 run.objective,
                 grid,
@@ -232,7 +231,7 @@ def _together(
 
     by_seed = {run.seed: run for run in runs}
     label = f"{config['model']}, {len(runs)} seeds at once"
-    with _watch(label, fabric) as display, ExitStack() as folders:
+    with watch(label, fabric) as display, ExitStack() as folders:
         for run in runs:
             folders.enter_context(run)
             run.objective.to(fabric.device)
@@ -256,7 +255,7 @@ def _training_config(config: Mapping[str, Any]) -> TrainingConfig:
 
 
 def _callbacks(
-    run: RunFolder, config: Mapping[str, Any], evaluate_every: int | None, display: _Display
+    run: RunFolder, config: Mapping[str, Any], evaluate_every: int | None, display: TrainingDisplay
 ) -> Callbacks:
     from vaebias.training import Callbacks
 
@@ -332,61 +331,3 @@ def _settings(given: list[str]) -> dict[str, Any]:
         except ValueError:  # a word
             settings[name] = value
     return settings
-
-
-class _Display:
-    """A progress bar with the rate, the remaining time and the latest loss."""
-
-    def __init__(
-        self, bar: Progress | None = None, label: str = "", lines: Lines | None = None
-    ) -> None:
-        self._bar, self._lines, self._loss = bar, lines, ""
-        self._task = None if bar is None else bar.add_task(label, total=None, rate="", loss="")
-
-    def log(self, done: int, values: Mapping[str, float]) -> None:
-        """Show the loss."""
-        self._loss = f"loss {values['loss']:.4g}"
-        if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, loss=self._loss)
-
-    def progress(self, done: int, total: int) -> None:
-        """Advance the bar, or print a line if it is time."""
-        if self._lines is not None:
-            self._lines(done, total, self._loss)
-        if self._bar is not None and self._task is not None:
-            speed = self._bar.tasks[0].speed
-            rate = "" if speed is None else f"{speed:.0f} steps/s"
-            self._bar.update(self._task, completed=done, total=total, rate=rate)
-
-
-@contextmanager
-def _watch(label: str, fabric: Fabric) -> Iterator[_Display]:
-    """Yield a display on stderr: a bar in a terminal, else a line every half minute."""
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-
-    from vaebias.cli.progress import Lines
-
-    console = Console(stderr=True)
-    if not fabric.is_global_zero:
-        yield _Display()
-        return
-    if not console.is_terminal:
-        yield _Display(lines=Lines(label))
-        return
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[loss]}"),
-    )
-    with Progress(*columns, console=console, transient=True) as bar:
-        yield _Display(bar, label)
