@@ -80,6 +80,7 @@ std::string instruction_set() {
 PYBIND11_MODULE(VAEBIAS_MODULE, module) {
   module.attr("PIECE") = vaebias::kPiece;
   module.attr("MAX_COLUMNS") = vaebias::kMaxColumns;
+  module.attr("TARGET_TOLERANCE") = vaebias::kTargetTolerance;
   module.attr("LIKELIHOODS") = names_of(vaebias::kLikelihoods);
   module.attr("BORDERS") = names_of(vaebias::kBorders);
   module.attr("COMPILER") = VAEBIAS_COMPILER;

@@ -12,6 +12,10 @@ constexpr std::int64_t kPiece = 4096;
 // The most columns of one Gram matrix: latents of a Jacobian, factors of a data set.
 constexpr int kMaxColumns = 64;
 
+// By which a Bernoulli target may leave [0, 1], as rounding and resizing make it. A row with a target
+// further outside has a loss of NaN: it is no likelihood.
+constexpr double kTargetTolerance = 1e-3;
+
 constexpr double kSqrtHalf = 0.70710678118654752440;
 constexpr double kSqrtTwoOverPi = 0.79788456080286535588;
 constexpr double kHalfLogTwoPi = 0.91893853320467274178;

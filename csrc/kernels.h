@@ -19,7 +19,8 @@ VAEBIAS_KERNEL(sample_and_kl_backward, const T* mu, const T* logvar, const T* no
                const T* grad_kl, T* grad_mu, T* grad_logvar)
 
 // Negative log-likelihood of each row and, in the same pass, `weight` times its gradient.
-// prediction [B, P]; target [B, P] of T, or bytes read as value/255; nll [B];
+// prediction [B, P]; target [B, P] of T, or bytes read as value/255; nll [B], NaN where a Bernoulli
+// target lies outside [0, 1] by more than kTargetTolerance;
 // gradient [B, P] or null; `scale` is the width of the normal and unused by Bernoulli.
 // workspace [B (max(1, ceil(P / kPiece)) + 1) + 1].
 VAEBIAS_KERNEL(nll, const T* prediction, const void* target, bool target_is_bytes, std::int64_t B,

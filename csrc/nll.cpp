@@ -2,6 +2,8 @@
 // sharing the one exponential that both need.
 #include <algorithm>
 #include <cmath>
+#include <limits>
+#include <type_traits>
 
 #include "kernels.h"
 #include "parallel.h"
@@ -27,6 +29,7 @@ VAEBIAS_INLINE const T* as_numbers(const std::uint8_t* target, std::int64_t n, T
 }
 
 struct Bernoulli {
+  static constexpr bool kBounded = true;  // targets lie in [0, 1]
   template <class T>
   VAEBIAS_INLINE static T value_and_slope(T logit, T target, T, T* slope) {
     // softplus(l) - t l and sigmoid(l) - t, both from e = exp(-|l|) <= 1: nothing overflows.
@@ -39,6 +42,7 @@ struct Bernoulli {
 };
 
 struct Gaussian {
+  static constexpr bool kBounded = false;
   template <class T>
   VAEBIAS_INLINE static T value_and_slope(T prediction, T target, T inverse_variance, T* slope) {
     const T difference = prediction - target;
@@ -50,23 +54,27 @@ struct Gaussian {
 template <class Likelihood, bool with_gradient, class T, class Target>
 VAEBIAS_INLINE double sum_pixels(const T* prediction, const Target* target, std::int64_t n,
                                  T inverse_variance, T weight, T* gradient) {
+  constexpr bool look = Likelihood::kBounded && std::is_same_v<Target, T>;  // bytes are in range
   double total = 0;
-  T buffer[kBlock];
+  T buffer[kBlock], low = 0, high = 1;
   for (std::int64_t begin = 0; begin < n; begin += kBlock) {
     const std::int64_t size = std::min(kBlock, n - begin);
     const T* const x = prediction + begin;
     const T* const t = as_numbers(target + begin, size, buffer);
     T* const g = gradient + (with_gradient ? begin : 0);
     T sum = 0;
-#pragma omp simd reduction(+ : sum)
+#pragma omp simd reduction(+ : sum) reduction(min : low) reduction(max : high)
     for (std::int64_t i = 0; i < size; ++i) {
       T slope;
       sum += Likelihood::value_and_slope(x[i], t[i], inverse_variance, &slope);
+      if (look) low = t[i] < low ? t[i] : low;
+      if (look) high = t[i] > high ? t[i] : high;
       if (with_gradient) g[i] = weight * slope;
     }
     total += static_cast<double>(sum);
   }
-  return total;
+  const bool outside = low < T(-kTargetTolerance) || high > T(1 + kTargetTolerance);
+  return outside ? std::numeric_limits<double>::quiet_NaN() : total;
 }
 
 template <class T, class Target>

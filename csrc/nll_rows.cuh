@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cmath>
+#include <type_traits>
 
 #include "cuda_common.cuh"
 #include "normal.h"
@@ -40,6 +41,7 @@ __device__ inline float reciprocal_of_one_to_two(float x) {
 __device__ inline double reciprocal_of_one_to_two(double x) { return 1 / x; }
 
 struct Bernoulli {
+  static constexpr bool kBounded = true;  // targets lie in [0, 1]
   template <class T>
   __device__ static T value_and_slope(T logit, T target, T, T* slope) {
     const T e = exp(-fabs(logit));
@@ -51,6 +53,7 @@ struct Bernoulli {
 };
 
 struct Gaussian {
+  static constexpr bool kBounded = false;
   template <class T>
   __device__ static T value_and_slope(T prediction, T target, T inverse_variance, T* slope) {
     const T difference = prediction - target;
@@ -142,6 +145,8 @@ __global__ void __launch_bounds__(kMostThreads<T>)
   const unsigned per_row = static_cast<unsigned>(sums.per_row);  // as blocks, it fits
   const std::int64_t row = blockIdx.x / per_row, piece = blockIdx.x % per_row;
   const std::int64_t begin = piece * kPiece, end = min(P, begin + kPiece);
+  constexpr bool look = Likelihood::kBounded && std::is_same_v<Target, T>;  // bytes are in range
+  bool outside = false;
   double sum = 0;
   for (std::int64_t p = begin + static_cast<std::int64_t>(threadIdx.x) * width; p < end;
        p += static_cast<std::int64_t>(blockDim.x) * width) {
@@ -158,11 +163,15 @@ __global__ void __launch_bounds__(kMostThreads<T>)
           predictions.value[i], unit<T>(targets.value[i]), inverse_variance, &slope);
       slopes.value[i] = slope * weight;
       if (packed || i < count) values += value;
+      if (look && (packed || i < count)) {
+        const T t = static_cast<T>(targets.value[i]);
+        outside |= t < T(-kTargetTolerance) || t > T(1 + kTargetTolerance);
+      }
     }
     sum += static_cast<double>(values);
     if (gradient) store_pack<packed>(gradient + at, slopes, count);
   }
-  sum = block_sum(sum, scratch);
+  sum = block_sum(outside ? nan("") : sum, scratch);
   if (threadIdx.x == 0) sums.pieces[blockIdx.x] = sum + (piece == 0 ? constant : 0.0);
   if (piece == 0 && latents.d > 0) {
     const double kl = latents_of_row(latents, row, scratch);

@@ -2,6 +2,7 @@ from types import ModuleType
 
 PIECE: int
 MAX_COLUMNS: int
+TARGET_TOLERANCE: float
 LIKELIHOODS: tuple[str, ...]
 BORDERS: tuple[str, ...]
 COMPILER: str

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from vaebias import _core
 from vaebias.errors import InputError
-from vaebias.ops import bernoulli_nll, gaussian_nll
+from vaebias.ops import bernoulli_nll, elbo, gaussian_nll
 from vaebias.ops.nll import bernoulli_nll_reference, gaussian_nll_reference
 
 # Around the 512 pixels of a block and the pieces in which rows are summed.
@@ -90,6 +90,62 @@ def test_nan_stays_in_its_row(batch, device):
     logits[1, 5] = math.nan
     assert bernoulli_nll(logits, target).isnan().tolist() == [False, True, False]
     assert gaussian_nll(logits, target).isnan().tolist() == [False, True, False]
+
+
+@pytest.mark.parametrize("pixel", [0, 511, _core.PIECE, -1])
+@pytest.mark.parametrize("value", [-0.01, 1.01, 255.0, math.inf, math.nan])
+def test_a_target_outside_0_to_1_is_no_loss(batch, value, pixel, dtype, device):
+    logits, target, mu, logvar = batch(3, _core.PIECE + 5, 2, dtype, device)
+    target[1, pixel] = value
+    assert bernoulli_nll_reference(logits, target).isfinite().tolist() == [True, False, True]
+    if device == "cuda":  # nothing waits for the device
+        assert bernoulli_nll(logits, target).isfinite().tolist() == [True, False, True]
+        assert not elbo(logits, target, mu, logvar).loss.isfinite()
+        return
+    for loss in (bernoulli_nll, lambda *x: elbo(*x, mu, logvar)):
+        with pytest.raises(InputError, match=r"^target: expected floats in 0\.\.1 .*, found "):
+            loss(logits, target)
+
+
+def test_targets_of_another_range_are_told_how_to_fit(batch):
+    logits, target, _, _ = batch(3, 50, 1)
+    for wrong, hint in ((255 * target, "divide by 255"), (2 * target - 1, r"use \(x \+ 1\) / 2")):
+        with pytest.raises(InputError, match=f"^target: expected .*{hint}$"):
+            bernoulli_nll(logits, wrong)
+        compiled = torch.compile(bernoulli_nll, backend="aot_eager", fullgraph=True)
+        with pytest.raises(InputError, match=f"^target: expected .*{hint}$"):
+            compiled(logits, wrong)
+
+
+def test_zeros_and_ones_as_bytes_are_not_read_as_black(batch):
+    logits, target, mu, logvar = batch(3, 50, 1)
+    ones = (target > 0.9).to(torch.uint8)  # as np.load gives the images of dSprites
+    for loss in (bernoulli_nll, gaussian_nll, lambda *x: elbo(*x, mu, logvar)):
+        with pytest.raises(InputError, match=r"^target: .*found 0 and 1 only; convert .* to float"):
+            loss(logits, ones)
+    black = torch.zeros_like(ones)
+    assert torch.equal(bernoulli_nll(logits, black), bernoulli_nll(logits, black.float()))
+
+
+def test_rounding_may_take_a_target_beyond_0_and_1(device, close):
+    target = torch.tensor([[-5e-4, 0.5, 1 + 5e-4]], device=device)
+    logits = torch.zeros_like(target)
+    close(bernoulli_nll(logits, target), torch.full_like(target[:, 0], 3 * math.log(2)))
+
+
+def test_gaussian_targets_may_have_any_range_but_not_nan(batch):
+    logits, target, mu, logvar = batch(3, 50, 1)
+    assert gaussian_nll(logits, 255 * target).isfinite().all()
+    target[2, 3] = math.nan
+    for loss in (gaussian_nll, lambda *x: elbo(*x, mu, logvar, likelihood="gaussian")):
+        with pytest.raises(InputError, match=r"^target: expected finite numbers, found NaN"):
+            loss(logits, target)
+
+
+def test_a_logit_that_is_nan_is_not_blamed_on_the_target(batch):
+    logits, target, mu, logvar = batch(3, 50, 1)
+    logits[0, 0] = math.nan
+    assert elbo(logits, target, mu, logvar).loss.isnan()
 
 
 def test_gradients_are_those_of_finite_differences(batch):

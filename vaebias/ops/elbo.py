@@ -25,6 +25,7 @@ from vaebias.ops.nll import (
     bernoulli_nll,
     bernoulli_nll_reference,
     check_pixels,
+    check_target,
     gaussian_nll,
     gaussian_nll_reference,
     workspace_for,
@@ -84,6 +85,7 @@ def _elbo(
         prediction, target, target.dtype == torch.uint8, mu, logvar, B, P, d,
         LIKELIHOODS.index(likelihood), scale, beta, workspace, loss, reconstruction, kl, *gradients,
     )  # fmt: skip
+    check_target(target, likelihood, reconstruction)
     return loss, reconstruction, kl, *(mu.new_empty(0) if g is None else g for g in gradients)
 
 
@@ -183,7 +185,9 @@ def elbo(
     Raises
     ------
     InputError
-        Shapes, dtypes or devices that do not fit; an unknown likelihood; scale <= 0.
+        Shapes, dtypes or devices that do not fit; an unknown likelihood; scale <= 0; on the CPU,
+        targets outside [0, 1] or NaN, found without a pass of their own (see `bernoulli_nll`). On
+        a GPU they make the loss NaN.
 
     References
     ----------

@@ -25,12 +25,14 @@ from vaebias.ops._native import (
     wants_gradient,
 )
 from vaebias.ops._transforms import eager, transformed
+from vaebias.pixels import check_range, is_binary
 
 __all__ = [
     "LIKELIHOODS",
     "bernoulli_nll",
     "bernoulli_nll_reference",
     "check_pixels",
+    "check_target",
     "gaussian_nll",
     "gaussian_nll_reference",
     "workspace_for",
@@ -44,9 +46,11 @@ def _unit(target: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def bernoulli_nll_reference(logits: Tensor, target: Tensor) -> Tensor:
-    """Sum over pixels of softplus(l) - t l."""
+    """Sum over pixels of softplus(l) - t l; NaN where a target of the row is not in [0, 1]."""
     target = _unit(target, logits.dtype)
-    return (F.softplus(logits, threshold=math.inf) - target * logits).flatten(1).sum(1)
+    nll = (F.softplus(logits, threshold=math.inf) - target * logits).flatten(1).sum(1)
+    outside = (target < -_core.TARGET_TOLERANCE) | (target > 1 + _core.TARGET_TOLERANCE)
+    return nll.masked_fill(outside.flatten(1).any(1), math.nan)
 
 
 def gaussian_nll_reference(
@@ -77,6 +81,7 @@ def _nll(
         prediction, target, target.dtype == torch.uint8, B, P,
         LIKELIHOODS.index(likelihood), scale, 1.0, workspace, nll, gradient,
     )  # fmt: skip
+    check_target(target, likelihood, nll)
     return nll, prediction.new_empty(0) if gradient is None else gradient
 
 
@@ -119,6 +124,28 @@ _nll_op = register_operator(
 )
 
 
+def check_target(target: Tensor, likelihood: str, nll: Tensor) -> None:
+    """Raise if the target is the reason for a wrong loss: NaN, out of range, or 0 and 1 as bytes.
+
+    Kernels return NaN for Bernoulli targets outside [0, 1], so that only the losses are read here,
+    and the targets once a loss is not finite; of bytes the first image, and others where that has
+    none above 1. Nothing is read on other devices, which would have to be waited for.
+    """
+    if nll.device.type != "cpu":
+        return
+    if target.dtype == torch.uint8:
+        # fewer bytes might be 0 and 1 by chance
+        if target.numel() >= 8 and target[0].max() <= 1 and is_binary(target.numpy()):
+            found = "0 and 1 only; convert the target to float, where 1 is white"
+            raise InputError("target", "bytes in 0..255", found)
+    elif math.isfinite(sum(nll.tolist())):
+        return
+    elif likelihood == "bernoulli":
+        check_range("target", target.detach().numpy())
+    elif not target.isfinite().all():
+        raise InputError("target", "finite numbers", "NaN or infinity")
+
+
 def check_pixels(
     name: str, prediction: Tensor, target: Tensor, scale: float | Tensor = 1.0
 ) -> tuple[Tensor, Tensor]:
@@ -158,12 +185,16 @@ def bernoulli_nll(
     Returns
     -------
     Tensor
-        [B], nats. NaN where a logit or target of the row is NaN.
+        [B], nats. NaN where a logit of the row is NaN and, on a GPU, where a target is NaN or
+        outside [0, 1] by more than 0.001.
 
     Raises
     ------
     InputError
-        Shapes, dtypes or devices that do not fit.
+        Shapes, dtypes or devices that do not fit; on the CPU, targets outside [0, 1], and bytes
+        that are all 0 or 1, which would count as black. The kernel looks for the former in its
+        pass over the pixels and makes the row's loss NaN; only then are the targets read again.
+        On a GPU the NaN stands, since reading it would wait for the device.
     """
     logits, target = check_pixels("logits", logits, target)
     if transformed() or not has_kernels(logits.device):
@@ -202,7 +233,8 @@ def gaussian_nll(
     Raises
     ------
     InputError
-        Shapes, dtypes or devices that do not fit; scale <= 0.
+        Shapes, dtypes or devices that do not fit; scale <= 0; on the CPU, targets that are NaN or
+        infinite, which make the loss NaN or infinite on a GPU.
     """
     prediction, target = check_pixels("prediction", prediction, target, scale)
     if transformed() or not has_kernels(prediction.device):
