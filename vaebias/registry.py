@@ -18,20 +18,20 @@ Item = TypeVar("Item")
 class Registry(Generic[T]):
     """Objects of one kind by name, each registered where it is defined.
 
-    The modules of ``package`` are imported at the first look-up, so a new file with one
+    The modules of ``packages`` are imported at the first look-up, so a new file with one
     ``@register("name")`` line is found without any other change.
 
     Parameters
     ----------
     kind
         What error messages call the objects, as in ``unknown data set 'x'``.
-    package
-        Name of the package whose modules register them.
+    *packages
+        Names of the packages whose modules register them.
     """
 
-    def __init__(self, kind: str, package: str) -> None:
+    def __init__(self, kind: str, *packages: str) -> None:
         self.kind = kind
-        self._package = package
+        self._packages = packages
         self._items: dict[str, T] = {}
         self._discovered = False
 
@@ -77,6 +77,7 @@ class Registry(Generic[T]):
         if self._discovered:
             return
         self._discovered = True  # before the imports: a module may look up while it is imported
-        package = importlib.import_module(self._package)
-        for module in pkgutil.iter_modules(package.__path__):
-            importlib.import_module(f"{self._package}.{module.name}")
+        for name in self._packages:
+            package = importlib.import_module(name)
+            for module in pkgutil.iter_modules(package.__path__):
+                importlib.import_module(f"{name}.{module.name}")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from vaebias.cli.canonical import card, pixel_verdict
 from vaebias.cli.options import AsJson, Force, On, Processes, Restrict, restricted
 from vaebias.cli.workers import absolute, workers
 from vaebias.errors import InputError
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from vaebias.data import FactorGrid
 
 data = typer.Typer(no_args_is_help=True, help="List, show, download, check and export data sets.")
+data.command()(card)
 
 Name = Annotated[str, typer.Argument(metavar="DATA", help="Data set, such as dsprites, or a file.")]
 
@@ -54,14 +56,16 @@ def _entry(name: str) -> dict[str, Any]:
     from vaebias.data import load
     from vaebias.data.formats.format import formats_of, locate
     from vaebias.data.layouts import LAYOUTS
+    from vaebias.perturb.canonical import CANONICAL
 
-    urls = [file.url for form in formats_of(name) for file in form.files if file.url is not None]
-    found = locate(name)
+    base = CANONICAL[name].data if name in CANONICAL else name
+    urls = [file.url for form in formats_of(base) for file in form.files if file.url is not None]
+    found = locate(base)
     source, path = (None, None) if found is None else ("real", str(found[1]))
-    if found is not None or (name in LAYOUTS and name not in ("dsprites", "shapes3d")):
-        axes = LAYOUTS[name]()
+    if found is not None or (base in LAYOUTS and base not in ("dsprites", "shapes3d")):
+        axes = LAYOUTS[base]()
     else:  # drawn on demand: loading costs nothing
-        grid = load(name)
+        grid = load(base)
         source, axes = grid.source, list(grid.axes)
     factors = {axis.name: axis.size for axis in axes}
     return {
@@ -203,12 +207,16 @@ def fetch(
 
 @data.command()
 def verify(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Files to check.")],
+    files: Annotated[
+        list[Path],
+        typer.Argument(metavar="FILE...", help="Files or canonical sets to check."),
+    ],
     as_json: AsJson = False,
 ) -> None:
     """Compare files with their published checksums; files without one are opened instead.
 
-    Exits with 1 if a file is damaged or not the one its name says.
+    Of a canonical set, such as blobs-modified-v1, the pixels that this machine makes are compared.
+    Exits with 1 if a file is damaged or not the one its name says, or if pixels differ.
     """
     from vaebias.cli.progress import watch_points
     from vaebias.data import fetch as downloads
@@ -216,7 +224,8 @@ def verify(
     verdicts = []
     for file in files:
         with watch_points(str(file), 1) as progress:
-            verdicts.append(downloads.verify(file, progress=progress))
+            pixels = pixel_verdict(file)
+            verdicts.append(pixels or downloads.verify(file, progress=progress))
     lines = [
         f"{v.path}: {'ok' if v.passed else 'WRONG'} ({v.found})"
         + ("" if v.passed else f", expected {v.expected}")

@@ -21,6 +21,8 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "vaebias data list",
         "vaebias data show shapes3d --out sheet.png",
         "vaebias data export dsprites --restrict shape=2 --out hearts.npz",
+        "vaebias data export blobs-modified-v1 --out modified.h5",
+        "vaebias data card blobs-modified-v1-a blobs-noise-v1-a",
     ),
     "demo": ("vaebias demo", "vaebias demo --seeds 0..9 --jobs 8 --out demo-10"),
     "doctor": ("vaebias doctor",),

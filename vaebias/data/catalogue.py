@@ -18,7 +18,11 @@ from vaebias.registry import Registry
 
 __all__ = ["DATASETS", "load"]
 
-DATASETS: Registry[Callable[..., FactorGrid]] = Registry("data set", "vaebias.data")
+DATASETS: Registry[Callable[..., FactorGrid]] = Registry(
+    "data set",
+    "vaebias.data",
+    "vaebias.perturb.canonical",  # a higher layer, which only its name is known of here
+)
 
 
 def load(

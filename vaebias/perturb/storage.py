@@ -114,6 +114,7 @@ def save(
     grid: FactorGrid,
     *,
     range: str = "rescale",
+    half: bool = False,
 ) -> None:
     """Write a perturbation of ``grid`` to one file; an existing one is replaced atomically.
 
@@ -127,6 +128,9 @@ def save(
         The grid it was made for; its name, factors, sizes and provenance are recorded.
     range
         How images are to be brought back into [0, 1]: ``"rescale"`` or ``"clip"``.
+    half
+        If True, single-precision arrays are rounded to half precision: the file is half as large,
+        and what is loaded from it differs slightly from ``perturbation``.
 
     Raises
     ------
@@ -152,7 +156,10 @@ def save(
             "python": platform.python_version(),
         },
     }
-    tensors = {name: np.ascontiguousarray(a) for name, a in perturbation.tensors().items()}
+    tensors = {
+        name: np.ascontiguousarray(a, np.float16 if half and a.dtype == np.float32 else None)
+        for name, a in perturbation.tensors().items()
+    }
     text = json.dumps(header, allow_nan=False)
     tensorfile.write(path, safetensors.numpy.save(tensors, metadata={KEY: text}))
 

@@ -24,6 +24,8 @@ LOST = 0.05
 READ = 0.5
 """Accuracy on the original from which a factor counts as read by the probe."""
 TESTED = 1024
+PROBE_STEPS = 2500
+"""Default number of training steps of the probe."""
 _ROWS = 256
 _SSIM_IMAGES = 256
 _SSIM_WINDOW = 7
@@ -123,7 +125,7 @@ def verify(
     share: float = 0.9,
     units: Units = "sd",
     sample: int = 4096,
-    steps: int = 2500,
+    steps: int = PROBE_STEPS,
     seed: int = 0,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> Verification:

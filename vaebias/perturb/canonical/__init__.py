@@ -1,0 +1,23 @@
+"""Modified data sets that are the same for everyone: shipped perturbations, with checksums."""
+
+from vaebias.perturb.canonical.card import DataCard, card_rows, data_card
+from vaebias.perturb.canonical.sets import (
+    CANONICAL,
+    CanonicalSet,
+    PixelCheck,
+    canonical,
+    check_pixels,
+    pixel_digest,
+)
+
+__all__ = [
+    "CANONICAL",
+    "CanonicalSet",
+    "DataCard",
+    "PixelCheck",
+    "canonical",
+    "card_rows",
+    "check_pixels",
+    "data_card",
+    "pixel_digest",
+]
