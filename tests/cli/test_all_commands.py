@@ -97,6 +97,7 @@ def arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, list
     monkeypatch.setattr("vaebias.data.fetch.fetch", interrupted)
     monkeypatch.setattr("vaebias.data.fetch.verify", interrupted)
     monkeypatch.setattr("vaebias.ops.selftest.self_test", interrupted)
+    monkeypatch.setattr("vaebias.perturb.canonical.data_card", interrupted)
     given = tmp_path / "given"
     given.mkdir()
     checkpoints.save(given / "m.safetensors", models.build("vae", (1, 8, 8), 2, "mlp", seed=0), {})
@@ -105,6 +106,7 @@ def arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, list
     return {
         "agree": [checkpoint, checkpoint, "--data", "blobs"],
         "align": [checkpoint, "--data", "blobs", "--html", out],
+        "data card": ["blobs-modified-v1", "--out", f"{out}.md"],
         "data export": ["blobs", "--out", f"{out}.npz"],
         "data fetch": [published_files("dsprites")[0].name, "--to", out],
         "data info": ["blobs"],
