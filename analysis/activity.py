@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vaebias.analysis.price import likelihood_directions
+from vaebias.analysis.price import Likelihood, likelihood_directions
 from vaebias.checks import check_positive
 from vaebias.errors import InputError
 from vaebias.inference import ACTIVE_BELOW
@@ -187,8 +187,10 @@ def expected_variance(
     jacobian: Tensor,  # [B, d, P]
     beta: float,
     *,
+    likelihood: Likelihood = "gaussian",
+    mean: Tensor | None = None,  # [B, P]
     scale: float = 1.0,
-    probabilities: Tensor | None = None,  # [B, P]
+    dispersion: float | Tensor | None = None,  # [] or [P]
 ) -> Tensor:  # [B, d]
     """Return the posterior variance that minimises a beta-VAE's loss, given its decoder.
 
@@ -201,18 +203,18 @@ def expected_variance(
     Parameters
     ----------
     jacobian
-        In image space.
+        Of the mean of the likelihood.
     beta
         Weight of the KL.
-    scale
-        Standard deviation of a Gaussian likelihood: H = 1 / scale².
-    probabilities
-        The decoded pixels, for a Bernoulli likelihood: H = 1 / (p (1 - p)). Without them the
-        likelihood is Gaussian.
+    likelihood, mean, scale, dispersion
+        As of `axes_price`.
 
     References
     ----------
     Rolinek, Zietlow, Martius, CVPR 2019 (the polarised regime).
     """
-    curvature = likelihood_directions(jacobian, scale, probabilities).square().sum(-1)
+    directions = likelihood_directions(
+        jacobian, likelihood, mean=mean, scale=scale, dispersion=dispersion
+    )
+    curvature = directions.square().sum(-1)
     return (1 / (1 + curvature / check_positive("beta", beta))).to(jacobian.dtype)

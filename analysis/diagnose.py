@@ -15,7 +15,9 @@ from vaebias.analysis.alignment import dto_chance, relative_gaps
 from vaebias.analysis.diagnosis import Diagnosis
 from vaebias.analysis.jacobian import DecoderJacobian, prepare_jacobian
 from vaebias.analysis.latents import Coordinates, flattened
+from vaebias.analysis.notes import notes, range_notes
 from vaebias.analysis.points import active_mask, choose_points
+from vaebias.analysis.price import Likelihood
 from vaebias.analysis.references import (
     DataAlignment,
     Matches,
@@ -25,7 +27,6 @@ from vaebias.analysis.references import (
     Reference,
 )
 from vaebias.analysis.steps import (
-    Likelihood,
     Pixels,
     Step,
     against_draws,
@@ -41,12 +42,6 @@ from vaebias.inference import evaluating
 from vaebias.interfaces import Decoder, Encoder, Grid, Output, Progress
 
 __all__ = ["diagnose"]
-
-_NEARLY_EQUAL = 0.05
-_LISTED = 5  # latents or pairs that a note names
-_RANGED = 64  # points whose images are looked at for their range
-_BEYOND = 0.2  # below 0, further than a linear last layer goes by chance
-_DEAD = 1e-6  # of the strongest direction: float32 rounding of a derivative that is 0
 
 
 def diagnose(
@@ -66,6 +61,7 @@ def diagnose(
     beta: float | None = None,
     scale: float = 1.0,
     likelihood: Likelihood | None = None,
+    dispersion: float | Tensor | None = None,  # [] or [P]
     coordinates: Coordinates | None = None,
     seed: int = 0,
     memory: int = 2**28,
@@ -114,9 +110,13 @@ def diagnose(
         the decoder returns images: give the price of the axes in nats and, of an encoder with
         variances, compare these with those expected.
     likelihood
-        That of the training, ``"bernoulli"`` or ``"gaussian"``. By default Bernoulli for
-        ``output="logits"`` and Gaussian for images; a decoder that ends in a sigmoid and was
-        trained with cross entropy is ``output="image", likelihood="bernoulli"``.
+        That of the training, ``"bernoulli"``, ``"gaussian"``, ``"poisson"`` or
+        ``"negative_binomial"``. By default Bernoulli for ``output="logits"`` and Gaussian for
+        images; a decoder that ends in a sigmoid and was trained with cross entropy is
+        ``output="image", likelihood="bernoulli"``. Decoders of counts return the expected counts,
+        ``output="image"``.
+    dispersion
+        Inverse dispersion of a negative binomial likelihood; see `axes_price`.
     coordinates
         Flat indices of the latents to measure, or their number, drawn. By default all; of latents
         [C, h, w] of a convolutional model, of which there are thousands, choose some.
@@ -152,6 +152,10 @@ def diagnose(
         likelihood = "bernoulli" if output == "logits" else "gaussian"
     elif likelihood not in get_args(Likelihood):
         raise InputError("likelihood", " or ".join(get_args(Likelihood)), repr(likelihood))
+    counts = likelihood in ("poisson", "negative_binomial")
+    if counts and output != "image":
+        expected = f"'image', the expected counts, for likelihood={likelihood!r}"
+        raise InputError("output", expected, repr(output))
     with evaluating(decoder, encoder):
         points = choose_points(z, encoder, images, data, index, samples, seed, coordinates)
         decoder = flattened(decoder, points.shape)
@@ -174,13 +178,13 @@ def diagnose(
             steps.append(against_draws(decoder, points, draws, mask, output, seed, memory))
         if beta is not None:
             beta, scale = check_positive("beta", beta), check_positive("scale", scale)
-            pixels = Pixels(decoder, points.z, output, space, scale, likelihood)
+            pixels = Pixels(decoder, points.z, output, space, likelihood, scale, dispersion)
             if count:
                 steps.append(priced(beta, pixels, mask, seed))
             if points.logvar is not None:
                 steps.append(beside_expected(points, beta, pixels))
         rows = _measure(at, points.z, steps, memory, progress)
-        ranged = _range_notes(decoder, points.z, output)
+        ranged = range_notes(decoder, points.z, output)
     singular_values = rows["singular_values"][:, :count]
     distance = np.where(singular_values[:, :1].any(1), rows["distance"], np.nan)
     contrast = np.where(np.isfinite(rows["ima_contrast"]), rows["ima_contrast"], np.nan)
@@ -206,7 +210,7 @@ def diagnose(
         },
         price=_priced(Price, "price", rows, beta, likelihood),
         prediction=_priced(Prediction, "variance", rows, beta, likelihood),
-        notes=(*ranged, *_notes(rows, singular_values, mask.cpu().numpy(), at, space, data, rule)),
+        notes=(*ranged, *notes(rows, singular_values, mask.cpu().numpy(), at, space, data, rule)),
         coordinates=None if points.coordinates is None else tuple(points.coordinates.tolist()),
     )
 
@@ -253,21 +257,6 @@ def _check_width(decoder: Decoder, z: Tensor) -> None:
         raise InputError("encoder", expected, found)
 
 
-def _range_notes(decoder: Decoder, z: Tensor, output: Output) -> list[str]:
-    """What the range of the decoder's outputs says against ``output``."""
-    with torch.no_grad():
-        values = decoder(z[:_RANGED]).float()
-    low, high = float(values.min()), float(values.max())
-    if output == "logits" and low >= 0 and high <= 1 and low < high:
-        return [
-            "All outputs of the decoder lie in 0..1, unlike logits: if it ends in a sigmoid, use"
-            " output='image'."
-        ]
-    if output == "image" and low < -_BEYOND and low >= -1.01 and high <= 1.01:
-        return ["The decoder's images lie in -1..1, those that they are compared with in 0..1."]
-    return []
-
-
 def _fields(rows: dict[str, NDArray[Any]], name: str) -> dict[str, NDArray[Any]]:
     prefix = f"{name}."
     return {key.removeprefix(prefix): rows[key] for key in rows if key.startswith(prefix)}
@@ -298,55 +287,3 @@ def _data_alignment(data: Grid, rows: dict[str, NDArray[Any]]) -> DataAlignment:
         tangents=Matches(**_fields(rows, "tangents")),
         mixture=Mixture(**_fields(rows, "mixture")),
     )
-
-
-def _notes(
-    rows: dict[str, NDArray[Any]],
-    singular_values: NDArray[np.float32],
-    mask: NDArray[np.bool_],
-    at: DecoderJacobian,
-    space: str,
-    data: Grid | None,
-    rule: str,
-) -> list[str]:
-    notes = []
-    total, count = singular_values.shape
-    if rule == "all":
-        notes.append("Without an encoder, all latents count as active.")
-    if at.method == "finite":
-        notes.append("The decoder lacks derivatives: finite differences, good to 3 digits.")
-    if space == "logits" and data is not None:
-        notes.append("The cosines compare directions of logits with directions of pixels.")
-    if count == 0:
-        return [*notes, "No latent is active: there are no axes."]
-    largest = singular_values[:, :1]
-    flat = int((largest == 0).sum())
-    if flat:
-        notes.append(f"The image answers to no active latent at {flat} of {total} points.")
-    dead = mask & (rows["norms"] <= _DEAD * rows["norms"].max()).all(0)
-    if dead.any() and flat < total:
-        labels = np.arange(len(dead)) if at.coordinates is None else at.coordinates.numpy()
-        names = ", ".join(f"z{i + 1}" for i in labels[dead][:_LISTED])
-        names += f" and {dead.sum() - _LISTED} more" if dead.sum() > _LISTED else ""
-        notes.append(f"Counted as active, but not moving the image: {names}.")
-    deficient = int(((singular_values[:, -1:] <= _DEAD * largest) & (largest > 0)).sum())
-    if deficient:
-        notes.append(
-            f"The active directions are linearly dependent at {deficient} of {total} points:"
-            " c_IMA is infinite or noise there."
-        )
-    gaps = relative_gaps(torch.from_numpy(singular_values)).numpy()
-    close = (gaps < _NEARLY_EQUAL).mean(0) if flat < total else np.zeros(count - 1)
-    pairs = np.flatnonzero(close > 0.5)
-    if len(pairs) > _LISTED:
-        notes.append(
-            f"{len(pairs)} of {count - 1} neighbouring singular values are within 5 % of each other"
-            " at most of the points: DtO says little about their directions."
-        )
-        return notes
-    for i in pairs:
-        notes.append(
-            f"Singular values {i + 1} and {i + 2} are within 5 % of each other at"
-            f" {close[i]:.0%} of the points: DtO says little about their directions."
-        )
-    return notes

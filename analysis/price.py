@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
@@ -10,7 +10,10 @@ from torch import Tensor
 from vaebias.checks import check_positive
 from vaebias.errors import InputError
 
-__all__ = ["AxesPrice", "axes_price", "likelihood_directions"]
+__all__ = ["AxesPrice", "Likelihood", "axes_price", "check_dispersion", "likelihood_directions"]
+
+Likelihood = Literal["bernoulli", "gaussian", "poisson", "negative_binomial"]
+"""What a decoder was trained with; its output is the mean."""
 
 ROTATIONS = 64
 
@@ -35,8 +38,10 @@ def axes_price(
     jacobian: Tensor,  # [B, d, P]
     beta: float,
     *,
+    likelihood: Likelihood = "gaussian",
+    mean: Tensor | None = None,  # [B, P]
     scale: float = 1.0,
-    probabilities: Tensor | None = None,  # [B, P]
+    dispersion: float | Tensor | None = None,  # [] or [P]
     active: Tensor | None = None,  # bool [d]
     seed: int = 0,
 ) -> AxesPrice:
@@ -51,13 +56,20 @@ def axes_price(
     Parameters
     ----------
     jacobian
-        In image space.
+        Of the mean m of the likelihood: the image, or the expected counts.
     beta
         Weight of the KL divergence.
+    likelihood
+        Its curvature is 1 / variance: H = 1 / scale² for ``"gaussian"``, 1 / (m (1 - m)) for
+        ``"bernoulli"``, 1 / m for ``"poisson"``, 1 / (m + m² / dispersion) for
+        ``"negative_binomial"``.
+    mean
+        The decoded means; for all but Gaussian likelihoods.
     scale
-        Standard deviation of a Gaussian likelihood: H = 1 / scale².
-    probabilities
-        The decoded pixels, for a Bernoulli likelihood: H = 1 / (p (1 - p)).
+        Standard deviation of a Gaussian likelihood.
+    dispersion
+        Inverse dispersion of a negative binomial one, for all of the P counts or each; scvi-tools
+        calls it theta. Infinite: Poisson.
     active
         The latents to be counted; all by default.
     seed
@@ -66,7 +78,7 @@ def axes_price(
     Raises
     ------
     InputError
-        A beta or scale that is not positive, or no active latent.
+        A beta, scale or dispersion that is not positive, a missing mean, or no active latent.
 
     References
     ----------
@@ -76,7 +88,13 @@ def axes_price(
     mask = torch.ones(jacobian.shape[1], dtype=torch.bool) if active is None else active
     if not bool(mask.any()):
         raise InputError("active", "at least one active latent", "none")
-    j = likelihood_directions(jacobian[:, mask.to(jacobian.device)], scale, probabilities)
+    j = likelihood_directions(
+        jacobian[:, mask.to(jacobian.device)],
+        likelihood,
+        mean=mean,
+        scale=scale,
+        dispersion=dispersion,
+    )
     metric = j @ j.mT
     values = torch.linalg.eigvalsh(metric).clamp_min(0)
     least = torch.log1p(values / beta).sum(1)
@@ -95,13 +113,40 @@ def axes_price(
 
 def likelihood_directions(
     jacobian: Tensor,  # [B, d, P]
-    scale: float,
-    probabilities: Tensor | None,  # [B, P]
+    likelihood: Likelihood = "gaussian",
+    *,
+    mean: Tensor | None = None,  # [B, P]
+    scale: float = 1.0,
+    dispersion: float | Tensor | None = None,  # [] or [P]
 ) -> Tensor:  # float64 [B, d, P]
     """Return H^½ J: decoder columns whose squares are the curvatures of the likelihood."""
-    if probabilities is None:
+    if likelihood not in get_args(Likelihood):
+        raise InputError("likelihood", " or ".join(get_args(Likelihood)), repr(likelihood))
+    if dispersion is not None and likelihood != "negative_binomial":
+        raise InputError("dispersion", f"none, for likelihood={likelihood!r}", dispersion)
+    if likelihood == "gaussian":
         return jacobian.double() / check_positive("scale", scale)
-    p = probabilities.double()
-    # J holds a factor p (1 - p) itself: saturated pixels add nothing, not infinity
-    spread = (p * (1 - p)).clamp_min(torch.finfo(jacobian.dtype).tiny)
-    return jacobian.double() * spread.rsqrt()[:, None]
+    if mean is None:
+        raise InputError("mean", f"the decoded means [B, P], for likelihood={likelihood!r}", "none")
+    m = mean.double()
+    if likelihood == "bernoulli":
+        variance = m * (1 - m)
+    elif likelihood == "poisson":
+        variance = m
+    else:
+        variance = m + m.square() / check_dispersion(dispersion, m.shape[-1]).to(m)
+    # J vanishes with the variance, as by a sigmoid or exp: there it adds nothing, not infinity
+    return jacobian.double() * variance.clamp_min(torch.finfo(jacobian.dtype).tiny).rsqrt()[:, None]
+
+
+def check_dispersion(dispersion: object, counts: int) -> Tensor:  # [] or [P]
+    """Return a dispersion as a tensor; raises InputError unless it is positive and fits."""
+    expected = f"positive numbers [] or [{counts}], for likelihood='negative_binomial'"
+    if dispersion is None:
+        raise InputError("dispersion", expected, "none")
+    found = torch.as_tensor(dispersion).detach()
+    if found.shape not in ((), (counts,)):
+        raise InputError("dispersion", expected, f"shape {list(found.shape)}")
+    if not bool((found > 0).all()):  # false for NaN
+        raise InputError("dispersion", expected, f"{float(found.min()):g}")
+    return found

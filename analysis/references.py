@@ -184,7 +184,7 @@ class Prediction:
     Attributes
     ----------
     beta, likelihood
-        Weight of the KL, and ``"bernoulli"`` or ``"gaussian"``.
+        Weight of the KL, and the name of the likelihood, such as ``"gaussian"``.
     measured, expected
         [n, d] the encoder's variances, and `vaebias.analysis.expected_variance`.
     """
@@ -217,7 +217,7 @@ class Price:
     Attributes
     ----------
     beta, likelihood
-        Weight of the KL, and ``"bernoulli"`` or ``"gaussian"``.
+        Weight of the KL, and the name of the likelihood, such as ``"gaussian"``.
     nats, chance
         [n] of the decoder's axes, and of random ones.
     """

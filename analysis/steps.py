@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from vaebias.analysis.activity import expected_variance
 from vaebias.analysis.alignment import align, matched_cosines, principal_angles
 from vaebias.analysis.mixture import factor_mixture
 from vaebias.analysis.points import Points, Pool
-from vaebias.analysis.price import axes_price
+from vaebias.analysis.price import Likelihood, axes_price
 from vaebias.errors import InputError
 from vaebias.interfaces import Decoder, Grid, Output
 from vaebias.ops import direction_cosines
@@ -32,7 +32,6 @@ from vaebias.structure.label_free import (
 from vaebias.structure.local_pca import factor_tangents, local_pca
 
 __all__ = [
-    "Likelihood",
     "Pixels",
     "Step",
     "against_draws",
@@ -44,7 +43,6 @@ __all__ = [
 ]
 
 Rows = dict[str, Tensor]
-Likelihood = Literal["bernoulli", "gaussian"]
 Step = Callable[[Tensor, slice], Rows]
 
 TURNS = 4
@@ -135,8 +133,8 @@ def beside_expected(points: Points, beta: float, pixels: Pixels) -> Step:
     def step(j: Tensor, part: slice) -> Rows:
         logvar = points.chosen_logvar
         assert logvar is not None
-        j, probabilities = pixels(j, part)
-        expected = expected_variance(j, beta, scale=pixels.scale, probabilities=probabilities)
+        j, likelihood = pixels(j, part)
+        expected = expected_variance(j, beta, **likelihood)
         measured = logvar[part].float().exp()
         return _named("variance", {"measured": measured, "expected": expected})
 
@@ -147,10 +145,8 @@ def priced(beta: float, pixels: Pixels, mask: Tensor, seed: int) -> Step:
     """Return the step that prices the axes, in nats."""
 
     def step(j: Tensor, part: slice) -> Rows:
-        j, probabilities = pixels(j, part)
-        found = axes_price(
-            j, beta, scale=pixels.scale, probabilities=probabilities, active=mask, seed=seed
-        )
+        j, likelihood = pixels(j, part)
+        found = axes_price(j, beta, **likelihood, active=mask, seed=seed)
         return _named("price", found._asdict())
 
     return step
@@ -158,7 +154,7 @@ def priced(beta: float, pixels: Pixels, mask: Tensor, seed: int) -> Step:
 
 @dataclass(frozen=True)
 class Pixels:
-    """Jacobians in image space, and the decoded pixels of a Bernoulli likelihood.
+    """Jacobians in image space, and the likelihood that the decoder was trained with.
 
     Parameters
     ----------
@@ -166,27 +162,35 @@ class Pixels:
         The decoder, and the points [n, d].
     output, space
         What the decoder returns, and where its Jacobians were taken.
-    scale
-        Standard deviation of a Gaussian likelihood.
-    likelihood
-        What the pixels were trained with.
+    likelihood, scale, dispersion
+        As of `axes_price`.
     """
 
     decoder: Decoder
     z: Tensor
     output: Output
     space: Output
-    scale: float
     likelihood: Likelihood
+    scale: float
+    dispersion: float | Tensor | None
 
-    def __call__(self, j: Tensor, part: slice) -> tuple[Tensor, Tensor | None]:
+    def __call__(self, j: Tensor, part: slice) -> tuple[Tensor, dict[str, Any]]:
+        """Return Jacobians of the mean, and the arguments of `axes_price` about the likelihood."""
+        arguments = {
+            "likelihood": self.likelihood,
+            "scale": self.scale,
+            "dispersion": self.dispersion,
+        }
         if self.likelihood == "gaussian" and self.space == "image":
-            return j, None
+            return j, arguments
         with torch.no_grad():
-            p = self.decoder(self.z[part]).flatten(1).to(j)
-            p = p.sigmoid() if self.output == "logits" else p.clamp(0, 1)
-        j = j * (p * (1 - p))[:, None] if self.space == "logits" else j
-        return j, p if self.likelihood == "bernoulli" else None
+            m = self.decoder(self.z[part]).flatten(1).to(j)
+        if self.output == "logits":
+            m = m.sigmoid()
+        elif self.likelihood != "gaussian":
+            m = m.clamp(0, 1 if self.likelihood == "bernoulli" else None)
+        j = j * (m * (1 - m))[:, None] if self.space == "logits" else j
+        return j, arguments | {"mean": m}
 
 
 def _beside(

@@ -106,7 +106,7 @@ class TestLinearVae:
         logits = torch.tensor([[0.3, -2.0, 200.0]])
         slopes = torch.tensor([[[1.0, 0.5, 1.0], [0.0, 0.0, 0.0]]])  # of the logits
         p = logits.sigmoid()
-        found = expected_variance(slopes * (p * (1 - p)), 2.0, probabilities=p)
+        found = expected_variance(slopes * (p * (1 - p)), 2.0, likelihood="bernoulli", mean=p)
         # the second derivative of -log p is p (1 - p) in each logit; the last pixel is certain
         curvature = (p * (1 - p) * slopes[:, 0] ** 2)[:, :2].sum()
         torch.testing.assert_close(
