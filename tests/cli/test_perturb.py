@@ -101,9 +101,26 @@ def test_a_failed_check_is_exit_code_1(tmp_path: Path, monkeypatch: pytest.Monke
     assert out.exists()
 
 
+def test_the_change_is_stated_and_bounded(tmp_path: Path) -> None:
+    result = _run(tmp_path / "m", "--method", "noise")
+    assert result.exit_code == 0
+    assert "PSNR 18.8 dB, SSIM" in result.stdout  # epsilon / sqrt(3), .2 by default
+    assert "pixel variance times" in result.stdout
+    bounds = ("--psnr", "30", "--ssim", "0.9", "--variance-ratio", "1.01")
+    result = _run(tmp_path / "n", "--method", "noise", *bounds, "--json")
+    assert result.exit_code == 1
+    assert "does not pass: variance_ratio: " in result.stderr
+    assert "psnr: 18.7" in result.stderr
+    assert "ssim: 0." in result.stderr
+    change = json.loads(result.stdout)["change"]
+    assert change["pixel_variance"]["ratio"] > 1.01
+    assert change["psnr"] < 30
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (("--ssim", "1.5"), "ssim: expected a similarity below 1"),
         (("--epsilon", "0"), r"epsilon: expected a number in (0, 1]"),
         (("--epsilon", "1.5"), r"epsilon: expected a number in (0, 1]"),
         (("--epsilon", "nan"), r"epsilon: expected a number in (0, 1]"),

@@ -16,7 +16,7 @@ from vaebias.data import ArrayGrid, Factor, FactorGrid, load
 from vaebias.errors import InputError
 from vaebias.perturb import GramPerturbation, PerturbedGrid, gram, mixing_loss, save, structure
 from vaebias.perturb import load as load_perturbation
-from vaebias.perturb.gram import psi_grams
+from vaebias.perturb.fit import GramFit, psi_grams
 from vaebias.perturb.psi import coordinates
 
 PAIR = [("x", "y")]
@@ -220,10 +220,10 @@ def test_several_strides_take_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     seen: list[int] = []
 
     def watched(*arguments: Any) -> Any:
-        seen.append(arguments[-1])
+        seen.append(arguments[-2])
         return psi_grams(*arguments)
 
-    monkeypatch.setattr(sys.modules[gram.__module__], "psi_grams", watched)
+    monkeypatch.setattr(sys.modules[GramFit.__module__], "psi_grams", watched)
     made = gram(grid, PAIR, 0.2, steps=6, strides=(2, 1, 3))
     assert sorted(seen[:3]) == [1, 2, 3]
     assert seen[3:] == seen[:3]

@@ -52,12 +52,12 @@ def test_a_good_perturbation_passes_and_says_how_mild_it_is(
     assert found.passed
     assert [check.name for check in found.checks] == ["sup-norm", "labels", "structure", "probe"]
     assert found.failed == ()
-    assert 0.4 < found.sup_norm <= 0.5 + 2e-6
+    assert 0.4 < found.change.sup_norm <= 0.5 + 2e-6
     # m = u times +-1, u the mean of two uniform factors in [-1, 1]
     u = (np.linspace(-1, 1, 8)[:, None] + np.linspace(-1, 1, 8)) / 2
-    assert found.psnr == pytest.approx(-10 * math.log10(0.25 * np.mean(u**2)), abs=1e-3)
-    assert found.pixel_variance[1] > found.pixel_variance[0]
-    assert 0 < found.ssim < 1
+    assert found.change.psnr == pytest.approx(-10 * math.log10(0.25 * np.mean(u**2)), abs=1e-3)
+    assert found.change.pixel_variance[1] > found.change.pixel_variance[0]
+    assert 0 < found.change.ssim < 1
     record = json.loads(json.dumps(found.to_json(), allow_nan=False))
     assert record["passed"] is True
     assert set(record["accuracy"]) == {"x", "y", "size"}
@@ -71,7 +71,7 @@ def test_clipped_images_pass_as_well(small_blobs: FactorGrid) -> None:
     made = pattern(small_blobs, [("x", "y")], 0.5, form="checkerboard")
     clipped = PerturbedGrid(small_blobs, made, range="clip")
     found = verify(small_blobs, clipped, steps=1, share=0.1)
-    assert found.sup_norm <= 0.5 + 2e-6
+    assert found.change.sup_norm <= 0.5 + 2e-6
     assert found.checks[0].passed
 
 
@@ -97,7 +97,7 @@ def test_mixtures_that_turn_both_ways_do_not_pass() -> None:
     found = verify(grid, PerturbedGrid(grid, made), steps=1)
     (check,) = [check for check in found.checks if check.name == "structure"]
     assert not check.passed
-    assert found.ssim is None  # one pixel high
+    assert found.change.ssim is None  # one pixel high
     assert found.after.mixed_share[1, 2] == 1
     assert "a+b at 50.0 %" in check.found
 
@@ -154,14 +154,14 @@ def test_nothing_changed_is_an_infinite_psnr_and_the_same_structure(
 ) -> None:
     zero = PerturbedGrid(small_blobs, Given(0.2, np.zeros((192, 1, 12, 12))))
     found = verify(small_blobs, zero, steps=1)
-    assert found.psnr == math.inf
-    assert found.ssim == pytest.approx(1)
+    assert found.change.psnr == math.inf
+    assert found.change.ssim == pytest.approx(1)
     assert found.to_json()["psnr"] is None
 
 
 def test_stronger_noise_leaves_less_of_the_structure_of_an_image(small_blobs: FactorGrid) -> None:
     mild, strong = (
-        verify(small_blobs, PerturbedGrid(small_blobs, noise(small_blobs, e)), steps=1).ssim
+        verify(small_blobs, PerturbedGrid(small_blobs, noise(small_blobs, e)), steps=1).change.ssim
         for e in (0.02, 0.3)
     )
     assert mild > 0.9

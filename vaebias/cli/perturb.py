@@ -17,9 +17,10 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from vaebias.perturb import Perturbation, PerturbedGrid, Verification
+    from vaebias.perturb import Change, Perturbation, PerturbedGrid, Verification
 
 POINTS = 4096
+BOUNDS = ("variance_ratio", "psnr", "ssim")
 
 
 def perturb(
@@ -53,7 +54,8 @@ def perturb(
     strides: Annotated[
         str | None,
         typer.Option(
-            metavar="S[,S]", help="Distance in levels at which factors are mixed; several (gram)."
+            metavar="S[,S]",
+            help="Distance in levels at which factors are mixed; several (gram, priced).",
         ),
     ] = None,
     beta: Annotated[
@@ -70,8 +72,13 @@ def perturb(
         typer.Option(help="Nats by which mixtures shall cost less; beta / 4 by default (priced)."),
     ] = None,
     variance_ratio: Annotated[
-        float | None, typer.Option(help="Bound on the growth of the pixel variance (priced).")
+        float | None,
+        typer.Option(help="Largest growth of the pixel variance; exits with 1 beyond it."),
     ] = None,
+    psnr: Annotated[
+        float | None, typer.Option(help="Least PSNR in dB; exits with 1 below it.")
+    ] = None,
+    ssim: Annotated[float | None, typer.Option(help="Least SSIM; exits with 1 below it.")] = None,
     form: Annotated[
         str | None, typer.Option(help="grating, checkerboard, or picture (pattern).")
     ] = None,
@@ -95,7 +102,8 @@ def perturb(
     """Make a perturbation after which the local principal components mix pairs of factors.
 
     Writes a small file; images are changed when they are read. Factors and order stay the same.
-    Prints the share of images at which each pair is mixed, before and after.
+    Prints the share of images at which each pair is mixed, before and after, and how much images
+    change.
     """
     from vaebias import data as datasets
     from vaebias import perturb as perturbations
@@ -113,6 +121,7 @@ def perturb(
         raise InputError("--range", " or ".join(perturbations.RANGES), repr(range_))
     make = perturbations.PERTURBATIONS[method]
     grid = restricted(datasets.load(data), restrict)
+    given = dict(zip(BOUNDS, (variance_ratio, psnr, ssim), strict=True))
     options = _options(
         data,
         method,
@@ -129,13 +138,16 @@ def perturb(
             "likelihood": likelihood,
             "scale": scale,
             "gain": gain,
-            "variance_ratio": variance_ratio,
+            **given,
             "range": range_,
             "form": form if picture is None else form or "picture",
             "turn": turn,
             "picture": None if picture is None else _read(picture),
         },
     )
+    # those of the command, or of the data set's defaults
+    bounds = perturbations.Bounds(**{name: options.get(name, own) for name, own in given.items()})
+    bounds.check_size(grid.image_shape)
     started = time.monotonic()
     with watch_points(f"{method} perturbation", options.get("steps", 1)) as progress:
         if "progress" in inspect.signature(make).parameters:
@@ -145,13 +157,15 @@ def perturb(
     modified = perturbations.PerturbedGrid(grid, made, range=range_)
     original = perturbations.PerturbedGrid(grid, None, made.epsilon, range=range_)
     found = _verify(original, modified) if verify else None
+    change = perturbations.measure_change(original, modified) if found is None else found.change
     shares = _shares(original, modified, found)
     perturbations.save(out, made, grid, range=range_)
     if html is not None:
         from vaebias.report import page
         from vaebias.report.perturb import perturb_page
 
-        page.write(html, perturb_page(original, modified, found), force=force, option="--html")
+        text = perturb_page(original, modified, change, found)
+        page.write(html, text, force=force, option="--html")
     if as_json:
         document = {
             "data": {"name": grid.name, "source": grid.source, "provenance": grid.provenance},
@@ -160,13 +174,17 @@ def perturb(
             "out": str(out),
             "seconds": seconds,
             "mixed_share": shares,
+            "change": change.to_json(),
             "verification": None if found is None else found.to_json(),
         }
         typer.echo(json.dumps(document, allow_nan=False))
     else:
-        _show(made, shares, found, out, html, seconds)
-    if found is not None and not found.passed:
-        failed = "; ".join(f"{check.name}: {check.found}" for check in found.failed)
+        _show(made, shares, change, found, out, html, seconds)
+    wrong = dict(bounds.exceeded(change))
+    if found is not None:
+        wrong = {check.name: check.found for check in found.failed} | wrong
+    if wrong:
+        failed = "; ".join(f"{name}: {what}" for name, what in wrong.items())
         raise RunFailedError(f"{out} was written, but does not pass: {failed}")
 
 
@@ -204,8 +222,9 @@ def _options(data: str, method: str, known: Any, given: dict[str, Any]) -> dict[
 
     options = {name: value for name, value in given.items() if value is not None}
     for name in options:
-        # noise ignores --pairs, so that a control can be made with the same command line
-        if name not in known and name not in ("pairs", "range"):
+        # noise ignores --pairs, so that a control can be made with the same command line; bounds
+        # are checked with every method
+        if name not in known and name not in ("pairs", "range", *BOUNDS):
             raise InputError(
                 f"--{name}", f"an option of the method {method!r}", "one of another method"
             )
@@ -273,6 +292,7 @@ def _shares(
 def _show(
     made: Perturbation,
     shares: dict[str, dict[str, float]],
+    change: Change,
     found: Verification | None,
     out: Path,
     html: Path | None,
@@ -308,14 +328,13 @@ def _show(
             mark = f"[{style}]{check.verdict}[/]"
             table.add_row(check.name, mark, check.found)
         console.print(table)
-        before, after = found.pixel_variance
-        ratio = f"{after / before:.2f}" if before > 0 else "–"
-        ssim = "not computed (images too small)" if found.ssim is None else number(found.ssim)
-        console.print(
-            f"PSNR {found.psnr:.1f} dB, SSIM {ssim}, pixel variance times {ratio}",
-            highlight=False,
-            soft_wrap=True,
-        )
+    ratio = "–" if change.variance_ratio is None else f"{change.variance_ratio:.2f}"
+    ssim = "not computed (images too small)" if change.ssim is None else number(change.ssim)
+    console.print(
+        f"PSNR {change.psnr:.1f} dB, SSIM {ssim}, pixel variance times {ratio}",
+        highlight=False,
+        soft_wrap=True,
+    )
     console.print(f"File: {out}", highlight=False, soft_wrap=True)
     if html is not None:
         console.print(f"Page: {html}", highlight=False, soft_wrap=True)

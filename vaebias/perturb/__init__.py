@@ -1,5 +1,6 @@
 """Perturbations that change a grid's local variance structure and leave its factors alone."""
 
+from vaebias.perturb.change import Bounds, Change, measure_change
 from vaebias.perturb.defaults import DEFAULTS, Default
 from vaebias.perturb.gram import GramPerturbation, gram, mixing_loss
 from vaebias.perturb.learned import LearnedPerturbation, learned
@@ -16,6 +17,8 @@ __all__ = [
     "DEFAULTS",
     "PERTURBATIONS",
     "RANGES",
+    "Bounds",
+    "Change",
     "Check",
     "Default",
     "GramPerturbation",
@@ -33,6 +36,7 @@ __all__ = [
     "is_stored",
     "learned",
     "load",
+    "measure_change",
     "mixing_gain",
     "mixing_loss",
     "neighbourhoods",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -12,21 +11,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vaebias.checks import check_integer
-from vaebias.data.grid import FactorGrid, Index
+from vaebias.data.grid import FactorGrid
 from vaebias.errors import InputError
-from vaebias.ops import tangent_gram
-from vaebias.perturb.fit import fit_psi
-from vaebias.perturb.pairs import check_pairs, check_tangents, inner_points
-from vaebias.perturb.perturbation import LOADABLE_TYPES, PERTURBATIONS, check_epsilon
-from vaebias.perturb.psi import Psi, PsiPerturbation, coordinates, psi_of
-from vaebias.pixels import as_floats
+from vaebias.perturb.fit import GramFit
+from vaebias.perturb.perturbation import LOADABLE_TYPES, PERTURBATIONS
+from vaebias.perturb.psi import PsiPerturbation
 from vaebias.structure import Distribution, Units, check_units
 
-__all__ = ["MARGIN", "GramPerturbation", "gram", "mixing_loss", "psi_grams", "relative_scale"]
+__all__ = ["MARGIN", "GramPerturbation", "gram", "mixing_loss", "relative_scale"]
 
 MARGIN = 0.15
-POINTS = 128  # grid points of a training step
 
 
 @LOADABLE_TYPES.register("gram")
@@ -110,57 +104,17 @@ def gram(
     ----------
     Zietlow, Rolinek, Martius, ICML 2021 (the modification and why it works).
     """
-    strength = check_epsilon(epsilon)
     units = check_units(units)
-    several = check_strides(strides)
-    chosen = check_pairs(grid, pairs, max(several))
-    steps = check_integer("steps", steps, 1)
-    seed = check_integer("seed", seed, 0, 2**63 - 1)
     # at 2, the criterion asks for more than G_ab can be
     if not 0 <= margin < 2:
         raise InputError("margin", "a number in [0, 2)", margin)
-    if not 0 <= frequency < math.inf:
-        raise InputError("frequency", "a number >= 0", frequency)
-    check_tangents(grid, chosen)
-    columns = sorted({grid.names.index(name) for pair in chosen for name in pair})
-    cells = [
-        (columns.index(grid.names.index(a)), columns.index(grid.names.index(b))) for a, b in chosen
-    ]
-    scale = torch.from_numpy(relative_scale(grid, columns, units))
-    rng = np.random.default_rng(seed)
-    psi = psi_of(grid, float(frequency), torch.Generator().manual_seed(seed))
-
-    def loss(step: int) -> Tensor:
-        apart = several[step % len(several)]
-        index = inner_points(grid, columns, POINTS, rng, apart)
-        grams = psi_grams(grid, psi, strength, index, columns, apart)
-        return mixing_loss(grams * scale, cells, margin)
-
-    losses = fit_psi(psi, loss, steps, progress)
-    return GramPerturbation(
-        strength,
-        chosen,
-        seed,
-        steps,
-        grid.names,
-        grid.sizes,
-        psi.frozen(),
-        losses,
-        {
-            "margin": float(margin),
-            "units": units,
-            **({} if several == (1,) else {"strides": list(several)}),
-        },
+    fit = GramFit(grid, pairs, epsilon, seed, steps, frequency, strides)
+    scale = torch.from_numpy(relative_scale(grid, fit.columns, units))
+    losses = fit.train(
+        lambda step: mixing_loss(fit.grams(step) * scale, fit.cells, margin), progress
     )
-
-
-def check_strides(strides: int | Sequence[int]) -> tuple[int, ...]:
-    """Return one stride or several as a tuple; raises InputError unless each is >= 1."""
-    several = strides if isinstance(strides, Sequence) else (strides,)
-    found = tuple(check_integer("strides", one, 1) for one in several)
-    if not found:
-        raise InputError("strides", "at least one", "none")
-    return found
+    options = {"margin": float(margin), "units": units}
+    return fit.result(GramPerturbation, losses, options)
 
 
 def mixing_loss(
@@ -181,37 +135,6 @@ def mixing_loss(
         wanted = 2 * (first - second).abs() + margin * (first + second) - 2 * cross
         parts.append(wanted.relu().mean() / (first + second).mean())
     return torch.stack(parts).mean()
-
-
-def psi_grams(
-    grid: FactorGrid,
-    psi: Psi,
-    epsilon: float,
-    index: Index,  # [n]
-    columns: Sequence[int],
-    stride: int = 1,
-    metric: Callable[[Tensor], Tensor] | None = None,
-) -> Tensor:  # [n, columns, columns]
-    """Return tangent Grams of x' over some factors; differentiable in psi.
-
-    One-sided at the edges of the grid. Tangents are those of ``metric(x')``, if it is given.
-    """
-    neighbours = grid.neighbours(index, stride)[:, columns]
-    there = neighbours >= 0
-    needed, position = np.unique(
-        np.concatenate([index, neighbours[there]]) if not there.all() else neighbours,
-        return_inverse=True,
-    )
-    x = torch.from_numpy(as_floats(grid.images(needed))).flatten(1)
-    pattern = psi(torch.from_numpy(coordinates(grid, needed)))
-    modified = x + epsilon * pattern
-    if metric is not None:
-        modified = metric(modified)
-    if there.all():  # the points' own images are not needed then
-        return tangent_gram(modified, torch.from_numpy(position.reshape(neighbours.shape)))
-    local = np.full(neighbours.shape, -1, np.int64)
-    local[there] = position[len(index) :]
-    return tangent_gram(modified, torch.from_numpy(local), torch.from_numpy(position[: len(index)]))
 
 
 def relative_scale(

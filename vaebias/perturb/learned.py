@@ -15,7 +15,8 @@ from torch import Tensor
 from vaebias.checks import check_integer
 from vaebias.data.grid import FactorGrid, Index
 from vaebias.errors import InputError, RunFailedError
-from vaebias.perturb.gram import psi_grams, relative_scale
+from vaebias.perturb.fit import psi_grams
+from vaebias.perturb.gram import relative_scale
 from vaebias.perturb.pairs import Pairs, check_pairs, check_tangents
 from vaebias.perturb.perturbation import LOADABLE_TYPES, PERTURBATIONS, check_epsilon
 from vaebias.perturb.psi import Psi, PsiPerturbation, coordinates, psi_of

@@ -7,30 +7,29 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from vaebias.checks import check_integer, check_positive
+from vaebias.checks import check_positive
 from vaebias.data.grid import FactorGrid
 from vaebias.errors import InputError
-from vaebias.perturb.fit import fit_psi
-from vaebias.perturb.gram import POINTS, check_strides, psi_grams
-from vaebias.perturb.pairs import check_pairs, check_tangents, inner_points
+from vaebias.perturb.change import Bounds
+from vaebias.perturb.fit import GramFit
 from vaebias.perturb.perturbation import (
     LOADABLE_TYPES,
     PERTURBATIONS,
     check_epsilon,
     into_range,
 )
-from vaebias.perturb.psi import Psi, PsiPerturbation, coordinates, psi_of
-from vaebias.pixels import as_floats
-from vaebias.structure import Distribution
+from vaebias.perturb.psi import PsiPerturbation
+from vaebias.structure import Distribution, latent_cost
 
 __all__ = ["PricedPerturbation", "mixing_gain", "priced"]
 
 GAIN = 0.25
 """Nats per unit of beta: about twice what it takes to turn every seed (docs/prediction.md)."""
+STIFFNESS = 4.0
+"""Nats per unit of beta for exceeding a bound by the whole of it."""
 _CLIP = 1e-4  # of a probability: the metric is infinite at 0 and 1
 
 
@@ -39,7 +38,7 @@ _CLIP = 1e-4  # of a probability: the metric is infinite at 0 and 1
 class PricedPerturbation(PsiPerturbation):
     """m = psi(w), trained on the price of the axes; see `priced`.
 
-    ``losses`` is the shortfall of the gain in nats, plus the excess of the pixel variance.
+    ``losses`` is the shortfall of the gain in nats, plus what exceeds the bounds.
     """
 
     name: ClassVar[str] = "priced"
@@ -59,6 +58,8 @@ def priced(
     frequency: float = 0,
     strides: int | Sequence[int] = 1,
     variance_ratio: float | None = None,
+    psnr: float | None = None,
+    ssim: float | None = None,
     range: str = "rescale",
     progress: Callable[[int, int, float], None] | None = None,
 ) -> PricedPerturbation:
@@ -92,9 +93,9 @@ def priced(
     frequency, strides
         As for `gram`. Choose strides about the width of the posterior that
         `vaebias.structure.price` predicts.
-    variance_ratio
-        Bound on the total pixel variance after the perturbation, divided by that before; above
-        it, the excess is added to the loss. None: no bound.
+    variance_ratio, psnr, ssim
+        Bounds on the change; see `Bounds`. What exceeds them is added to the loss, so that they
+        hold about; `measure_change` says what came of it.
     range
         How the images of `PerturbedGrid` will be brought back into [0, 1].
     progress
@@ -110,7 +111,7 @@ def priced(
     ------
     InputError
         Before any work: what `gram` refuses, a beta, scale, gain or bound that is not positive,
-        an unknown likelihood or range.
+        an SSIM of 1 or more, or one of images too small for it, an unknown likelihood or range.
     RunFailedError
         The loss became NaN or infinite.
 
@@ -119,41 +120,26 @@ def priced(
     For Bernoulli pixels, the images' map 2 arcsin sqrt(p) turns the likelihood's metric into the
     Euclidean one, so that ``ops.tangent_gram`` gives T H Tᵀ and its gradient.
     """
-    strength = check_epsilon(epsilon)
-    several = check_strides(strides)
-    chosen = check_pairs(grid, pairs, max(several))
-    steps = check_integer("steps", steps, 1)
-    seed = check_integer("seed", seed, 0, 2**63 - 1)
     beta = check_positive("beta", beta)
     wanted = GAIN * beta if gain is None else check_positive("gain", gain)
-    bound = None if variance_ratio is None else check_positive("variance_ratio", variance_ratio)
-    if not 0 <= frequency < math.inf:
-        raise InputError("frequency", "a number >= 0", frequency)
-    metric = _metric(likelihood, scale, strength, range)
-    check_tangents(grid, chosen)
-    columns = sorted({grid.names.index(name) for pair in chosen for name in pair})
-    cells = [
-        (columns.index(grid.names.index(a)), columns.index(grid.names.index(b))) for a, b in chosen
-    ]
-    sd = torch.from_numpy(Distribution(grid).sd[columns]).float()
-    rng = np.random.default_rng(seed)
-    psi = psi_of(grid, float(frequency), torch.Generator().manual_seed(seed))
+    bounds = Bounds(variance_ratio, psnr, ssim)
+    bounds.check_size(grid.image_shape)
+    into = into_range(check_epsilon(epsilon), range)
+    metric = _metric(likelihood, scale, into)
+    fit = GramFit(grid, pairs, epsilon, seed, steps, frequency, strides)
+    sd = torch.from_numpy(Distribution(grid).sd[fit.columns]).float()
     found = [math.nan]
 
     def loss(step: int) -> Tensor:
-        apart = several[step % len(several)]
-        index = inner_points(grid, columns, POINTS, rng, apart)
-        grams = psi_grams(grid, psi, strength, index, columns, apart, metric)
-        # their tangents are those of one stride
-        gains = mixing_gain(grams * (sd[:, None] * sd / apart**2), cells, beta)
+        gains = mixing_gain(fit.grams(step, metric) * (sd[:, None] * sd), fit.cells, beta)
         found[0] = float(gains.detach().mean())
         short = (wanted - gains).relu().mean()
-        if bound is None:
+        if not bounds.to_json():
             return short
-        ratio = _variance_ratio(grid, psi, strength, rng)
-        return short + beta * (ratio / bound - 1).relu()
+        x, modified = (images.unflatten(1, grid.image_shape) for images in fit.images())
+        return short + STIFFNESS * beta * bounds.excess(x, modified, into)
 
-    losses = fit_psi(psi, loss, steps, progress)
+    losses = fit.train(loss, progress)
     options = {
         "beta": beta,
         "likelihood": likelihood,
@@ -162,20 +148,9 @@ def priced(
         "units": "sd",
         "gain_found": found[0],
         "range": range,
-        **({} if several == (1,) else {"strides": list(several)}),
-        **({} if bound is None else {"variance_ratio": bound}),
+        **bounds.to_json(),
     }
-    return PricedPerturbation(
-        strength,
-        chosen,
-        seed,
-        steps,
-        grid.names,
-        grid.sizes,
-        psi.frozen(),
-        losses,
-        options,
-    )
+    return fit.result(PricedPerturbation, losses, options)
 
 
 def mixing_gain(
@@ -192,22 +167,18 @@ def mixing_gain(
     for a, b in cells:
         first, second, cross = grams[:, a, a], grams[:, b, b], grams[:, a, b]
         mean = (first + second) / 2
-        axes = _cost(first, beta) + _cost(second, beta)
-        # the smaller of the two may round to below 0
-        gains.append(axes - _cost(mean + cross, beta) - _cost((mean - cross).clamp_min(0), beta))
+        axes = latent_cost(first, beta) + latent_cost(second, beta)
+        # may round to below 0
+        gains.append(
+            axes - latent_cost(mean + cross, beta) - latent_cost((mean - cross).clamp_min(0), beta)
+        )
     return torch.stack(gains, 1)
 
 
-def _cost(curvature: Tensor, beta: float) -> Tensor:
-    ratio = curvature / beta
-    return beta / 2 * torch.where(ratio > 1, 1 + ratio.clamp_min(1).log(), ratio)
-
-
 def _metric(
-    likelihood: str, scale: float | None, epsilon: float, range: str
+    likelihood: str, scale: float | None, into: Callable[[Tensor], Tensor]
 ) -> Callable[[Tensor], Tensor]:
     """Return the map under which Euclidean tangents have the likelihood's metric."""
-    into = into_range(epsilon, range)
     if likelihood == "gaussian":
         if scale is None:
             raise InputError("scale", "the standard deviation of the Gaussian likelihood", "none")
@@ -218,13 +189,3 @@ def _metric(
     if scale is not None:
         raise InputError("scale", "none for a Bernoulli likelihood", scale)
     return lambda images: 2 * into(images).clamp(_CLIP, 1 - _CLIP).sqrt().asin()
-
-
-def _variance_ratio(
-    grid: FactorGrid, psi: Psi, epsilon: float, rng: np.random.Generator
-) -> Tensor:  # ()
-    index = grid.sample(POINTS, rng)
-    x = torch.from_numpy(as_floats(grid.images(index))).flatten(1)
-    modified = x + epsilon * psi(torch.from_numpy(coordinates(grid, index)))
-    ratio: Tensor = modified.var(0).sum() / x.var(0).sum().clamp_min(torch.finfo(x.dtype).tiny)
-    return ratio

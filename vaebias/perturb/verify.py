@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from skimage.metrics import structural_similarity
 
 from vaebias.checks import check_integer
-from vaebias.data.grid import FactorGrid, Index
+from vaebias.data.grid import FactorGrid
 from vaebias.errors import InputError
+from vaebias.perturb.change import Change, measure_change
 from vaebias.perturb.perturbation import PerturbedGrid
 from vaebias.perturb.probe import probe_accuracy
 from vaebias.structure import UNITS, Structure, Units, mixed_with_one_sign, structure
@@ -26,9 +25,6 @@ READ = 0.5
 TESTED = 1024
 PROBE_STEPS = 2500
 """Default number of training steps of the probe."""
-_ROWS = 256
-_SSIM_IMAGES = 256
-_SSIM_WINDOW = 7
 
 
 @dataclass(frozen=True)
@@ -56,17 +52,10 @@ class Verification:
     ----------
     checks
         The conditions.
-    epsilon, sup_norm
-        Bound on the change, and the largest change found, in units of the pixel range.
-    images
-        Number of images compared.
-    pixel_variance
-        Mean over pixels of the variance over images, before and after.
-    psnr
-        Peak signal-to-noise ratio of the change, in dB; infinite if nothing changed.
-    ssim
-        Mean structural similarity of up to 256 images; None if they are smaller than its
-        window of 7 pixels.
+    epsilon
+        Bound on the change of a pixel.
+    change
+        How much the images changed.
     accuracy
         Score of the supervised probe for each factor, before and after.
     before, after
@@ -75,11 +64,7 @@ class Verification:
 
     checks: tuple[Check, ...]
     epsilon: float
-    sup_norm: float
-    images: int
-    pixel_variance: tuple[float, float]
-    psnr: float
-    ssim: float | None
+    change: Change
     accuracy: dict[str, tuple[float, float]]
     before: Structure
     after: Structure
@@ -96,20 +81,11 @@ class Verification:
 
     def to_json(self) -> dict[str, Any]:
         """Return everything as JSON types; an infinite PSNR and a missing SSIM are null."""
-        before, after = self.pixel_variance
         return {
             "passed": self.passed,
             "checks": [asdict(check) for check in self.checks],
             "epsilon": self.epsilon,
-            "sup_norm": self.sup_norm,
-            "images": self.images,
-            "pixel_variance": {
-                "before": before,
-                "after": after,
-                "ratio": after / before if before > 0 else None,
-            },
-            "psnr": self.psnr if math.isfinite(self.psnr) else None,
-            "ssim": self.ssim,
+            **self.change.to_json(),
             "accuracy": {
                 name: {"before": before, "after": after}
                 for name, (before, after) in self.accuracy.items()
@@ -181,8 +157,7 @@ def verify(
 
     rng = np.random.default_rng(seed)
     everything = rng.permutation(len(treated)).astype(np.int64)
-    index = everything[:sample]
-    change = _compare(treated, modified, np.sort(index), notify("images"))
+    change = measure_change(treated, modified, sample, seed, progress=notify("images"))
     before, after = (
         structure(
             grid,
@@ -208,48 +183,11 @@ def verify(
     return Verification(
         checks=tuple(checks),
         epsilon=modified.epsilon,
-        sup_norm=change.sup_norm,
-        images=len(index),
-        pixel_variance=change.pixel_variance,
-        psnr=-10 * math.log10(change.error) if change.error > 0 else math.inf,
-        ssim=_ssim(treated, modified, index[:_SSIM_IMAGES]),
+        change=change,
         accuracy=both,
         before=before,
         after=after,
     )
-
-
-@dataclass(frozen=True)
-class _Change:
-    sup_norm: float
-    error: float  # mean square
-    pixel_variance: tuple[float, float]
-
-
-def _compare(
-    treated: PerturbedGrid,
-    modified: PerturbedGrid,
-    index: Index,
-    notify: Callable[[int, int], None],
-) -> _Change:
-    # rescaling has divided differences by this
-    scale = 1 + 2 * modified.epsilon if modified.range == "rescale" else 1.0
-    largest, squares = 0.0, 0.0
-    moments = np.zeros((2, 2, *treated.image_shape))  # before, after; sum, sum of squares
-    for start in range(0, len(index), _ROWS):
-        part = index[start : start + _ROWS]
-        x, y = treated.images(part).astype(np.float64), modified.images(part).astype(np.float64)
-        change = scale * (y - x)
-        largest = max(largest, float(np.abs(change).max()))
-        squares += float(np.square(change).sum())
-        for row, images in enumerate((x, y)):
-            moments[row, 0] += images.sum(0)
-            moments[row, 1] += np.square(images).sum(0)
-        notify(min(start + _ROWS, len(index)), len(index))
-    mean = moments / len(index)
-    variance = (mean[:, 1] - mean[:, 0] ** 2).clip(0).mean((1, 2, 3))
-    error = squares / (len(index) * math.prod(treated.image_shape))
-    return _Change(largest, error, (float(variance[0]), float(variance[1])))
 
 
 def _sup_norm(found: float, epsilon: float) -> Check:
@@ -294,13 +232,3 @@ def _probe(accuracy: dict[str, tuple[float, float]]) -> Check:
         return Check("probe", not lost, said)
     unread = f"{', '.join(fallen)}: not read from the original either, longer probes may decide"
     return Check("probe", None, f"{said} ({unread})")
-
-
-def _ssim(before: FactorGrid, after: FactorGrid, index: Index) -> float | None:
-    if min(before.image_shape[1:]) < _SSIM_WINDOW:
-        return None
-    values = [
-        structural_similarity(x, y, win_size=_SSIM_WINDOW, data_range=1.0, channel_axis=0)
-        for x, y in zip(before.images(index), after.images(index), strict=True)
-    ]
-    return float(np.mean(values))

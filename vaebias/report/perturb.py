@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import matplotlib.ticker
 
 from vaebias.numbers import number
-from vaebias.perturb import Perturbation, PerturbedGrid, Verification
+from vaebias.perturb import Change, Perturbation, PerturbedGrid, Verification
 from vaebias.report.page import HtmlTable, render
 from vaebias.report.papers import ZIETLOW2021
 from vaebias.report.structure import structure_sections
@@ -29,7 +29,10 @@ STEPS = (
 
 
 def perturb_page(
-    original: PerturbedGrid, modified: PerturbedGrid, verification: Verification | None
+    original: PerturbedGrid,
+    modified: PerturbedGrid,
+    change: Change,
+    verification: Verification | None,
 ) -> str:
     """Return the page as HTML.
 
@@ -37,6 +40,8 @@ def perturb_page(
     ----------
     original, modified
         The grid without and with the perturbation, brought into the same range.
+    change
+        How much the images changed.
     verification
         Result of `vaebias.perturb.verify`, if it was run.
     """
@@ -69,7 +74,7 @@ def perturb_page(
         sections=structure_sections(structures, getattr(made, "pairs", ())),
         checks=None if verification is None else _checks(verification),
         accuracy=None if verification is None else _accuracy(verification),
-        facts=_facts(original, modified, verification),
+        facts=_facts(original, modified, change),
     )
 
 
@@ -144,7 +149,7 @@ def _fact(value: object) -> str:
 
 
 def _facts(
-    original: PerturbedGrid, modified: PerturbedGrid, found: Verification | None
+    original: PerturbedGrid, modified: PerturbedGrid, change: Change
 ) -> list[tuple[str, str]]:
     made = modified.perturbation
     assert made is not None
@@ -159,12 +164,11 @@ def _facts(
             facts.append((name, ", ".join("+".join(pair) for pair in value)))
         elif name != "epsilon":
             facts.append((name, _fact(value)))
-    if found is not None:
-        before, after = found.pixel_variance
-        facts += [
-            ("largest change", f"{found.sup_norm:.4f} of the range, {found.images:,} images"),
-            ("PSNR", f"{found.psnr:.1f} dB"),
-            ("SSIM", "images too small" if found.ssim is None else number(found.ssim)),
-            ("pixel variance", f"{before:.4g} → {after:.4g}"),
-        ]
+    before, after = change.pixel_variance
+    facts += [
+        ("largest change", f"{change.sup_norm:.4f} of the range, {change.images:,} images"),
+        ("PSNR", f"{change.psnr:.1f} dB"),
+        ("SSIM", "images too small" if change.ssim is None else number(change.ssim)),
+        ("pixel variance", f"{before:.4g} → {after:.4g}"),
+    ]
     return facts

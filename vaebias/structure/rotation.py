@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, overload
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment, minimize_scalar
+from torch import Tensor
 
 __all__ = [
     "Amplitude",
@@ -26,11 +28,15 @@ _SWEEPS = 30
 _TOLERANCE = 1e-9  # nats, of the gain of a sweep
 
 
+@overload
+def latent_cost(curvature: Tensor, beta: float, amplitude: Amplitude = ...) -> Tensor: ...
+@overload
+def latent_cost(curvature: Floats, beta: float, amplitude: Amplitude = ...) -> Floats: ...
 def latent_cost(
-    curvature: Floats,  # [...]
+    curvature: Floats | Tensor,  # [...]
     beta: float,
     amplitude: Amplitude = "free",
-) -> Floats:  # [...]
+) -> Floats | Tensor:  # [...]
     """Return the least loss, in nats, of a latent along which the loss curves so strongly.
 
     A latent with code u of variance 1, posterior variance v of u, and a decoder that follows the
@@ -40,7 +46,8 @@ def latent_cost(
     ----------
     curvature
         h = tᵀ H t: t the change of the image for one standard deviation of u, H the second
-        derivative of the negative log-likelihood in the image.
+        derivative of the negative log-likelihood in the image. The cost of a tensor is
+        differentiable.
     beta
         Weight of the KL divergence.
     amplitude
@@ -56,11 +63,13 @@ def latent_cost(
     Rolinek, Zietlow, Martius, CVPR 2019 (the loss to second order). Lucas et al., NeurIPS 2019
     (the linear VAE).
     """
+    if not isinstance(curvature, Tensor):
+        found = latent_cost(torch.from_numpy(np.array(curvature, np.float64)), beta, amplitude)
+        return np.asarray(found.numpy())
     ratio = curvature / beta
     if amplitude == "unit":
-        return np.asarray(beta / 2 * np.log1p(ratio))
-    active = 1 + np.log(np.maximum(ratio, 1))
-    return np.asarray(beta / 2 * np.where(ratio > 1, active, ratio))
+        return beta / 2 * ratio.log1p()
+    return beta / 2 * torch.where(ratio > 1, 1 + ratio.clamp_min(1).log(), ratio)
 
 
 def posterior_variance(curvature: Floats, beta: float) -> Floats:

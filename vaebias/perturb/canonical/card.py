@@ -138,13 +138,14 @@ def card_rows(cards: Sequence[DataCard]) -> list[tuple[str, ...]]:
 
 def _entries(card: DataCard) -> dict[str, str]:
     found = card.verification
-    before, after = found.pixel_variance
+    change = found.change
+    ratio = change.variance_ratio
     entries = {
         "changed by": f"{card.settings['name']}, seed {card.settings['seed']}, "
         f"epsilon {card.settings['epsilon']:g}",
-        "PSNR, dB": f"{found.psnr:.1f}" if math.isfinite(found.psnr) else "–",
-        "SSIM": "–" if found.ssim is None else number(found.ssim),
-        "pixel variance, times": number(after / before) if before > 0 else "–",
+        "PSNR, dB": f"{change.psnr:.1f}" if math.isfinite(change.psnr) else "–",
+        "SSIM": "–" if change.ssim is None else number(change.ssim),
+        "pixel variance, times": "–" if ratio is None else number(ratio),
     }
     for (a, b), (was, now) in card.prices.items():
         at = found.before.names.index(a), found.before.names.index(b)
