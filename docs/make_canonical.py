@@ -25,16 +25,14 @@ RENDERED = ("dsprites", "shapes3d")
 def main(data: str, letters: list[str]) -> None:
     """Make the draws of these letters; draw a has seed 0, b 1, and so on."""
     grid = load(data, source="rendered") if data in RENDERED else load(data)
-    default = DEFAULTS[data]
+    settings = DEFAULTS[data].settings(METHOD)
+    epsilon = settings["epsilon"]
     lines: dict[str, str] = {}
     for letter in letters:
         seed = ord(letter) - ord("a")
-        own = default.options.get(METHOD, {})
         for kind, made in {
-            "modified": perturb.PERTURBATIONS[METHOD](
-                grid, pairs=default.pairs, epsilon=default.epsilon, seed=seed, **own
-            ),
-            "noise": perturb.PERTURBATIONS["noise"](grid, epsilon=default.epsilon, seed=seed),
+            "modified": perturb.PERTURBATIONS[METHOD](grid, seed=seed, **settings),
+            "noise": perturb.PERTURBATIONS["noise"](grid, epsilon=epsilon, seed=seed),
         }.items():
             name = f"{data}-{kind}-{VERSION}-{letter}"
             path = FOLDER / f"{name}.safetensors"
@@ -43,7 +41,7 @@ def main(data: str, letters: list[str]) -> None:
             lines[name] = _line(name, path, stored.on(grid))
             print(lines[name], flush=True)
     first = FOLDER / f"{data}-modified-{VERSION}-a.safetensors"
-    original = PerturbedGrid(grid, None, default.epsilon)
+    original = PerturbedGrid(grid, None, epsilon)
     name = f"{data}-original-{VERSION}"
     lines[name] = _line(name, first, original)
     table = FOLDER / "sets.txt"

@@ -20,3 +20,6 @@ def test_defaults_fit_their_data_set_and_methods(name: str) -> None:
     assert check_epsilon(default.epsilon) == default.epsilon
     for method, options in default.options.items():
         assert set(options) <= set(inspect.signature(PERTURBATIONS[method]).parameters)
+        check_epsilon(options.get("epsilon", default.epsilon))
+        strides = options.get("strides", (1,))
+        check_pairs(grid, default.pairs, max(strides))

@@ -230,12 +230,7 @@ def _options(data: str, method: str, known: Any, given: dict[str, Any]) -> dict[
             )
     default = DEFAULTS.get(data)
     if default is not None:
-        own = {
-            "epsilon": default.epsilon,
-            "pairs": default.pairs,
-            **default.options.get(method, {}),
-        }
-        options = own | options
+        options = default.settings(method) | options
     options = {name: value for name, value in options.items() if name in known}
     if "pairs" in known and "pairs" not in options:
         raise InputError("--pairs", f"pairs of factors: {data} has none by default", "none")

@@ -14,11 +14,19 @@ __all__ = ["DEFAULTS", "Default"]
 
 @dataclass(frozen=True)
 class Default:
-    """Pairs, strength, and each method's options, with which the criterion is reached."""
+    """Pairs, strength, and each method's options, with which the criterion is reached.
+
+    An epsilon among a method's options is its own.
+    """
 
     pairs: Pairs
     epsilon: float
     options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def settings(self, method: str) -> dict[str, Any]:
+        """Return all arguments of a method but the grid, of which it may ignore some."""
+        own = self.options.get(method, {})
+        return {"pairs": self.pairs, "epsilon": self.epsilon, **own}
 
 
 DEFAULTS: Mapping[str, Default] = MappingProxyType(
@@ -38,6 +46,15 @@ DEFAULTS: Mapping[str, Default] = MappingProxyType(
                 "gram": {"frequency": 30.0, "strides": (1, 2, 3), "margin": 0.3, "steps": 600},
                 "learned": {"frequency": 50.0, "noise": 0.7, "share": 0.92, "steps": 300},
                 "pattern": {"turn": 6.0},
+                # the width at which posteriors are when training begins to tell positions apart
+                "priced": {
+                    "beta": 8.0,
+                    "gain": 4.0,
+                    "frequency": 30.0,
+                    "strides": (2, 3, 4),
+                    "steps": 400,
+                    "variance_ratio": 1.25,
+                },
             },
         ),
         "shapes3d": Default(
@@ -54,6 +71,16 @@ DEFAULTS: Mapping[str, Default] = MappingProxyType(
                     "steps": 400,
                 },
                 "pattern": {"turn": 1.5},
+                # a smaller change than the paper's is enough
+                "priced": {
+                    "epsilon": 0.15,
+                    "beta": 32.0,
+                    "gain": 16.0,
+                    "frequency": 5.0,
+                    "strides": (1, 2),
+                    "steps": 300,
+                    "variance_ratio": 1.25,
+                },
             },
         ),
     }

@@ -14,7 +14,8 @@ PRICE_COLUMNS = ("pair", "axes", "even mixture", "best", "turn", "saves", "on pa
 PRICE_NOTE = (
     "Lowest loss, in nats per image, of two latents that encode a pair of factors: as the factors' "
     "axes, as their even mixtures, and turned by the angle of least cost, with what this turn "
-    "saves. On patches (with --patches): the first three with the optimal decoder in closed form."
+    "saves. On patches (with --patches): the first three with the optimal decoder in closed form. "
+    "Phase: images return along the turned axes, so that no turn is predicted."
 )
 
 
@@ -26,7 +27,7 @@ def price_rows(price: Price) -> list[tuple[str, ...]]:
             None if each is None else [number(each.axes), number(each.even), number(each.best)]
             for each in (one, one.exact)
         )
-        turn, saves = f"{number(one.angle, 0)}°", signed(one.gain)
+        turn, saves = f"{number(one.angle, 0)}°{' (phase)' * one.recurs}", signed(one.gain)
         checked = "–" if exact is None else " / ".join(exact)
         rows.append((f"{a} + {b}", *(costs or ()), turn, saves, checked))
     return rows

@@ -14,12 +14,14 @@ from vaebias.structure.local_pca import LocalPca, factor_tangents, local_pca
 from vaebias.structure.neighbourhoods import Neighbourhoods, neighbourhoods
 from vaebias.structure.price import PRICE_SAMPLE, price
 from vaebias.structure.prices import UNDECIDED, PairPrice, Price, RotationPrice
+from vaebias.structure.recurrence import RECURS, recurrence
 from vaebias.structure.rotation import latent_cost, posterior_variance
 from vaebias.structure.structure import Components, Structure, structure
 from vaebias.structure.tangents import Likelihood, check_likelihood
 
 __all__ = [
     "PRICE_SAMPLE",
+    "RECURS",
     "UNDECIDED",
     "UNITS",
     "Components",
@@ -48,6 +50,7 @@ __all__ = [
     "posterior_components",
     "posterior_variance",
     "price",
+    "recurrence",
     "structure",
     "uniform_sd",
 ]

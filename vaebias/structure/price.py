@@ -14,7 +14,8 @@ from vaebias.errors import InputError
 from vaebias.interfaces import Progress
 from vaebias.structure.distribution import Distribution, Probabilities
 from vaebias.structure.exact import ExactPrice, exact_costs
-from vaebias.structure.prices import PairPrice, Price, RotationPrice
+from vaebias.structure.prices import UNDECIDED, PairPrice, Price, RotationPrice
+from vaebias.structure.recurrence import recurrence
 from vaebias.structure.rotation import (
     Amplitude,
     best_angle,
@@ -101,6 +102,10 @@ def price(
     one level up, widths grow until sigma is that of min(1, beta / M_aa). For Bernoulli pixels p
     is the mean of the images within that posterior.
 
+    The formula takes each latent to be monotone along its axis. Where a turn is predicted, images
+    are followed along its axes: if they return, as those of a pattern whose phase is the sum of
+    both factors, the prediction is called undecided; see `recurrence`.
+
     References
     ----------
     Rolinek, Zietlow, Martius, CVPR 2019; Zietlow, Rolinek, Martius, ICML 2021.
@@ -139,6 +144,10 @@ def price(
             exact = _exact(grid, plane, block, weights, found, covariance, beta,
                            metric, patches, seed)  # fmt: skip
             found = replace(found, exact=exact)
+        if found.gain > UNDECIDED * beta:
+            plane = int(columns[a]), int(columns[b])
+            levels = root[np.ix_([a, b], [a, b])] @ _stronger_axis(block, weights, found.angle)
+            found = replace(found, recurrence=recurrence(grid, index, plane, levels, metric))
         pairs[names[a], names[b]] = found
     rotation, best = best_rotation(grams, weights, beta, amplitude)
     along = np.einsum("ai,nab,bi->ni", rotation, grams, rotation)
@@ -209,6 +218,18 @@ def _pair(
         cost_at(grams, weights, turn, beta, amplitude) for turn in (0, np.pi / 4, -np.pi / 4)
     )
     return PairPrice(axes, min(evens), min(best, axes), worst, float(np.degrees(angle)), beta)
+
+
+def _stronger_axis(
+    grams: NDArray[np.float64],  # [n, 2, 2]
+    weights: NDArray[np.float64],
+    angle: float,  # degrees
+) -> NDArray[np.float64]:  # [2]
+    """Return that of two turned axes along which images change more."""
+    radians = np.radians(angle)
+    first, second = turned(grams[:, 0, 0], grams[:, 1, 1], grams[:, 0, 1], radians)
+    c, s = np.cos(radians), np.sin(radians)
+    return np.array((c, s) if weights @ first > weights @ second else (-s, c))
 
 
 def _exact(

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from vaebias.numbers import finite
 from vaebias.structure.exact import ExactPrice
+from vaebias.structure.recurrence import RECURS
 from vaebias.structure.tangents import Likelihood
 
 __all__ = ["PASSIVE", "UNDECIDED", "PairPrice", "Price", "RotationPrice"]
@@ -44,6 +45,9 @@ class PairPrice:
         Weight of the KL divergence.
     exact
         The same on patches of the grid, without the quadratic approximation, if asked for.
+    recurrence
+        How far images return along the stronger axis of the best turn, see `recurrence`; looked
+        at where that turn saves enough to be predicted, else 0.
     """
 
     axes: float
@@ -53,6 +57,7 @@ class PairPrice:
     angle: float
     beta: float
     exact: ExactPrice | None = None
+    recurrence: float = 0.0
 
     @property
     def gain(self) -> float:
@@ -65,14 +70,23 @@ class PairPrice:
         return self.axes - self.even
 
     @property
+    def recurs(self) -> bool:
+        """Whether images return along the turned axis: a phase, not an axis."""
+        return self.recurrence >= RECURS
+
+    @property
     def decided(self) -> bool:
-        """Whether the best and the worst turn differ by more than `UNDECIDED` times beta."""
-        return self.worst - self.best > UNDECIDED * self.beta
+        """Whether the best and the worst turn differ by more than `UNDECIDED` times beta.
+
+        Not if `recurs`: latents then find the circle of the phase first, and most stay there,
+        although the turn would cost less.
+        """
+        return self.worst - self.best > UNDECIDED * self.beta and not self.recurs
 
     @property
     def turns(self) -> bool:
-        """Whether the best turn saves more than `UNDECIDED` times beta over the factors' axes."""
-        return self.gain > UNDECIDED * self.beta
+        """Whether the best turn is decided and saves more than `UNDECIDED` times beta."""
+        return self.gain > UNDECIDED * self.beta and not self.recurs
 
     def to_json(self) -> dict[str, Any]:
         """All numbers, with the gains, as JSON types."""
@@ -204,7 +218,8 @@ class Price:
 def _verdict(price: Price) -> str:
     active = {pair: one for pair, one in price.pairs.items() if not set(pair) & set(price.passive)}
     turning = {pair: one for pair, one in active.items() if one.turns}
-    undecided = {pair: one for pair, one in active.items() if not one.decided}
+    phases = [f"{a} and {b}" for (a, b), one in active.items() if one.recurs]
+    undecided = {pair: one for pair, one in active.items() if not (one.decided or one.recurs)}
     kept = {pair: one for pair, one in active.items() if one.decided and not one.turns}
     said = []
     if turning:
@@ -217,13 +232,20 @@ def _verdict(price: Price) -> str:
     elif kept:
         (a, b), least = min(kept.items(), key=lambda item: item[1].worst - item[1].axes)
         margin = f"by {least.worst - least.axes:.2f} nats (the least, for {a} and {b})"
-        kept_words = "the axes of every other pair" if undecided else "the factors as its axes"
+        kept_words = (
+            "the axes of every other pair" if undecided or phases else "the factors as its axes"
+        )
         said.append(f"keeps {kept_words} {margin}")
     if undecided:
         names = ", ".join(f"{a} and {b}" for a, b in undecided)
         said.append(
             f"is undecided between {names} and their mixtures (less than "
             f"{UNDECIDED * price.beta:.2g} nats apart)"
+        )
+    if phases:
+        said.append(
+            f"is undecided about {', '.join(phases)}: their mixture is cheaper, but images return "
+            "along it, and a phase that runs through more than one cycle takes two latents"
         )
     if not active:
         coded = [name for name in price.names if name not in price.passive]
