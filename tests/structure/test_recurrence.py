@@ -1,4 +1,4 @@
-"""A pattern whose phase is the sum of two factors is recognised, and no turn is predicted for it."""
+"""A pattern whose phase is the sum of two factors is found, and no turn is predicted for it."""
 
 from __future__ import annotations
 
