@@ -120,6 +120,7 @@ def arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, list
         "predict": [str(given)],
         "report": [str(given), "--out", out],
         "reproduce": ["zietlow2021", "--out", out],
+        "rescore": [str(given)],
         "structure": ["blobs", "--html", out],
         "sweep": ["demo", "--out", out],
         "table": [str(given)],

@@ -300,6 +300,7 @@ def test_draws_of_a_perturbation_are_versions_of_their_own(tiny: Protocol) -> No
     [
         (VariantSpec("v", "none", draws=(0, 1)), r"v\.draws: expected none for the method"),
         (VariantSpec("v", "noise", {"seed": 0}, (0, 1)), r"expected draws or options.seed"),
+        (VariantSpec("v", "noise", nested=True), r"v\.nested: expected given together with draws"),
         (VariantSpec("v", "noise", draws=(1, 1)), "expected each only once, found 1 2 times"),
     ],
 )
@@ -362,3 +363,17 @@ def test_a_correlation_of_unknown_factors_is_refused_before_any_training(tiny: P
     variant = VariantSpec("correlated", correlate={"x+z": 0.2})
     with pytest.raises(InputError, match="factor: expected one of x, y, size, found 'z'"):
         check(replace(tiny, variants=(variant,)))
+
+
+def test_seeds_of_nested_draws_are_divided_among_them(tiny: Protocol) -> None:
+    drawn = VariantSpec("noise", "noise", draws=(4, 7), nested=True)
+    protocol = replace(tiny, variants=(tiny.variants[0], drawn)).with_seeds((10, 11, 12))
+    runs = [(run.variant.name, run.seed) for run in protocol.runs()]
+    assert sorted(runs) == [
+        ("noise, draw 4", 10),
+        ("noise, draw 4", 12),
+        ("noise, draw 7", 11),
+        *(("original", seed) for seed in (10, 11, 12)),
+    ]
+    crossed = replace(tiny, variants=(replace(drawn, nested=False),)).with_seeds((10,))
+    assert protocol.runs()[1].key == crossed.runs()[0].key

@@ -15,7 +15,7 @@ from vaebias import perturb
 from vaebias.cli import app
 from vaebias.data import DATASETS, load
 from vaebias.errors import InputError, UnknownNameError
-from vaebias.perturb import PerturbedGrid
+from vaebias.perturb import PERTURBATIONS, PerturbedGrid
 from vaebias.perturb.canonical import (
     CANONICAL,
     canonical,
@@ -23,6 +23,7 @@ from vaebias.perturb.canonical import (
     check_pixels,
     data_card,
     pixel_digest,
+    shipped,
 )
 from vaebias.structure import price
 
@@ -94,6 +95,17 @@ def test_another_size_of_the_data_set_is_refused() -> None:
         load("blobs-modified-v1", width=16)
     with pytest.raises(InputError, match="option of blobs-modified-v1: expected one of x_half"):
         load("blobs-modified-v1", colour=1)
+
+
+def test_a_canonical_perturbation_is_a_method_of_protocols() -> None:
+    made = PERTURBATIONS["shipped"](load("blobs"), epsilon=0.2, seed=1)
+    index = np.arange(30)
+    expected = load("blobs-modified-v1-b").images(index)
+    np.testing.assert_array_equal(PerturbedGrid(load("blobs"), made).images(index), expected)
+    with pytest.raises(InputError, match=r"epsilon: expected 0\.2, for which it was made"):
+        shipped(load("blobs"), epsilon=0.1)
+    with pytest.raises(UnknownNameError, match="blobs-noise-v1-z"):
+        shipped(load("blobs"), epsilon=0.2, kind="noise", seed=25)
 
 
 def test_a_damaged_file_is_refused() -> None:

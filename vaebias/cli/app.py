@@ -22,7 +22,7 @@ GROUPS = {
     "Start here": ("demo", "doctor"),
     "Data": ("data", "structure", "perturb"),
     "Models": ("train", "evaluate", "align", "predict", "agree"),
-    "Studies": ("sweep", "table", "report", "reproduce"),
+    "Studies": ("sweep", "rescore", "table", "report", "reproduce"),
 }
 """Commands by the heading in the help. Each names a module and the function or command group in
 it; only these import torch."""

@@ -43,6 +43,7 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "vaebias reproduce zietlow2021 --dry-run",
         "vaebias reproduce zietlow2021 --budget small --out reproduce",
     ),
+    "rescore": ("vaebias rescore out", "vaebias rescore studies/blobs studies/dsprites"),
     "structure": (
         "vaebias structure dsprites --sample 4000",
         "vaebias structure dsprites --perturbation mixed.safetensors --html structure.html",

@@ -118,6 +118,8 @@ class Objective(nn.Module, ABC):
     """The encoder returns log variances even if all are positive, as after a short training."""
     heads: ClassVar[int] = 2
     """Number of vectors of length d that the encoder returns: 2 for mean and log variance."""
+    discrete: ClassVar[bool] = False
+    """Whether latents take finitely many values."""
     takes_pairs: ClassVar[bool] = False
     """If True, batches are of pairs of neighbouring frames instead of single images."""
     separable: ClassVar[bool] = False

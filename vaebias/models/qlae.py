@@ -63,6 +63,7 @@ class QLAE(Autoencoder):
 
     config_type: ClassVar[type[QLAEConfig]] = QLAEConfig
     config: QLAEConfig
+    discrete = True
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -78,6 +78,7 @@ class Tripod(Autoencoder):
     config_type: ClassVar[type[TripodConfig]] = TripodConfig
     config: TripodConfig
     separable = False
+    discrete = True
 
     def codes(
         self,

@@ -97,6 +97,7 @@ class Protocol:
             for spec, variant in self.versions()
             for entry in self.models
             for model in entry.line()
+            if seed in variant.seeds(self.seeds)
         )
 
     def _rescaled(self, model: ModelSpec, spec: PerturbationSpec) -> ModelSpec:

@@ -88,4 +88,7 @@ def published() -> Published:
 
 def role(run: Run) -> str:
     """Return the role of the run's data in the comparison: original, modified or noise."""
-    return {"none": "original", "noise": "noise"}.get(run.variant.method, "modified")
+    method = run.variant.method
+    if method == "shipped":  # a canonical set
+        method = str(run.variant.options.get("kind", "modified"))
+    return {"none": "original", "noise": "noise"}.get(method, "modified")

@@ -109,20 +109,27 @@ class VariantSpec:
     draws
         Seeds of the perturbation. If there are several, all models are trained on each of these
         draws, and comparisons treat the draw as a random effect.
+    nested
+        If True, the study's seeds are divided among the draws in turn, instead of every seed being
+        trained on every draw: as many runs as without draws.
     correlate
         Pairs of factors that are correlated in the training samples, with their sigma, such as
         ``{"x+y": 0.2}``; see `vaebias.data.correlate`. The perturbation is that of the
         independent factors, and scores are computed on independent factors.
     drawn_from
         Name of the variant of which this is one draw; set by `Protocol.versions`.
+    share
+        Place of a nested draw, and the number of draws; set likewise.
     """
 
     name: str
     method: str = "none"
     options: Mapping[str, Any] = field(default_factory=dict)
     draws: tuple[int, ...] = ()
+    nested: bool = False
     correlate: Mapping[str, float] = field(default_factory=dict)
     drawn_from: str | None = None
+    share: tuple[int, int] | None = None
 
     @property
     def row(self) -> str:
@@ -137,10 +144,19 @@ class VariantSpec:
                 name=f"{self.name}, draw {seed}",
                 options={**self.options, "seed": seed},
                 draws=(),
+                nested=False,
                 drawn_from=self.name,
+                share=(place, len(self.draws)) if self.nested else None,
             )
-            for seed in self.draws
+            for place, seed in enumerate(self.draws)
         ) or (self,)
+
+    def seeds(self, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        """Return those of the study's seeds that are trained on this draw."""
+        if self.share is None:
+            return seeds
+        place, number = self.share
+        return seeds[place::number]
 
     def config(self) -> dict[str, Any]:
         """Return what a result depends on, as plain values; labels are left out."""
@@ -160,6 +176,8 @@ class VariantSpec:
     def check(self) -> None:
         """Raise InputError if the draws are not possible."""
         if not self.draws:
+            if self.nested:
+                raise InputError(f"variants.{self.name}.nested", "given together with draws", True)
             return
         where = f"variants.{self.name}.draws"
         check_distinct(where, list(self.draws))

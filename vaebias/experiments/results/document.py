@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from vaebias.experiments.protocol.published import Published, published
 from vaebias.experiments.results.compare import Difference, differences
+from vaebias.experiments.results.fates import Fate, fate_section, fates
 from vaebias.experiments.results.pruned import (
     Point,
     Pruned,
@@ -47,12 +48,15 @@ class Document:
     paper: Mapping[tuple[str, str], tuple[float, float]] = field(default_factory=dict)
     note: str = ""
     single_draw: bool = True
+    fates: tuple[Fate, ...] = ()
 
     def sections(self) -> tuple[Section, ...]:
         """Return the tables that are not empty."""
         parts = [self._scores()]
         if self.differences:
             parts.append(contrast_section(self.differences, self.single_draw))
+        if self.fates:
+            parts.append(fate_section(self.fates))
         if groups := split_section(self.table):
             parts.append(groups)
         if self.pruned:
@@ -71,6 +75,7 @@ class Document:
             "description": self.description,
             **self.table.to_json(),
             "differences": [difference.to_json() for difference in self.differences],
+            "fates": [fate.to_json() for fate in self.fates],
             "over_pruned": [pruned.to_json() for pruned in self.pruned],
             "line": [point.to_json() for point in self.line],
             "missing": self.missing,
@@ -194,6 +199,7 @@ def document(
         paper,
         " ".join(notes),
         not any(len(variant.draws) > 1 for variant in protocol.variants),
+        fates(kept),
     )
 
 

@@ -12,7 +12,10 @@ from vaebias.errors import InputError
 from vaebias.experiments.protocol import Run
 from vaebias.files import write_json
 
-__all__ = ["Failure", "Result", "read_failure", "read_result", "record_failure"]
+__all__ = ["PANEL_FILE", "Failure", "Result", "read_failure", "read_result", "record_failure"]
+
+PANEL_FILE = "panel.json"
+"""Further scores of a run, which `rescore` computes from its model."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,8 @@ class Result:
     folder
         Folder of its model and records.
     scores
-        Single numbers by name, such as ``mig``, ``mig.x``, ``dto``: what tables show.
+        Single numbers by name, such as ``mig``, ``mig.x``, ``dto``: what tables show. Those of the
+        panel are among them where it has been computed.
     details
         Everything recorded, as in ``result.json``.
     """
@@ -80,7 +84,12 @@ def read_result(out: Path, run: Run) -> Result | None:
         return None
     try:
         details = json.loads(path.read_text(encoding="utf-8"))
-        return Result(run, folder, details["scores"], details)
+        scores = dict(details["scores"])
+        further = folder / PANEL_FILE
+        if further.is_file():
+            path = further
+            scores |= json.loads(path.read_text(encoding="utf-8"))["scores"]
+        return Result(run, folder, scores, details)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(str(path), "the record of a finished run", repr(error)) from None
 

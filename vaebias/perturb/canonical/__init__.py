@@ -9,6 +9,7 @@ from vaebias.perturb.canonical.sets import (
     check_pixels,
     pixel_digest,
 )
+from vaebias.perturb.canonical.shipped import shipped
 
 __all__ = [
     "CANONICAL",
@@ -20,4 +21,5 @@ __all__ = [
     "check_pixels",
     "data_card",
     "pixel_digest",
+    "shipped",
 ]
