@@ -14,15 +14,15 @@
 namespace vaebias::cpu {
 namespace {
 
-// Columns and components, an even number of each; products [columns, components].
-template <class T>
-VAEBIAS_CLONES void add_products(const T* const* at, std::int64_t columns,
-                                 const T* const* components_at, std::int64_t components,
-                                 std::int64_t width, double* products) {
-  for (std::int64_t i = 0; i < columns; i += kPair) {
-    add_pair(at + i, components_at, components, width, products + i * components, components);
-  }
-}
+// Columns and components, an even number of each; products [columns, components, kLanesOfSum].
+VAEBIAS_FOR_EACH_WIDTH(void, add_products,
+                       (Strip<float> x, std::int64_t columns, Strip<float> y,
+                        std::int64_t components, std::int64_t width, double* products),
+                       add_pairs, (x, columns, y.at, components, width, products))
+VAEBIAS_FOR_EACH_WIDTH(void, add_products,
+                       (Strip<double> x, std::int64_t columns, Strip<double> y,
+                        std::int64_t components, std::int64_t width, double* products),
+                       add_pairs, (x, columns, y.at, components, width, products))
 
 // squares [count], an even number.
 template <class T>
@@ -65,7 +65,7 @@ void direction_cosines(const T* jacobian, bool latents_first, const T* component
     const std::int64_t columns = padded(d), all = columns + padded(k);
     Columns<T, T> decoder_columns(d, P, latents_first), principal_columns(k, P, true);
     Columns<T, double> wide_decoder(d, P, latents_first), wide_principal(k, P, true);
-    std::vector<double> products(static_cast<std::size_t>(columns * padded(k)));
+    std::vector<double> products(static_cast<std::size_t>(columns * padded(k) * kLanesOfSum));
     std::vector<double> squares(static_cast<std::size_t>(all));
     std::vector<double> scale(squares.size()), norm(squares.size());
 
@@ -75,12 +75,12 @@ void direction_cosines(const T* jacobian, bool latents_first, const T* component
       std::fill(squares.begin(), squares.end(), 0.0);
       for (std::int64_t first = 0; first < P; first += kStrip) {
         const std::int64_t width = std::min(kStrip, P - first);
-        of_decoder.load(decoder, first, width, scales);
-        of_principal.load(principal, first, width, scales ? scales + columns : nullptr);
-        add_products(of_decoder.at(), columns, of_principal.at(), padded(k), width,
-                     products.data());
-        add_squares(of_decoder.at(), columns, width, squares.data());
-        add_squares(of_principal.at(), padded(k), width, squares.data() + columns);
+        const auto x = of_decoder.load(decoder, first, width, scales);
+        const auto y =
+            of_principal.load(principal, first, width, scales ? scales + columns : nullptr);
+        add_products(x, columns, y, padded(k), width, products.data());
+        add_squares(x.at, columns, width, squares.data());
+        add_squares(y.at, padded(k), width, squares.data() + columns);
       }
     };
 
@@ -122,7 +122,8 @@ void direction_cosines(const T* jacobian, bool latents_first, const T* component
         for (std::int64_t a = 0; a < k; ++a) {
           const double both =
               norm[static_cast<std::size_t>(i)] * norm[static_cast<std::size_t>(columns + a)];
-          const double cosine = products[static_cast<std::size_t>(i * padded(k) + a)] / both;
+          const double cosine =
+              sum_lanes(products.data() + (i * padded(k) + a) * kLanesOfSum) / both;
           // std::clamp keeps a NaN.
           cosines[(b * d + i) * k + a] =
               static_cast<T>(both == 0 ? 0.0 : std::clamp(cosine, -1.0, 1.0));

@@ -19,29 +19,24 @@ using simd::Four;
 using simd::Fours;
 using simd::kLanes;
 
-VAEBIAS_CLONES void add_products(const double* const* at, std::int64_t columns, std::int64_t width,
-                                 double* sums) {
-  add_gram(at, columns, width, sums);
-}
-
 VAEBIAS_CLONES void eigenvectors_of_four(Four* grams, Four* vectors, int d) {
   jacobi_eigenvectors(Serial{}, grams, vectors, d);
 }
 
 // J^T J of one point, [d, d]. In double throughout: sums in float would turn V where singular
-// values lie close together. sums [padded(d), padded(d)].
+// values lie close together. sums [padded(d), padded(d), kLanesOfSum].
 template <class T>
 void gram_of(const T* jacobian, std::int64_t P, std::int64_t d, Columns<T, double>* columns,
              std::vector<double>* sums, double* gram) {
   std::fill(sums->begin(), sums->end(), 0.0);
   for (std::int64_t first = 0; first < P; first += kStrip) {
     const std::int64_t width = std::min(kStrip, P - first);
-    columns->load(jacobian, first, width, nullptr);
-    add_products(columns->at(), padded(d), width, sums->data());
+    add_gram(columns->load(jacobian, first, width, nullptr), padded(d), width, sums->data());
   }
   for (std::int64_t i = 0; i < d; ++i) {
     for (std::int64_t j = 0; j <= i; ++j) {
-      gram[i * d + j] = gram[j * d + i] = (*sums)[static_cast<std::size_t>(i * padded(d) + j)];
+      gram[i * d + j] = gram[j * d + i] =
+          sum_lanes(sums->data() + (i * padded(d) + j) * kLanesOfSum);
     }
   }
 }
@@ -58,7 +53,7 @@ void gram_alignment(const T* jacobian, bool latents_first, const std::uint8_t* a
   parallel_for((B + kLanes - 1) / kLanes, 1, threads, [&](std::int64_t begin, std::int64_t end) {
     Fours grams(d * d), vectors(d * d);
     Columns<T, double> columns(d, P, latents_first);
-    std::vector<double> sums(static_cast<std::size_t>(padded(d) * padded(d)));
+    std::vector<double> sums(static_cast<std::size_t>(padded(d) * padded(d) * kLanesOfSum));
     std::vector<double> full(static_cast<std::size_t>(d * d));
     std::vector<double> memory(static_cast<std::size_t>(SolverSpace::bytes(d) / 8 + 1));
     std::vector<int> latents;  // the active ones

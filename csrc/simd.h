@@ -26,6 +26,25 @@
 #define VAEBIAS_CLONE_LEVEL 4
 #endif
 
+// Defines `result name parameters` once for each instruction set, as `body<W> arguments`, where W is
+// how many doubles a register holds: for code that has to know it. No templates: they cannot be
+// chosen between when the module is loaded.
+#define VAEBIAS_DEFINE_FOR(set, W, result, name, parameters, body, arguments) \
+  __attribute__((target(set))) result name parameters { return body<W> arguments; }
+#if VAEBIAS_CLONE_LEVEL == 4
+#define VAEBIAS_FOR_EACH_WIDTH(...)                      \
+  VAEBIAS_DEFINE_FOR("default", 2, __VA_ARGS__)        \
+  VAEBIAS_DEFINE_FOR("arch=x86-64-v3", 4, __VA_ARGS__) \
+  VAEBIAS_DEFINE_FOR("arch=x86-64-v4", 8, __VA_ARGS__)
+#elif VAEBIAS_CLONE_LEVEL == 3
+#define VAEBIAS_FOR_EACH_WIDTH(...)               \
+  VAEBIAS_DEFINE_FOR("default", 2, __VA_ARGS__) \
+  VAEBIAS_DEFINE_FOR("arch=x86-64-v3", 4, __VA_ARGS__)
+#else
+#define VAEBIAS_FOR_EACH_WIDTH(result, name, parameters, body, arguments) \
+  result name parameters { return body<2> arguments; }
+#endif
+
 // A helper must inline into every clone, or it would be compiled for the baseline only.
 #define VAEBIAS_INLINE inline __attribute__((always_inline))
 

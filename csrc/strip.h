@@ -1,6 +1,5 @@
-// Products of columns of P numbers on the CPU, a strip of pixels at a time, in blocks of 2 x 4
-// whose sums stay in registers. Blocks are loops over scalars, not vectors of a fixed length: each
-// clone then uses its own registers, where a vector longer than them would live in memory.
+// Products of columns of P numbers on the CPU, a strip of pixels at a time, in blocks of columns
+// whose sums stay in registers; a register of partial sums for each product is kept until the end.
 #pragma once
 
 #include <algorithm>
@@ -8,6 +7,7 @@
 #include <cstdint>
 #include <cstring>
 #include <limits>
+#include <numeric>
 #include <type_traits>
 #include <vector>
 
@@ -26,75 +26,125 @@ namespace vaebias::cpu {
 constexpr std::int64_t kStrip = 256;
 constexpr std::int64_t kStride = kStrip + 16;  // between columns: not all in one set of the cache
 constexpr std::int64_t kPair = 2;
+constexpr std::int64_t kLanesOfSum = 8;  // partial sums of a product: the widest register's
 
 inline std::int64_t padded(std::int64_t columns) { return (columns + kPair - 1) / kPair * kPair; }
 
-// Adds the products of columns x[0], x[1] with y[0] to y[3] to sums [2, 4], `stride` between rows.
+// Columns of one strip, and where in memory to find the next one's: a piece for each column, of
+// `bytes` a pixel, or null.
 template <class T>
-VAEBIAS_INLINE void add_2x4(const T* const* x, const T* const* y, std::int64_t width, double* sums,
-                            std::int64_t stride) {
-  const T *const x0 = x[0], *const x1 = x[1];
-  const T *const y0 = y[0], *const y1 = y[1], *const y2 = y[2], *const y3 = y[3];
-  T a0 = 0, a1 = 0, a2 = 0, a3 = 0, b0 = 0, b1 = 0, b2 = 0, b3 = 0;
-#pragma omp simd reduction(+ : a0, a1, a2, a3, b0, b1, b2, b3)
-  for (std::int64_t p = 0; p < width; ++p) {
-    const T a = x0[p], b = x1[p];
-    a0 += a * y0[p];
-    a1 += a * y1[p];
-    a2 += a * y2[p];
-    a3 += a * y3[p];
-    b0 += b * y0[p];
-    b1 += b * y1[p];
-    b2 += b * y2[p];
-    b3 += b * y3[p];
+struct Strip {
+  const T* const* at;
+  const char* const* ahead = nullptr;
+  std::int64_t bytes = 0;
+
+  VAEBIAS_INLINE Strip from(std::int64_t column) const {
+    return {at + column, ahead ? ahead + column : nullptr, bytes};
   }
-  double* const next = sums + stride;
-  sums[0] += static_cast<double>(a0);
-  sums[1] += static_cast<double>(a1);
-  sums[2] += static_cast<double>(a2);
-  sums[3] += static_cast<double>(a3);
-  next[0] += static_cast<double>(b0);
-  next[1] += static_cast<double>(b1);
-  next[2] += static_cast<double>(b2);
-  next[3] += static_cast<double>(b3);
+  VAEBIAS_INLINE Strip alone() const { return {at}; }
+};
+
+// N numbers in a register, read from where their scalars stand.
+template <class T, int N>
+struct Register {
+  typedef T type __attribute__((vector_size(N * sizeof(T)), aligned(sizeof(T)), may_alias));
+};
+
+// Adds a register of partial sums to W of the lanes of one.
+template <int W, class T, class Numbers>
+VAEBIAS_INLINE void add_lanes(Numbers numbers, double* lanes) {
+  using Doubles = typename Register<double, W>::type;
+  using Part = typename Register<T, W>::type;
+  Part parts[sizeof(Numbers) / sizeof(Part)];
+  std::memcpy(parts, &numbers, sizeof numbers);
+  Doubles sum = *reinterpret_cast<const Doubles*>(lanes);
+  for (const Part& part : parts) sum += __builtin_convertvector(part, Doubles);
+  *reinterpret_cast<Doubles*>(lanes) = sum;
 }
 
-// The same of y[0] and y[1].
-template <class T>
-VAEBIAS_INLINE void add_2x2(const T* const* x, const T* const* y, std::int64_t width, double* sums,
-                            std::int64_t stride) {
-  const T *const x0 = x[0], *const x1 = x[1], *const y0 = y[0], *const y1 = y[1];
-  T a0 = 0, a1 = 0, b0 = 0, b1 = 0;
-#pragma omp simd reduction(+ : a0, a1, b0, b1)
-  for (std::int64_t p = 0; p < width; ++p) {
-    const T a = x0[p], b = x1[p];
-    a0 += a * y0[p];
-    a1 += a * y1[p];
-    b0 += b * y0[p];
-    b1 += b * y1[p];
+// Adds the products of R columns x with C columns y to sums [R, C, kLanesOfSum], `stride` products
+// between rows; those of the lower triangle only, diagonal included, if `triangle`. Twelve sums and
+// three columns fill the registers of SSE and AVX2. What x has ahead is fetched along the way: a
+// column is too short a stream for the processor to see it coming.
+template <int W, int R, int C, bool triangle = false, class T>
+VAEBIAS_INLINE void add_block(Strip<T> x, const T* const* y, std::int64_t width, double* sums,
+                              std::int64_t stride) {
+  constexpr std::int64_t N = W * sizeof(double) / sizeof(T);
+  using Numbers = typename Register<T, N>::type;
+  const auto load = [](const T* from) { return *reinterpret_cast<const Numbers*>(from); };
+  Numbers block[R][C] = {};
+  std::int64_t p = 0;
+  for (; p + N <= width; p += N) {
+    Numbers left[R];
+#pragma GCC unroll 8
+    for (int i = 0; i < R; ++i) {
+      left[i] = load(x.at[i] + p);
+      if (x.ahead) __builtin_prefetch(x.ahead[i] + p * x.bytes);
+    }
+#pragma GCC unroll 8
+    for (int j = 0; j < C; ++j) {
+      const Numbers right = load(y[j] + p);
+#pragma GCC unroll 8
+      for (int i = triangle ? j : 0; i < R; ++i) block[i][j] += left[i] * right;
+    }
   }
-  sums[0] += static_cast<double>(a0);
-  sums[1] += static_cast<double>(a1);
-  sums[stride] += static_cast<double>(b0);
-  sums[stride + 1] += static_cast<double>(b1);
+#pragma GCC unroll 8
+  for (int i = 0; i < R; ++i) {
+#pragma GCC unroll 8
+    for (int j = 0; j < (triangle ? i + 1 : C); ++j) {
+      double* const lanes = sums + (i * stride + j) * kLanesOfSum;
+      add_lanes<W, T>(block[i][j], lanes);
+      for (std::int64_t q = p; q < width; ++q)
+        *lanes += static_cast<double>(x.at[i][q]) * static_cast<double>(y[j][q]);
+    }
+  }
 }
+
+template <int count>
+using Count = std::integral_constant<int, count>;
 
 // Adds the products of a pair of columns x with `count` columns y, an even number.
-template <class T>
-VAEBIAS_INLINE void add_pair(const T* const* x, const T* const* y, std::int64_t count,
-                             std::int64_t width, double* sums, std::int64_t stride) {
+template <int W, class T>
+VAEBIAS_INLINE void add_pair(Strip<T> x, const T* const* y, std::int64_t count, std::int64_t width,
+                             double* sums, std::int64_t stride) {
+  const auto add = [&](auto columns, std::int64_t j) {
+    add_block<W, 2, columns.value>(j ? x.alone() : x, y + j, width, sums + j * kLanesOfSum, stride);
+  };
   std::int64_t j = 0;
-  for (; j + 4 <= count; j += 4) add_2x4(x, y + j, width, sums + j, stride);
-  if (j < count) add_2x2(x, y + j, width, sums + j, stride);
+  for (; count - j >= 10 || count - j == 6; j += 6) add(Count<6>{}, j);  // fours rather than twos
+  for (; count - j >= 4; j += 4) add(Count<4>{}, j);
+  if (j < count) add(Count<2>{}, j);
 }
 
-// Adds the products of all pairs of `count` columns, an even number, to sums [count, count]: those
-// of the lower triangle, and of the 2 x 2 blocks on its diagonal.
-template <class T>
-VAEBIAS_INLINE void add_gram(const T* const* at, std::int64_t count, std::int64_t width,
-                             double* sums) {
-  for (std::int64_t i = 0; i < count; i += kPair)
-    add_pair(at + i, at, i + kPair, width, sums + i * count, count);
+// Adds the products of all columns x with all y, an even number of each, to sums [columns, count,
+// kLanesOfSum].
+template <int W, class T>
+VAEBIAS_INLINE void add_pairs(Strip<T> x, std::int64_t columns, const T* const* y,
+                              std::int64_t count, std::int64_t width, double* sums) {
+  for (std::int64_t i = 0; i < columns; i += kPair)
+    add_pair<W>(x.from(i), y, count, width, sums + i * count * kLanesOfSum, count);
+}
+
+// Adds the products of all pairs of `count` columns, an even number, to sums [count, count,
+// kLanesOfSum]: those of the lower triangle, and of some 2 x 2 blocks on its diagonal.
+template <int W, class T>
+VAEBIAS_INLINE void add_triangle(Strip<T> x, std::int64_t count, std::int64_t width,
+                                 double* sums) {
+  if (count == 2) add_block<W, 2, 2, true>(x, x.at, width, sums, count);
+  if (count >= 4) add_block<W, 4, 4, true>(x, x.at, width, sums, count);
+  for (std::int64_t i = 4; i < count; i += kPair)
+    add_pair<W>(x.from(i), x.at, i + kPair, width, sums + i * count * kLanesOfSum, count);
+}
+
+VAEBIAS_FOR_EACH_WIDTH([[maybe_unused]] static void, add_gram,
+                       (Strip<double> x, std::int64_t count, std::int64_t width, double* sums),
+                       add_triangle, (x, count, width, sums))
+VAEBIAS_FOR_EACH_WIDTH([[maybe_unused]] static void, add_gram,
+                       (Strip<float> x, std::int64_t count, std::int64_t width, double* sums),
+                       add_triangle, (x, count, width, sums))
+
+inline double sum_lanes(const double* lanes) {
+  return std::accumulate(lanes, lanes + kLanesOfSum, 0.0);
 }
 
 // Four rows of four floats as four columns of four numbers; `stride` in floats.
@@ -124,6 +174,15 @@ VAEBIAS_INLINE void transpose_four(const float* rows, std::int64_t stride, T* co
 #endif
 }
 
+// Fetches what stands 2 KB beyond `count` numbers that are read from `from` on: the processor's own
+// look ahead ends with a page.
+template <class T>
+VAEBIAS_INLINE void fetch_ahead(const T* from, std::int64_t count) {
+  const std::uintptr_t ahead = reinterpret_cast<std::uintptr_t>(from) + 2048;
+  for (std::uintptr_t byte = 0; byte < count * sizeof(T); byte += 64)
+    __builtin_prefetch(reinterpret_cast<const void*>(ahead + byte));
+}
+
 // `width` pixels of [P, count] as [count, kStride].
 template <class From, class T>
 VAEBIAS_CLONES static void transpose_strip(const From* pixels, std::int64_t count,
@@ -132,6 +191,7 @@ VAEBIAS_CLONES static void transpose_strip(const From* pixels, std::int64_t coun
   if constexpr (std::is_same_v<From, float>) {
     if (count >= 4) {
       for (; done + 4 <= width; done += 4) {
+        fetch_ahead(pixels + done * count, 4 * count);
         for (std::int64_t i = 0; i < count; i += 4) {
           const std::int64_t at = std::min(i, count - 4);  // the last four may overlap
           transpose_four(pixels + done * count + at, count, strip + at * kStride + done);
@@ -152,8 +212,8 @@ VAEBIAS_CLONES static void copy_strip(const From* column, std::int64_t width, T 
   for (std::int64_t p = 0; p < width; ++p) strip[p] = static_cast<T>(column[p]) * scale;
 }
 
-// Where the columns of a matrix of From stand, strip by strip, as numbers of T. Those that lie
-// [count, P] in memory are read in place if no conversion or scaling is asked for.
+// The strips of a matrix of From, one after the other, as numbers of T. Columns that lie [count, P]
+// in memory are read in place if no conversion or scaling is asked for.
 template <class From, class T>
 class Columns {
  public:
@@ -161,41 +221,50 @@ class Columns {
       : count_(count),
         P_(P),
         pixels_last_(pixels_last),
-        at_(static_cast<std::size_t>(padded(count))) {}
+        at_(static_cast<std::size_t>(padded(count))),
+        ahead_(at_.size()) {}
 
   // Pixels [first, first + width) of `matrix`; scale [count] or null.
-  void load(const From* matrix, std::int64_t first, std::int64_t width, const double* scale) {
+  Strip<T> load(const From* matrix, std::int64_t first, std::int64_t width, const double* scale) {
     if (!pixels_last_ || scale || !std::is_same_v<From, T>)
       strip_.resize(static_cast<std::size_t>(count_ * kStride));
     if (!pixels_last_) transpose_strip(matrix + first * count_, count_, width, strip_.data());
+    const bool last = first + 2 * width > P_;
     for (std::int64_t i = 0; i < count_; ++i) {
-      const T*& column = at_[static_cast<std::size_t>(i)];
-      T* const own = strip_.data() + i * kStride;
-      const T factor = scale ? static_cast<T>(scale[i]) : T(1);
-      column = own;
-      if (!pixels_last_) {
-        if (scale) copy_strip(own, width, factor, own);
-        continue;
-      }
-      const From* const from = matrix + i * P_ + first;
-      if constexpr (std::is_same_v<From, T>) {
-        if (!scale) {
-          column = from;
-          continue;
-        }
-      }
-      copy_strip(from, width, factor, own);
+      const From* const column = matrix + (pixels_last_ ? i * P_ + first : 0);
+      at_[static_cast<std::size_t>(i)] = place(column, i, width, scale);
+      ahead_[static_cast<std::size_t>(i)] =
+          reinterpret_cast<const char*>(column + (last ? 0 : width));
     }
     // An odd column has itself for a partner; what that gives is not used.
-    if (count_ < padded(count_)) at_.back() = at_[static_cast<std::size_t>(count_ - 1)];
+    if (count_ < padded(count_)) {
+      at_.back() = at_[static_cast<std::size_t>(count_ - 1)];
+      ahead_.back() = ahead_[static_cast<std::size_t>(count_ - 1)];
+    }
+    // Pixels first is one long stream, which the processor sees coming.
+    return {at_.data(), pixels_last_ ? ahead_.data() : nullptr, sizeof(From)};
   }
 
-  const T* const* at() const { return at_.data(); }
-
  private:
+  // Column i of the strip, from `column` where pixels are last; else strip_ has it.
+  const T* place(const From* column, std::int64_t i, std::int64_t width, const double* scale) {
+    T* const own = strip_.data() + i * kStride;
+    const T factor = scale ? static_cast<T>(scale[i]) : T(1);
+    if (!pixels_last_) {
+      if (scale) copy_strip(own, width, factor, own);
+      return own;
+    }
+    if constexpr (std::is_same_v<From, T>) {
+      if (!scale) return column;
+    }
+    copy_strip(column, width, factor, own);
+    return own;
+  }
+
   std::int64_t count_, P_;
   bool pixels_last_;
   std::vector<const T*> at_;
+  std::vector<const char*> ahead_;
   std::vector<T> strip_;  // [count, kStride]
 };
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <limits>
+#include <numeric>
 #include <type_traits>
 #include <vector>
 
@@ -18,72 +19,137 @@ namespace {
 template <class Pixel>
 using Difference = std::conditional_t<std::is_same_v<Pixel, std::uint8_t>, std::int16_t, Pixel>;
 
-// Adds the products of tangent a with b[0] to b[3]; 256 * 255^2 < 2^31. Without a pragma: as plain
-// sums they become multiply-add instructions of 16-bit pairs.
-VAEBIAS_INLINE void add_1x4(const std::int16_t* a, const std::int16_t* const* b, std::int64_t width,
-                            double* sums) {
+template <class Pixel>
+VAEBIAS_INLINE void subtract(const Pixel* to, const Pixel* from, std::int64_t width,
+                             Difference<Pixel>* tangent) {
+#pragma omp simd
+  for (std::int64_t p = 0; p < width; ++p) {
+    tangent[p] = static_cast<Difference<Pixel>>(static_cast<Difference<Pixel>>(to[p]) -
+                                                static_cast<Difference<Pixel>>(from[p]));
+  }
+}
+
+// Adds the products of tangents a[0] and a[1] with b[0] to b[3] to sums [2, 4], `stride` between
+// rows; 512 * 255^2 < 2^31. Without a pragma: as plain sums they become multiply-add instructions of
+// 16-bit pairs.
+VAEBIAS_INLINE void add_2x4(const std::int16_t* const* a, const std::int16_t* const* b,
+                            std::int64_t width, double* sums, std::int64_t stride) {
+  const std::int16_t *const a0 = a[0], *const a1 = a[1];
   const std::int16_t *const b0 = b[0], *const b1 = b[1], *const b2 = b[2], *const b3 = b[3];
-  std::int32_t sum0 = 0, sum1 = 0, sum2 = 0, sum3 = 0;
+  std::int32_t s00 = 0, s01 = 0, s02 = 0, s03 = 0, s10 = 0, s11 = 0, s12 = 0, s13 = 0;
   for (std::int64_t p = 0; p < width; ++p) {
-    sum0 += static_cast<std::int32_t>(a[p]) * static_cast<std::int32_t>(b0[p]);
-    sum1 += static_cast<std::int32_t>(a[p]) * static_cast<std::int32_t>(b1[p]);
-    sum2 += static_cast<std::int32_t>(a[p]) * static_cast<std::int32_t>(b2[p]);
-    sum3 += static_cast<std::int32_t>(a[p]) * static_cast<std::int32_t>(b3[p]);
+    const std::int32_t x = a0[p], y = a1[p];
+    s00 += x * b0[p];
+    s01 += x * b1[p];
+    s02 += x * b2[p];
+    s03 += x * b3[p];
+    s10 += y * b0[p];
+    s11 += y * b1[p];
+    s12 += y * b2[p];
+    s13 += y * b3[p];
   }
-  sums[0] += sum0;
-  sums[1] += sum1;
-  sums[2] += sum2;
-  sums[3] += sum3;
+  const std::int32_t found[2][4] = {{s00, s01, s02, s03}, {s10, s11, s12, s13}};
+  for (int i = 0; i < 2; ++i) {
+    for (int j = 0; j < 4; ++j) sums[i * stride + j] += found[i][j];
+  }
 }
 
-// The same of b[0] and b[1].
-VAEBIAS_INLINE void add_1x2(const std::int16_t* a, const std::int16_t* const* b, std::int64_t width,
-                            double* sums) {
-  const std::int16_t *const b0 = b[0], *const b1 = b[1];
-  std::int32_t sum0 = 0, sum1 = 0;
+// All products of a[0] and a[1].
+VAEBIAS_INLINE void add_2x2(const std::int16_t* const* a, std::int64_t width, double* sums,
+                            std::int64_t stride) {
+  const std::int16_t *const a0 = a[0], *const a1 = a[1];
+  std::int32_t s00 = 0, s10 = 0, s11 = 0;
   for (std::int64_t p = 0; p < width; ++p) {
-    sum0 += static_cast<std::int32_t>(a[p]) * static_cast<std::int32_t>(b0[p]);
-    sum1 += static_cast<std::int32_t>(a[p]) * static_cast<std::int32_t>(b1[p]);
+    const std::int32_t x = a0[p], y = a1[p];
+    s00 += x * x;
+    s10 += x * y;
+    s11 += y * y;
   }
-  sums[0] += sum0;
-  sums[1] += sum1;
+  sums[0] += s00;
+  sums[stride] += s10;
+  sums[stride + 1] += s11;
 }
 
-// As add_gram of strip.h.
+// As add_triangle of strip.h, with one sum a product.
 VAEBIAS_INLINE void add_products(const std::int16_t* const* at, std::int64_t count,
                                  std::int64_t width, double* sums) {
-  for (std::int64_t a = 0; a < count; ++a) {
-    double* const row = sums + a * count;
-    std::int64_t b = 0;
-    for (; b + 4 <= padded(a + 1); b += 4) add_1x4(at[a], at + b, width, row + b);
-    if (b <= a) add_1x2(at[a], at + b, width, row + b);
+  for (std::int64_t i = 0; i < count; i += kPair) {
+    double* const rows = sums + i * count;
+    std::int64_t j = 0;
+    for (; j + 4 <= i + kPair; j += 4) add_2x4(at + i, at + j, width, rows + j, count);
+    if (j < i + kPair) add_2x2(at + i, width, rows + j, count);
   }
 }
-template <class T>
-VAEBIAS_INLINE void add_products(const T* const* at, std::int64_t count, std::int64_t width,
-                                 double* sums) {
-  add_gram(at, count, width, sums);
+
+constexpr std::int64_t kRun = 64;  // pixels: of bytes, a line of the cache
+constexpr std::int64_t kTangents = 2 * kStrip + 16;  // pixels: room for a strip that is not full, and one
+
+// True where tangents [first, last) are zero in a run of pixels.
+VAEBIAS_INLINE bool all_zero(const std::uint8_t* const* plus, const std::uint8_t* const* minus,
+                             std::int64_t first, std::int64_t last, std::int64_t pixel) {
+  using Words = Register<std::uint64_t, 4>::type;
+  const auto load = [](const std::uint8_t* bytes) { return *reinterpret_cast<const Words*>(bytes); };
+  Words changed = {};
+  for (std::int64_t a = first; a < last; ++a) {
+#pragma GCC unroll 8
+    for (std::int64_t p = pixel; p < pixel + kRun; p += sizeof(Words))
+      changed |= load(plus[a] + p) ^ load(minus[a] + p);
+  }
+  return (changed[0] | changed[1] | changed[2] | changed[3]) == 0;
 }
 
 // Adds the products of the tangents plus[a] - minus[a], an even number of them, over P pixels to
-// sums [count, count]. tangents [count, kStride] is where a strip of them stands.
-template <class Pixel>
-VAEBIAS_CLONES void add_tangents(const Pixel* const* plus, const Pixel* const* minus,
-                                 std::int64_t count, std::int64_t P, Difference<Pixel>* tangents,
-                                 const Difference<Pixel>* const* at, double* sums) {
+// sums [count, count]. tangents [count, kTangents], at [count], is where some of them stand: runs in
+// which no tangent is other than zero, such as a flat background, are left out. Images of the `next`
+// point are fetched along the way.
+VAEBIAS_CLONES void add_tangents(const std::uint8_t* const* plus, const std::uint8_t* const* minus,
+                                 std::int64_t count, std::int64_t P,
+                                 const std::vector<const std::uint8_t*>& next,
+                                 std::int16_t* tangents, const std::int16_t* const* at,
+                                 double* sums) {
+  if (count == 0) return;
+  std::int64_t filled = 0;
+  const auto append = [&](std::int64_t begin, std::int64_t end) {
+    if (begin == end) return;
+    for (std::int64_t a = 0; a < count; ++a)
+      subtract(plus[a] + begin, minus[a] + begin, end - begin, tangents + a * kTangents + filled);
+    filled += end - begin;
+  };
+  for (std::int64_t first = 0; first < P; first += kStrip) {
+    const std::int64_t last = std::min(P, first + kStrip);
+    std::int64_t begin = first;
+    for (const std::uint8_t* image : next) {
+      for (std::int64_t p = first; p < last; p += 64) __builtin_prefetch(image + p, 0, 2);
+    }
+    for (std::int64_t p = first; p + kRun <= last; p += kRun) {
+      // The first tangent by itself: where most pixels change, one look is enough.
+      if (!all_zero(plus, minus, 0, 1, p) || !all_zero(plus, minus, 1, count, p)) continue;
+      append(begin, p);
+      begin = p + kRun;
+    }
+    append(begin, last);
+    if (filled < kStrip) continue;
+    add_products(at, count, filled, sums);
+    filled = 0;
+  }
+  add_products(at, count, filled, sums);
+}
+
+template <class T>
+VAEBIAS_CLONES void subtract_strip(const T* const* plus, const T* const* minus, std::int64_t count,
+                                   std::int64_t first, std::int64_t width, T* tangents) {
+  for (std::int64_t a = 0; a < count; ++a)
+    subtract(plus[a] + first, minus[a] + first, width, tangents + a * kTangents);
+}
+
+// As above, all of them, with sums [count, count, kLanesOfSum].
+template <class T>
+void add_tangents(const T* const* plus, const T* const* minus, std::int64_t count, std::int64_t P,
+                  const std::vector<const T*>&, T* tangents, const T* const* at, double* sums) {
   for (std::int64_t first = 0; first < P; first += kStrip) {
     const std::int64_t width = std::min(kStrip, P - first);
-    for (std::int64_t a = 0; a < count; ++a) {
-      const Pixel* const to = plus[a] + first;
-      const Pixel* const from = minus[a] + first;
-      Difference<Pixel>* const tangent = tangents + a * kStride;
-#pragma omp simd
-      for (std::int64_t p = 0; p < width; ++p) {
-        tangent[p] = static_cast<Difference<Pixel>>(static_cast<Difference<Pixel>>(to[p]) -
-                                                    static_cast<Difference<Pixel>>(from[p]));
-      }
-    }
-    add_products(at, count, width, sums);
+    subtract_strip(plus, minus, count, first, width, tangents);
+    add_gram(Strip<T>{at}, count, width, sums);
   }
 }
 
@@ -105,21 +171,23 @@ void gram_of_tangents(const Pixel* images, const std::int64_t* plus, const std::
   const std::int64_t grain = std::max<std::int64_t>(1, 16384 / std::max<std::int64_t>(1, k * P));
   parallel_for(N, grain, threads, [&](std::int64_t begin, std::int64_t end) {
     const std::size_t columns = static_cast<std::size_t>(padded(k));
-    std::vector<Difference<Pixel>> tangents(columns * static_cast<std::size_t>(kStride));
+    std::vector<Difference<Pixel>> tangents(columns * static_cast<std::size_t>(kTangents));
     std::vector<const Difference<Pixel>*> at(columns);
     for (std::size_t a = 0; a < columns; ++a)
-      at[a] = tangents.data() + a * static_cast<std::size_t>(kStride);
-    std::vector<const Pixel*> to(columns), from(columns);
+      at[a] = tangents.data() + a * static_cast<std::size_t>(kTangents);
+    std::vector<const Pixel*> to(columns), from(columns), next;
     std::vector<std::int64_t> factors;  // with a tangent at this point
-    std::vector<double> sums(columns * columns);
+    constexpr std::size_t lanes = std::is_same_v<Pixel, std::uint8_t> ? 1 : kLanesOfSum;
+    std::vector<double> sums(columns * columns * lanes);
+    const auto has_tangent = [&](std::int64_t n, std::int64_t a) {
+      return inverse_steps[n * k + a] != T(0) && within(plus[n * k + a], M) &&
+             within(minus[n * k + a], M);
+    };
     for (std::int64_t n = begin; n < end; ++n) {
       const T* const steps = inverse_steps + n * k;
-      const auto readable = [&](std::int64_t a) {
-        return within(plus[n * k + a], M) && within(minus[n * k + a], M);
-      };
       factors.clear();
       for (std::int64_t a = 0; a < k; ++a) {
-        if (steps[a] == T(0) || !readable(a)) continue;
+        if (!has_tangent(n, a)) continue;
         to[factors.size()] = images + plus[n * k + a] * P;
         from[factors.size()] = images + minus[n * k + a] * P;
         factors.push_back(a);
@@ -130,20 +198,27 @@ void gram_of_tangents(const Pixel* images, const std::int64_t* plus, const std::
         to[m] = to[m - 1];
         from[m] = from[m - 1];
       }
+      next.clear();
+      for (std::int64_t a = 0; n + 1 < end && a < k; ++a) {
+        if (!has_tangent(n + 1, a)) continue;
+        next.push_back(images + plus[(n + 1) * k + a] * P);
+        next.push_back(images + minus[(n + 1) * k + a] * P);
+      }
       std::fill(sums.begin(), sums.end(), 0.0);
-      add_tangents(to.data(), from.data(), count, P, tangents.data(), at.data(), sums.data());
+      add_tangents(to.data(), from.data(), count, P, next, tangents.data(), at.data(), sums.data());
       for (std::int64_t a = 0; a < k; ++a) {
-        const bool broken_a = steps[a] != T(0) && !readable(a);
+        const auto broken = [&](std::int64_t i) { return steps[i] != T(0) && !has_tangent(n, i); };
         for (std::int64_t b = 0; b <= a; ++b) {
-          const bool broken = broken_a || (steps[b] != T(0) && !readable(b));
           gram[(n * k + a) * k + b] = gram[(n * k + b) * k + a] =
-              broken ? std::numeric_limits<T>::quiet_NaN() : T(0);
+              broken(a) || broken(b) ? std::numeric_limits<T>::quiet_NaN() : T(0);
         }
       }
       for (std::size_t i = 0; i < m; ++i) {
         for (std::size_t j = 0; j <= i; ++j) {
           const std::int64_t a = factors[i], b = factors[j];
-          const double sum = sums[i * static_cast<std::size_t>(count) + j];
+          const double* const parts =
+              sums.data() + (i * static_cast<std::size_t>(count) + j) * lanes;
+          const double sum = std::accumulate(parts, parts + lanes, 0.0);
           gram[(n * k + a) * k + b] = gram[(n * k + b) * k + a] =
               static_cast<T>(sum * static_cast<double>(steps[a]) * static_cast<double>(steps[b]));
         }

@@ -12,8 +12,9 @@ from vaebias.errors import InputError
 from vaebias.ops import gram_alignment
 from vaebias.ops.gram_alignment import gram_alignment_reference
 
-# Around the strip of 256 pixels, the tile of 64 and the warp of 32 latents.
+# Around the strip of 256 pixels, the tile of 64, the warp of 32 latents, and blocks of 4, 6 and 8.
 SHAPES = [(1, 1, 1), (3, 5, 2), (4, 63, 3), (2, 256, 10), (3, 257, 31), (2, 300, 33), (1, 200, 64)]
+SHAPES += [(2, 513, d) for d in (4, 5, 6, 8, 12, 14)]
 
 
 def jacobians(B, P, d, dtype=torch.float32, device="cpu", seed=0):

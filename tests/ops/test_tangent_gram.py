@@ -11,8 +11,8 @@ from vaebias.errors import InputError
 from vaebias.ops import tangent_gram
 from vaebias.ops.tangent_gram import tangent_gram_reference
 
-# Around the 512 pixels of a strip and the 64 of a tile.
-PIXELS = [0, 1, 63, 64, 65, 511, 512, 513, 1500]
+# Around the 256 pixels of a strip and the 64 of a run or tile.
+PIXELS = [0, 1, 63, 64, 65, 255, 256, 257, 512, 1500]
 
 
 def points(M, P, N, k, dtype=torch.float32, device="cpu", seed=0):
@@ -59,6 +59,21 @@ def test_bytes_multiply_exactly_in_their_own_units(device):
     bytes_ = (255 * images).to(torch.uint8)
     found = tangent_gram(bytes_, neighbours)
     assert torch.equal(found, tangent_gram(bytes_.double(), neighbours).float())
+
+
+@pytest.mark.parametrize("P", PIXELS)
+@pytest.mark.parametrize("k", [1, 4, 7])
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.3, 1.0])
+def test_a_flat_background_changes_nothing(P, k, share, device):
+    """Runs of pixels in which no image changes are passed over, wherever they are."""
+    images, neighbours, centres = points(9, P, 12, k, device=device)
+    g = torch.Generator().manual_seed(1)
+    runs = torch.rand(P // 16 + 1, generator=g) < share
+    changes = runs.repeat_interleave(16)[:P].to(device)
+    bytes_ = torch.where(changes, (255 * images).to(torch.uint8), 7)
+    found = tangent_gram(bytes_, neighbours, centres)
+    expected = tangent_gram_reference(bytes_.double(), neighbours, centres)
+    torch.testing.assert_close(found, expected.float(), rtol=1e-6, atol=0)
 
 
 def test_linear_images_have_the_gram_of_their_factors(device, close):
