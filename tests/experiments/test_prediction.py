@@ -8,8 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from vaebias.analysis import LatentTurn
+from vaebias.cli import app
 from vaebias.errors import InputError
 from vaebias.experiments import sweep
 from vaebias.experiments.protocol import Protocol
@@ -34,7 +36,7 @@ def cell(gain: float, angle: float, *measured: float) -> PredictedTurn:
 
 
 def test_every_cell_of_a_study_is_predicted_and_measured(tiny: Protocol, tmp_path: Path) -> None:
-    study = sweep(tiny, tmp_path, jobs=1)
+    study = sweep(tiny, tmp_path, jobs=1, record=True)
     seen: list[tuple[int, int]] = []
     cells = list(
         study_prediction(study, tmp_path, progress=lambda done, total: seen.append((done, total)))
@@ -43,6 +45,20 @@ def test_every_cell_of_a_study_is_predicted_and_measured(tiny: Protocol, tmp_pat
     assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
     assert all(one.beta == 2 and len(one.turns) == 2 for one in cells)
     json.dumps([one.to_json() for one in cells], allow_nan=False)
+    original, noise = cells
+    assert original.change is None
+    assert noise.change is not None
+    assert noise.change.psnr < 40
+    out = tmp_path / "table.md"
+    command = ["predict", str(tmp_path), "--out", str(out)]
+    shown = CliRunner().invoke(app, command)
+    assert shown.exit_code == 0, shown.output
+    text = out.read_text()
+    assert f"vaebias predict {tmp_path} --out F" in text
+    assert "| study | data | model | gain per beta |" in text
+    assert f"| {noise.change.psnr:.1f} |" in text
+    assert "outside the undecided range" in text.splitlines()[-1]
+    assert CliRunner().invoke(app, command).exit_code == 2  # not without --force
 
 
 def test_predictions_that_come_true_agree_and_others_do_not() -> None:
@@ -54,6 +70,16 @@ def test_predictions_that_come_true_agree_and_others_do_not() -> None:
     wrong = [cell(-4.0, 0, 42), cell(-1.0, 0, 30), cell(4.0, 45, 3)]
     assert agreement(wrong).rank_correlation == pytest.approx(-1)
     assert agreement([]).rank_correlation is None
+
+
+def test_a_phase_is_left_to_the_correlation_of_all() -> None:
+    right = [cell(-4.0, 0, 2), cell(1.0, 44, 30), cell(3.0, 41, 40)]
+    phase = cell(4.0, 40, 10)
+    phase = replace(phase, price=replace(phase.price, recurrence=0.6))
+    found = agreement([*right, phase])
+    assert (found.cells, found.decided) == (4, 2)
+    assert found.monotone_correlation == pytest.approx(1)
+    assert found.rank_correlation == pytest.approx(0.4)
 
 
 def test_runs_without_a_turn_are_left_out() -> None:

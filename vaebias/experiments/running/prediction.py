@@ -20,6 +20,7 @@ from vaebias.experiments.running.run import perturbations, variant_grid
 from vaebias.files import MODEL_FILE
 from vaebias.interfaces import Progress
 from vaebias.numbers import finite
+from vaebias.perturb import Change, measure_change
 from vaebias.structure import PairPrice, price
 
 __all__ = ["Agreement", "PredictedTurn", "agreement", "study_prediction"]
@@ -46,6 +47,8 @@ class PredictedTurn:
         The measured turn of each finished run.
     seeds, mig
         Seed and MIG of each run.
+    change
+        How much the images of this version differ from the original's; None for the original.
     """
 
     study: str
@@ -57,6 +60,7 @@ class PredictedTurn:
     turns: tuple[LatentTurn, ...]
     seeds: tuple[int, ...]
     mig: tuple[float | None, ...]
+    change: Change | None = None
 
     @property
     def relative_gain(self) -> float:
@@ -92,6 +96,8 @@ class PredictedTurn:
             "relative_gain": self.relative_gain,
             "predicted_degrees": abs(self.price.angle),
             "decided": self.decided,
+            "recurrence": self.price.recurrence,
+            "change": None if self.change is None else self.change.to_json(),
             "seeds": list(self.seeds),
             "measured_degrees": [turn.degrees for turn in self.turns],
             "even_share": [turn.even_share for turn in self.turns],
@@ -110,6 +116,8 @@ class Agreement:
         Number of cells, and of those outside the undecided range.
     rank_correlation
         Spearman's, of the predicted gain per beta with the mean measured turn; None below 3 cells.
+    monotone_correlation
+        The same over cells that are not a phase (see `vaebias.structure.recurrence`).
     angle_correlation
         The same of the predicted angle, over decided cells.
     median_error
@@ -119,6 +127,7 @@ class Agreement:
     cells: int
     decided: int
     rank_correlation: float | None
+    monotone_correlation: float | None
     angle_correlation: float | None
     median_error: float | None
 
@@ -157,7 +166,11 @@ def study_prediction(
     done, total = 0, sum(map(len, cells.values()))
     for (variant, label), results in cells.items():
         run = results[0].run
-        grid = variant_grid(run.load(), run.perturbation, made[variant])
+        base = run.load()
+        grid = variant_grid(base, run.perturbation, made[variant])
+        change = None
+        if made[variant] is not None:
+            change = measure_change(variant_grid(base, run.perturbation, None), grid)
         beta, likelihood, scale = _loss(run.model)
         predicted = price(grid, beta, likelihood, scale=scale, sample=sample)
         models = []
@@ -184,6 +197,7 @@ def study_prediction(
                 ),
                 seeds=tuple(result.run.seed for result in results),
                 mig=tuple(result.scores.get("mig") for result in results),
+                change=change,
             )
 
 
@@ -191,11 +205,13 @@ def agreement(cells: Sequence[PredictedTurn]) -> Agreement:
     """Summarise how well predictions and runs agree."""
     shown = [cell for cell in cells if cell.degrees]
     decided = [cell for cell in shown if cell.decided]
+    monotone = [cell for cell in shown if not cell.price.recurs]
     errors = [cell.error for cell in decided if cell.error is not None]
     return Agreement(
         len(shown),
         len(decided),
         _spearman([cell.relative_gain for cell in shown], shown),
+        _spearman([cell.relative_gain for cell in monotone], monotone),
         _spearman([abs(cell.price.angle) for cell in decided], decided),
         float(np.median(errors)) if errors else None,
     )
