@@ -83,6 +83,8 @@ PYBIND11_MODULE(VAEBIAS_MODULE, module) {
   module.attr("TARGET_TOLERANCE") = vaebias::kTargetTolerance;
   module.attr("LIKELIHOODS") = names_of(vaebias::kLikelihoods);
   module.attr("BORDERS") = names_of(vaebias::kBorders);
+  module.attr("STORAGES") = names_of(vaebias::kStorages);
+  module.def("total_correlation_spans", &vaebias::total_correlation_spans);
   module.attr("COMPILER") = VAEBIAS_COMPILER;
   module.attr("CUDA_ARCHITECTURES") = VAEBIAS_CUDA_ARCHITECTURES;
   module.attr("CUDA_COMPILER") = VAEBIAS_CUDA_COMPILER;

@@ -14,6 +14,11 @@ using Stream = void*;  // a cudaStream_t; opaque here, so that this header needs
 enum class Likelihood : int { bernoulli, gaussian };
 constexpr const char* kLikelihoods[] = {"bernoulli", "gaussian"};
 
+// How pixels are stored: as T, in 16 bits (read and written on CUDA only, and counted in float),
+// or as bytes, read as value/255.
+enum class Storage : int { same, half, bfloat16, bytes };
+constexpr const char* kStorages[] = {"same", "half", "bfloat16", "bytes"};
+
 // What stands beyond an image's border, as in scipy.ndimage: d c b a | a b c d | d c b a, the
 // nearest pixel, or zero; valid keeps to windows that lie inside.
 enum class Border : int { reflect, nearest, constant, valid };

@@ -51,31 +51,29 @@ __device__ inline Pack<T, n> load_pack(const T* from, int count) {
   } else {
     Pack<T, n> result;
 #pragma unroll
-    for (int i = 0; i < n; ++i) result.value[i] = i < count ? from[i] : T(0);
+    for (int i = 0; i < n; ++i) result.value[i] = i < count ? from[i] : T{};
     return result;
   }
 }
 
-// A pack of 16 bytes or a multiple leaves as vectors; the compiler splits a struct's store.
+// A pack of 8 or 16 bytes leaves as a vector; the compiler splits a struct's store.
 template <class T, int n>
-__device__ inline void store_vectors(T* to, const Pack<T, n>& pack) {
-  static_assert(sizeof(pack) % sizeof(float4) == 0);
-#pragma unroll
-  for (int i = 0; i < static_cast<int>(sizeof(pack) / sizeof(float4)); ++i) {
-    if constexpr (sizeof(T) == sizeof(float)) {
-      const T* const v = pack.value + 4 * i;
-      __stcs(reinterpret_cast<float4*>(to) + i, make_float4(v[0], v[1], v[2], v[3]));
-    } else {
-      const T* const v = pack.value + 2 * i;
-      __stcs(reinterpret_cast<double2*>(to) + i, make_double2(v[0], v[1]));
-    }
+__device__ inline void store_vector(T* to, const Pack<T, n>& pack) {
+  static_assert(sizeof(pack) == sizeof(float4) || sizeof(pack) == sizeof(float2));
+  if constexpr (sizeof(pack) == sizeof(float2)) {
+    __stcs(reinterpret_cast<float2*>(to), *reinterpret_cast<const float2*>(pack.value));
+  } else if constexpr (sizeof(T) == sizeof(float)) {
+    const T* const v = pack.value;
+    __stcs(reinterpret_cast<float4*>(to), make_float4(v[0], v[1], v[2], v[3]));
+  } else {
+    __stcs(reinterpret_cast<double2*>(to), make_double2(pack.value[0], pack.value[1]));
   }
 }
 
 template <bool packed, class T, int n>
 __device__ inline void store_pack(T* to, const Pack<T, n>& pack, int count) {
   if constexpr (packed) {
-    store_vectors(to, pack);
+    store_vector(to, pack);
   } else {
 #pragma unroll
     for (int i = 0; i < n; ++i) {

@@ -8,12 +8,12 @@
 namespace vaebias::cpu {
 
 template <class T>
-void elbo(const T* prediction, const void* target, bool target_is_bytes, const T* mu,
-          const T* logvar, std::int64_t B, std::int64_t P, std::int64_t d, Likelihood likelihood,
-          double scale, double beta, double* workspace, T* loss, T* reconstruction, T* kl,
-          T* gradient, T* grad_mu, T* grad_logvar, int threads) {
+void elbo(const void* prediction, Storage predictions, const void* target, Storage targets,
+          const T* mu, const T* logvar, std::int64_t B, std::int64_t P, std::int64_t d,
+          Likelihood likelihood, double scale, double beta, double* workspace, T* loss,
+          T* reconstruction, T* kl, void* gradient, T* grad_mu, T* grad_logvar, int threads) {
   const double over_batch = 1.0 / static_cast<double>(std::max<std::int64_t>(B, 1));
-  nll<T>(prediction, target, target_is_bytes, B, P, likelihood, scale, over_batch, workspace,
+  nll<T>(prediction, predictions, target, targets, B, P, likelihood, scale, over_batch, workspace,
          reconstruction, gradient, threads);
   const T weight = static_cast<T>(beta * over_batch);
   double total = 0;

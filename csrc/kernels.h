@@ -18,22 +18,27 @@ VAEBIAS_KERNEL(sample_and_kl_backward, const T* mu, const T* logvar, const T* no
                std::uint64_t seed, std::uint64_t offset, std::int64_t size, const T* grad_z,
                const T* grad_kl, T* grad_mu, T* grad_logvar)
 
+// The normals that sample_and_kl draws, of several seeds at once: normals [streams, size] of
+// (seeds[i], *offset). Both lie in memory, so that a captured launch draws anew each time.
+VAEBIAS_KERNEL(philox_normal, const std::int64_t* seeds, const std::int64_t* offset,
+               std::int64_t streams, std::int64_t size, T* normals)
+
 // Negative log-likelihood of each row and, in the same pass, `weight` times its gradient.
-// prediction [B, P]; target [B, P] of T, or bytes read as value/255; nll [B], NaN where a Bernoulli
-// target lies outside [0, 1] by more than kTargetTolerance;
-// gradient [B, P] or null; `scale` is the width of the normal and unused by Bernoulli.
-// workspace [B (max(1, ceil(P / kPiece)) + 1) + 1].
-VAEBIAS_KERNEL(nll, const T* prediction, const void* target, bool target_is_bytes, std::int64_t B,
-               std::int64_t P, Likelihood likelihood, double scale, double weight,
-               double* workspace, T* nll, T* gradient)
+// prediction [B, P], not of bytes; target [B, P] of T, of bytes, or stored as the prediction;
+// nll [B], NaN where a Bernoulli target lies outside [0, 1] by more than kTargetTolerance;
+// gradient [B, P], stored as the prediction, or null; `scale` is the width of the normal and unused
+// by Bernoulli. workspace [B (max(1, ceil(P / kPiece)) + 1) + 1].
+VAEBIAS_KERNEL(nll, const void* prediction, Storage predictions, const void* target,
+               Storage targets, std::int64_t B, std::int64_t P, Likelihood likelihood, double scale,
+               double weight, double* workspace, T* nll, void* gradient)
 
 // The fused loss mean_b(reconstruction_b + beta sum_j kl_bj), with its gradients already over B.
 // As nll, with mu, logvar [B, d]; loss []; reconstruction [B]; kl, grad_mu, grad_logvar [B, d].
 // The three gradients are written together, or left out (all null).
-VAEBIAS_KERNEL(elbo, const T* prediction, const void* target, bool target_is_bytes, const T* mu,
-               const T* logvar, std::int64_t B, std::int64_t P, std::int64_t d,
-               Likelihood likelihood, double scale, double beta, double* workspace, T* loss,
-               T* reconstruction, T* kl, T* gradient, T* grad_mu, T* grad_logvar)
+VAEBIAS_KERNEL(elbo, const void* prediction, Storage predictions, const void* target,
+               Storage targets, const T* mu, const T* logvar, std::int64_t B, std::int64_t P,
+               std::int64_t d, Likelihood likelihood, double scale, double beta, double* workspace,
+               T* loss, T* reconstruction, T* kl, void* gradient, T* grad_mu, T* grad_logvar)
 
 // KL(N(mu, e^logvar) || Laplace(previous, 1/rate)), elementwise on size numbers, and in the same
 // pass its slopes in mu (that in previous is its negative) and logvar, both or neither (null).
@@ -47,15 +52,18 @@ VAEBIAS_KERNEL(laplace_kl, const T* mu, const T* logvar, const T* previous, doub
 // z, mu, logvar [B, d]; log_qz, log_prod_qz [B]; normalisers [d + 1, B]: each latent's log sum and
 // last that of all at once, without `others` and log(2 pi)/2, as the backward pass takes them;
 // slopes [2, B, d] or null: those of log_qz, then of log_prod_qz, in z.
+// workspace [total_correlation_spans(B), B, 4 d + 2], used on CUDA only.
 VAEBIAS_KERNEL(total_correlation, const T* z, const T* mu, const T* logvar, std::int64_t B,
-               std::int64_t d, double own, double next, double others, T* log_qz, T* log_prod_qz,
-               T* normalisers, T* slopes)
+               std::int64_t d, double own, double next, double others, double* workspace, T* log_qz,
+               T* log_prod_qz, T* normalisers, T* slopes)
 
 // grad_mu, grad_logvar [B, d] from grad_qz, grad_prod [B]: each posterior sums over the rows that
 // it explains, so that no two threads write to one place.
+// workspace [total_correlation_spans(B), 2, B, d], used on CUDA only.
 VAEBIAS_KERNEL(total_correlation_backward, const T* z, const T* mu, const T* logvar,
                const T* normalisers, const T* grad_qz, const T* grad_prod, std::int64_t B,
-               std::int64_t d, double own, double next, T* grad_mu, T* grad_logvar)
+               std::int64_t d, double own, double next, double* workspace, T* grad_mu,
+               T* grad_logvar)
 
 // Population variance in the odd `window` around each pixel of N planes.
 // images [N, H, W] of T or bytes; variance [N, H', W'], H' = H, or H - window + 1 where

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <stdexcept>
 #include <type_traits>
 
 #include "kernels.h"
@@ -127,15 +128,20 @@ void nll_rows(const T* prediction, const Target* target, std::int64_t B, std::in
 }  // namespace
 
 template <class T>
-void nll(const T* prediction, const void* target, bool target_is_bytes, std::int64_t B,
-         std::int64_t P, Likelihood likelihood, double scale, double weight, double* workspace,
-         T* nll, T* gradient, int threads) {
-  if (target_is_bytes) {
-    nll_rows(prediction, static_cast<const std::uint8_t*>(target), B, P, likelihood, scale, weight,
-             workspace, nll, gradient, threads);
+void nll(const void* prediction, Storage predictions, const void* target, Storage targets,
+         std::int64_t B, std::int64_t P, Likelihood likelihood, double scale, double weight,
+         double* workspace, T* nll, void* gradient, int threads) {
+  if (predictions != Storage::same || (targets != Storage::same && targets != Storage::bytes)) {
+    throw std::invalid_argument("pixels of 16 bits are widened before the CPU reads them");
+  }
+  const auto sum = [&](auto* typed) {
+    nll_rows(static_cast<const T*>(prediction), typed, B, P, likelihood, scale, weight, workspace,
+             nll, static_cast<T*>(gradient), threads);
+  };
+  if (targets == Storage::bytes) {
+    sum(static_cast<const std::uint8_t*>(target));
   } else {
-    nll_rows(prediction, static_cast<const T*>(target), B, P, likelihood, scale, weight, workspace,
-             nll, gradient, threads);
+    sum(static_cast<const T*>(target));
   }
 }
 

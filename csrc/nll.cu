@@ -1,16 +1,290 @@
-// Reconstruction losses on CUDA (nll_rows.cuh).
+// Reconstruction losses on CUDA. Each pixel is read once: its loss and its gradient come from the
+// same exponential, the gradient is written at once and the loss stays in registers. A block sums
+// one piece of a row; the last block to arrive adds pieces to rows and rows to the loss. All sums
+// run in a fixed order.
+#include <cuda_bf16.h>
+#include <cuda_fp16.h>
+
+#include <cmath>
+#include <stdexcept>
+#include <type_traits>
+
 #include "nll_rows.cuh"
+#include "normal.h"
+#include "polynomials.h"
 
 namespace vaebias::cuda {
+namespace {
+
+// Pixels that a thread takes at once: 16 bytes of T.
+template <class T>
+constexpr int kWidth = 16 / static_cast<int>(sizeof(T));
+template <class T>
+constexpr int kMostThreads = sizeof(T) == 4 ? 1024 : 512;
+
+// What is stored, as a number; bytes as a share of 255.
+template <class T>
+__device__ inline T widened(T stored) {
+  return stored;
+}
+template <class T>
+__device__ inline T widened(__half stored) {
+  return __half2float(stored);
+}
+template <class T>
+__device__ inline T widened(__nv_bfloat16 stored) {
+  return __bfloat162float(stored);
+}
+template <class T>
+__device__ inline T widened(std::uint8_t stored) {
+  return static_cast<T>(stored) * static_cast<T>(1.0 / 255.0);
+}
+
+// The other way, to the nearest.
+template <class T>
+__device__ inline void narrow(T number, T* stored) {
+  *stored = number;
+}
+__device__ inline void narrow(float number, __half* stored) { *stored = __float2half_rn(number); }
+__device__ inline void narrow(float number, __nv_bfloat16* stored) {
+  *stored = __float2bfloat16_rn(number);
+}
+
+// 1/x for x in [1, 2], within 1 ulp; the compiler's own division has a slow path for other x.
+__device__ inline float reciprocal_of_one_to_two(float x) {
+#ifdef __NVCC__
+  float close;
+  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(close) : "f"(x));
+#else
+  const float close = 1.0f / x;
+#endif
+  return fmaf(close, fmaf(-x, close, 1.0f), close);
+}
+__device__ inline double reciprocal_of_one_to_two(double x) { return 1 / x; }
+
+struct Bernoulli {
+  static constexpr bool kBounded = true;  // targets lie in [0, 1]
+  template <class T>
+  __device__ static T value_and_slope(T logit, T target, T, T* slope) {
+    const T e = exp(-fabs(logit));
+    const T reciprocal = reciprocal_of_one_to_two(T(1) + e);
+    *slope = (logit >= T(0) ? reciprocal : e * reciprocal) - target;
+    const T positive = logit > T(0) ? logit : T(0);
+    return (positive - target * logit) + log1p_unit(e);
+  }
+};
+
+struct Gaussian {
+  static constexpr bool kBounded = false;
+  template <class T>
+  __device__ static T value_and_slope(T prediction, T target, T inverse_variance, T* slope) {
+    const T difference = prediction - target;
+    *slope = difference * inverse_variance;
+    return *slope * difference * T(0.5);
+  }
+};
+
+// At least one, whose block carries the row's latents.
+inline std::int64_t pieces_of(std::int64_t P) { return P > 0 ? (P + kPiece - 1) / kPiece : 1; }
+
+// What is added up at the end, laid out in the workspace.
+struct Sums {
+  double* pieces;     // [B, pieces]
+  double* kl;         // [B]
+  unsigned* arrived;  // blocks so far
+  std::int64_t B, per_row;
+
+  Sums(double* workspace, std::int64_t B, std::int64_t per_row)
+      : pieces(workspace),
+        kl(workspace + B * per_row),
+        arrived(reinterpret_cast<unsigned*>(kl + B)),
+        B(B),
+        per_row(per_row) {}
+};
+
+// KL of the row's latents and their gradients; the sum is thread 0's.
+template <class T>
+__device__ double latents_of_row(const Latents<T>& latents, std::int64_t row, double* scratch) {
+  double sum = 0;
+  for (std::int64_t i = threadIdx.x; i < latents.d; i += blockDim.x) {
+    const std::int64_t at = row * latents.d + i;
+    const T mu = latents.mu[at], logvar = latents.logvar[at];
+    const T kl = kl_standard_normal(mu, logvar);
+    latents.kl[at] = kl;
+    sum += static_cast<double>(kl);
+    if (latents.grad_mu) {
+      latents.grad_mu[at] = latents.weight * mu;
+      latents.grad_logvar[at] = latents.weight * expm1(logvar) / 2;
+    }
+  }
+  return block_sum(sum, scratch);
+}
+
+// Rows from their pieces, the loss from the rows (null: rows only); by one block.
+template <class T>
+__device__ void finish(const Sums& sums, bool has_latents, double beta, T* rows, T* loss,
+                       double* scratch) {
+  double sum = 0;
+  for (std::int64_t row = threadIdx.x; row < sums.B; row += blockDim.x) {
+    double total = 0;
+    for (std::int64_t i = 0; i < sums.per_row; ++i) {
+      total += __ldcg(sums.pieces + row * sums.per_row + i);
+    }
+    const T rounded = static_cast<T>(total);
+    rows[row] = rounded;
+    if (loss) {
+      sum += static_cast<double>(rounded);
+      if (has_latents) sum += beta * __ldcg(sums.kl + row);
+    }
+  }
+  if (!loss) return;
+  sum = block_sum(sum, scratch);
+  if (threadIdx.x == 0) *loss = static_cast<T>(sum / static_cast<double>(sums.B));
+}
+
+// Block (row, piece); a thread takes neighbouring pixels at once. `packed`: they may be read and
+// written as one, which changes no sum.
+template <class Likelihood, bool packed, class T, class Prediction, class Target>
+__global__ void __launch_bounds__(kMostThreads<T>)
+    pixels(const Prediction* prediction, const Target* target, std::int64_t P, T inverse_variance,
+           T weight, double constant, Latents<T> latents, Sums sums, Prediction* gradient, T* rows,
+           T* loss) {
+  __shared__ double scratch[32];
+  __shared__ bool last;
+  constexpr int width = kWidth<T>;
+  // Bytes are in range.
+  constexpr bool look = Likelihood::kBounded && !std::is_same_v<Target, std::uint8_t>;
+  bool outside = false;
+  const unsigned per_row = static_cast<unsigned>(sums.per_row);  // as blocks, it fits
+  const std::int64_t row = blockIdx.x / per_row, piece = blockIdx.x % per_row;
+  const std::int64_t begin = piece * kPiece, end = min(P, begin + kPiece);
+  double sum = 0;
+  for (std::int64_t p = begin + static_cast<std::int64_t>(threadIdx.x) * width; p < end;
+       p += static_cast<std::int64_t>(blockDim.x) * width) {
+    const std::int64_t at = row * P + p;
+    const int count = static_cast<int>(min(end - p, static_cast<std::int64_t>(width)));
+    const auto predictions = load_pack<packed, width>(prediction + at, count);
+    const auto targets = load_pack<packed, width>(target + at, count);
+    Pack<Prediction, width> slopes;
+    T values = 0;
+#pragma unroll
+    for (int i = 0; i < width; ++i) {
+      T slope;
+      const T t = widened<T>(targets.value[i]);
+      const T value = Likelihood::value_and_slope(widened<T>(predictions.value[i]), t,
+                                                  inverse_variance, &slope);
+      narrow(slope * weight, &slopes.value[i]);
+      if (packed || i < count) values += value;
+      if (look && (packed || i < count))
+        outside |= t < T(-kTargetTolerance) || t > T(1 + kTargetTolerance);
+    }
+    sum += static_cast<double>(values);
+    if (gradient) store_pack<packed>(gradient + at, slopes, count);
+  }
+  sum = block_sum(outside ? nan("") : sum, scratch);
+  if (threadIdx.x == 0) sums.pieces[blockIdx.x] = sum + (piece == 0 ? constant : 0.0);
+  if (piece == 0 && latents.d > 0) {
+    const double kl = latents_of_row(latents, row, scratch);
+    if (threadIdx.x == 0) sums.kl[row] = kl;
+  }
+  if (threadIdx.x == 0) {
+    __threadfence();  // what this block wrote is there before it counts as arrived
+    last = atomicAdd(sums.arrived, 1u) == gridDim.x - 1;
+  }
+  __syncthreads();
+  if (!last) return;
+  __threadfence();
+  finish(sums, latents.d > 0, latents.beta, rows, loss, scratch);
+}
+
+// No rows: nothing to sum, and a loss of nothing that is NaN, as a mean of nothing is.
+template <class T>
+__global__ void no_rows(T* loss) {
+  *loss = static_cast<T>(nan(""));
+}
+
+template <class Likelihood, class T, class Prediction, class Target>
+void launch_pixels(const Prediction* prediction, const Target* target, std::int64_t P, double scale,
+                   double weight, double constant, const Latents<T>& latents, const Sums& sums,
+                   Prediction* gradient, T* rows, T* loss, cudaStream_t stream) {
+  constexpr int width = kWidth<T>;
+  const bool whole = P % width == 0 && is_aligned<width>(prediction) &&
+                     is_aligned<width>(target) && is_aligned<width>(gradient);
+  // As many threads as a piece has work for, so that all of its loads are under way at once.
+  const std::int64_t steps = ((P < kPiece ? P : kPiece) + width - 1) / width;
+  const std::int64_t most = kMostThreads<T>, needed = (steps + 31) / 32 * 32;
+  const int threads = static_cast<int>(needed < 128 ? 128 : (needed < most ? needed : most));
+  const auto kernel = whole ? pixels<Likelihood, true, T, Prediction, Target>
+                            : pixels<Likelihood, false, T, Prediction, Target>;
+  const unsigned blocks = blocks_for(sums.B * sums.per_row, 1);
+  check(cudaMemsetAsync(sums.arrived, 0, sizeof(unsigned), stream), "pixels");
+  kernel<<<blocks, threads, 0, stream>>>(prediction, target, P,
+                                         static_cast<T>(1.0 / (scale * scale)),
+                                         static_cast<T>(weight), constant, latents, sums, gradient,
+                                         rows, loss);
+  check_launch("pixels");
+}
+
+}  // namespace
 
 template <class T>
-void nll(const T* prediction, const void* target, bool target_is_bytes, std::int64_t B,
-         std::int64_t P, Likelihood likelihood, double scale, double weight, double* workspace,
-         T* nll, T* gradient, Stream stream) {
-  rows_of_pixels<T>(prediction, target, target_is_bytes, B, P, likelihood, scale, weight,
+void rows_of_pixels(const void* prediction, Storage predictions, const void* target,
+                    Storage targets, std::int64_t B, std::int64_t P, Likelihood likelihood,
+                    double scale, double weight, const Latents<T>& latents, double* workspace,
+                    void* gradient, T* rows, T* loss, cudaStream_t stream) {
+  if (B == 0) {
+    if (!loss) return;
+    no_rows<<<1, 1, 0, stream>>>(loss);
+    return check_launch("pixels");
+  }
+  const Sums sums(workspace, B, pieces_of(P));
+  const bool gaussian = likelihood == Likelihood::gaussian;
+  const double constant =
+      gaussian ? static_cast<double>(P) * (std::log(scale) + kHalfLogTwoPi) : 0.0;
+  const auto launch = [&](auto* of_prediction, auto* of_target) {
+    using Prediction = std::remove_pointer_t<decltype(of_prediction)>;
+    using Target = std::remove_pointer_t<decltype(of_target)>;
+    const auto launch_for = [&](auto likelihood) {
+      launch_pixels<decltype(likelihood)>(
+          static_cast<const Prediction*>(prediction), static_cast<const Target*>(target), P, scale,
+          weight, constant, latents, sums, static_cast<Prediction*>(gradient), rows, loss, stream);
+    };
+    if (gaussian) {
+      launch_for(Gaussian{});
+    } else {
+      launch_for(Bernoulli{});
+    }
+  };
+  // Targets are bytes, numbers of T, or stored as the predictions are.
+  const auto launch_of = [&](auto* of_prediction) {
+    using Prediction = std::remove_pointer_t<decltype(of_prediction)>;
+    if (targets == Storage::bytes) return launch(of_prediction, static_cast<std::uint8_t*>(nullptr));
+    if (targets == Storage::same) return launch(of_prediction, static_cast<T*>(nullptr));
+    if constexpr (!std::is_same_v<Prediction, T>) {
+      if (targets == predictions) return launch(of_prediction, of_prediction);
+    }
+    throw std::invalid_argument("targets are stored neither as bytes, nor as numbers, nor as the "
+                                "predictions");
+  };
+  if constexpr (std::is_same_v<T, float>) {
+    if (predictions == Storage::half) return launch_of(static_cast<__half*>(nullptr));
+    if (predictions == Storage::bfloat16) return launch_of(static_cast<__nv_bfloat16*>(nullptr));
+  }
+  if (predictions != Storage::same) {
+    throw std::invalid_argument("predictions are stored as numbers that this kernel does not read");
+  }
+  launch_of(static_cast<T*>(nullptr));
+}
+
+template <class T>
+void nll(const void* prediction, Storage predictions, const void* target, Storage targets,
+         std::int64_t B, std::int64_t P, Likelihood likelihood, double scale, double weight,
+         double* workspace, T* nll, void* gradient, Stream stream) {
+  rows_of_pixels<T>(prediction, predictions, target, targets, B, P, likelihood, scale, weight,
                     Latents<T>{}, workspace, gradient, nll, nullptr, native(stream));
 }
 
+VAEBIAS_FLOAT_AND_DOUBLE(rows_of_pixels)
 VAEBIAS_FLOAT_AND_DOUBLE(nll)
 
 }  // namespace vaebias::cuda

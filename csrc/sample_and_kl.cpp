@@ -51,7 +51,18 @@ void sample_and_kl_backward(const T* mu, const T* logvar, const T* noise, std::u
   });
 }
 
+template <class T>
+void philox_normal(const std::int64_t* seeds, const std::int64_t* offset, std::int64_t streams,
+                   std::int64_t size, T* normals, int threads) {
+  for (std::int64_t i = 0; i < streams; ++i) {
+    const auto seed = static_cast<std::uint64_t>(seeds[i]);
+    for_each_noise<T>(nullptr, seed, static_cast<std::uint64_t>(*offset), size, threads,
+                      [&](std::int64_t at, T n) { normals[i * size + at] = n; });
+  }
+}
+
 VAEBIAS_FLOAT_AND_DOUBLE(sample_and_kl)
 VAEBIAS_FLOAT_AND_DOUBLE(sample_and_kl_backward)
+VAEBIAS_FLOAT_AND_DOUBLE(philox_normal)
 
 }  // namespace vaebias::cpu

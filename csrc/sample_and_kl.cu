@@ -77,6 +77,19 @@ __global__ void sample_backward(const T* mu, const T* logvar, const T* noise, st
   store_pack<packed>(grad_logvar + first, g_logvar, count);
 }
 
+// A thread takes a block of one stream, `blocks` to a stream.
+template <bool packed, class T>
+__global__ void normals_of_streams(const std::int64_t* seeds, const std::int64_t* offset,
+                                   std::int64_t streams, std::int64_t blocks, std::int64_t size,
+                                   T* normals) {
+  const std::int64_t stream = global_thread() / blocks, block = global_thread() % blocks;
+  if (stream >= streams) return;
+  const std::int64_t first = block * kWidth<T>;
+  const auto drawn = noise_of<packed, T>(nullptr, static_cast<std::uint64_t>(seeds[stream]),
+                                         static_cast<std::uint64_t>(*offset), first, 0);
+  store_pack<packed>(normals + stream * size + first, drawn, count_from<T>(first, size));
+}
+
 template <class T>
 unsigned packs(std::int64_t size) {
   return blocks_for((size + kWidth<T> - 1) / kWidth<T>, kThreads);
@@ -115,7 +128,20 @@ void sample_and_kl_backward(const T* mu, const T* logvar, const T* noise, std::u
   check_launch("sample_and_kl_backward");
 }
 
+template <class T>
+void philox_normal(const std::int64_t* seeds, const std::int64_t* offset, std::int64_t streams,
+                   std::int64_t size, T* normals, Stream stream) {
+  if (streams == 0 || size == 0) return;
+  const std::int64_t blocks = (size + kWidth<T> - 1) / kWidth<T>;
+  const auto kernel =
+      are_packed(size, normals) ? normals_of_streams<true, T> : normals_of_streams<false, T>;
+  kernel<<<blocks_for(streams * blocks, kThreads), kThreads, 0, native(stream)>>>(
+      seeds, offset, streams, blocks, size, normals);
+  check_launch("philox_normal");
+}
+
 VAEBIAS_FLOAT_AND_DOUBLE(sample_and_kl)
 VAEBIAS_FLOAT_AND_DOUBLE(sample_and_kl_backward)
+VAEBIAS_FLOAT_AND_DOUBLE(philox_normal)
 
 }  // namespace vaebias::cuda

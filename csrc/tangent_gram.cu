@@ -1,5 +1,9 @@
 // Tangent Grams on CUDA: one block an image. Tangents are formed a tile of pixels at a time in
-// shared memory, each neighbour is read once, and the k x k products stay in registers.
+// shared memory, each neighbour is read once, and the k x k products stay in registers. Of bytes
+// neither tangents nor numbers are formed: tiles are copies of the images, and four products of
+// bytes add up in one instruction, exactly.
+#include <cuda_pipeline.h>
+
 #include <cmath>
 
 #include "column_products.cuh"
@@ -11,33 +15,172 @@ __device__ inline bool within(std::int64_t index, std::int64_t size) {
   return index >= 0 && index < size;
 }
 
+// The two images of each factor of one point, in shared memory.
+template <class Pixel>
+struct Ends {
+  const Pixel* to[kMaxColumns];  // null: no tangent
+  const Pixel* from[kMaxColumns];
+  double scale[kMaxColumns];  // 1 over the step; NaN where an index is outside
+
+  template <class T>
+  __device__ void load(const Pixel* images, const std::int64_t* plus, const std::int64_t* minus,
+                       const T* inverse_steps, std::int64_t M, int k, std::int64_t P) {
+    const std::int64_t first = static_cast<std::int64_t>(blockIdx.x) * k;
+    for (int a = static_cast<int>(threadIdx.x); a < k; a += static_cast<int>(blockDim.x)) {
+      const T step = inverse_steps[first + a];
+      const std::int64_t one = plus[first + a], other = minus[first + a];
+      const bool there = within(one, M) && within(other, M), counts = step != T(0) && there;
+      to[a] = counts ? images + one * P : nullptr;
+      from[a] = counts ? images + other * P : nullptr;
+      scale[a] = step == T(0) || there ? static_cast<double>(step) : nan("");
+    }
+    __syncthreads();
+  }
+
+  template <class T>
+  __device__ void write(int a, int b, double sum, int k, T* gram) const {
+    T* const own = gram + static_cast<std::int64_t>(blockIdx.x) * k * k;
+    own[a * k + b] = own[b * k + a] = static_cast<T>(sum * scale[a] * scale[b]);
+  }
+};
+
 template <class Pixel, class T>
 __global__ void gram_kernel(const Pixel* images, const std::int64_t* plus,
                             const std::int64_t* minus, const T* inverse_steps, std::int64_t M,
                             int k, std::int64_t P, T* gram) {
   extern __shared__ double tile[];
-  __shared__ const Pixel* to[kMaxColumns];  // null: no tangent
-  __shared__ const Pixel* from[kMaxColumns];
-  __shared__ double scale[kMaxColumns];  // 1 over the step; NaN where an index is outside
-  const std::int64_t n = blockIdx.x;
-  for (int a = static_cast<int>(threadIdx.x); a < k; a += kGramThreads) {
-    const T step = inverse_steps[n * k + a];
-    const std::int64_t one = plus[n * k + a], other = minus[n * k + a];
-    const bool there = within(one, M) && within(other, M), counts = step != T(0) && there;
-    to[a] = counts ? images + one * P : nullptr;
-    from[a] = counts ? images + other * P : nullptr;
-    scale[a] = step == T(0) || there ? static_cast<double>(step) : nan("");
-  }
-  __syncthreads();
+  __shared__ Ends<Pixel> ends;
+  ends.load(images, plus, minus, inverse_steps, M, k, P);
   const auto tangent = [&](int a, std::int64_t p) {
-    if (!to[a]) return 0.0;
-    return static_cast<double>(to[a][p]) - static_cast<double>(from[a][p]);
+    if (!ends.to[a]) return 0.0;
+    return static_cast<double>(ends.to[a][p]) - static_cast<double>(ends.from[a][p]);
   };
-  const auto write = [&](int a, int b, double sum) {
-    const double value = sum * scale[a] * scale[b];
-    gram[(n * k + a) * k + b] = gram[(n * k + b) * k + a] = static_cast<T>(value);
-  };
-  gram_of_columns(k, P, false, tile, tangent, write);
+  gram_of_columns(k, P, false, tile, tangent,
+                  [&](int a, int b, double sum) { ends.write(a, b, sum, k, gram); });
+}
+
+using Bytes = std::uint8_t;
+
+// How a tile of bytes lies in shared memory: words of four pixels, both images of every factor, in
+// two buffers, of which one is read while copies fill the other.
+struct ByteTiles {
+  int side, tasks;  // blocks of kBlock factors, and pairs of them
+  int words;        // of an image in a tile
+  int split;        // threads a pair of blocks, each with every split-th word
+  int stride;       // words from image to image, such that a warp reads different banks
+  int threads;
+
+  explicit ByteTiles(int k) : side(blocks_of(k)), tasks(side * (side + 1) / 2) {
+    words = side <= 8 ? 64 : 32;
+    split = 32;
+    while (split > 1 && split * tasks > kGramThreads) split /= 2;
+    stride = words + (split == 32 ? 0 : split <= 8 ? 4 : split / 2);  // whole vectors of 16 bytes
+    const int needed = (split * tasks + 31) / 32 * 32;
+    threads = needed < 64 ? 64 : needed;
+  }
+  VAEBIAS_HOST_DEVICE int images() const { return 2 * kBlock * side; }
+  VAEBIAS_HOST_DEVICE int buffer() const { return images() * stride; }
+  std::size_t bytes() const { return 2 * sizeof(unsigned) * static_cast<std::size_t>(buffer()); }
+  // Sums of products of 255^2 a thread, their differences below 2^31.
+  bool hold(std::int64_t P) const { return P <= 32768LL * split; }
+};
+
+// Fills a buffer with pixels [first, first + 4 words) of P, zeros beyond and where there is no
+// tangent. `packed`: images are whole vectors of 16 bytes; copies then arrive later.
+template <bool packed>
+__device__ void fetch_bytes(const Ends<Bytes>& ends, const ByteTiles& tiles, int k,
+                            std::int64_t first, std::int64_t P, unsigned* buffer) {
+  constexpr int vector = packed ? 4 : 1;  // words at a time
+  const int vectors = tiles.words / vector;
+  for (int at = static_cast<int>(threadIdx.x); at < tiles.images() * vectors;
+       at += static_cast<int>(blockDim.x)) {
+    const int image = at / vectors, word = at % vectors * vector, factor = image / 2;
+    const Bytes* const pixels =
+        factor < k ? (image % 2 == 0 ? ends.to[factor] : ends.from[factor]) : nullptr;
+    const std::int64_t p = first + 4 * word;
+    unsigned* const to = buffer + image * tiles.stride + word;
+    if constexpr (packed) {
+      if (pixels && p < P) {
+        __pipeline_memcpy_async(to, pixels + p, sizeof(uint4));
+      } else {
+        *reinterpret_cast<uint4*>(to) = uint4{0, 0, 0, 0};
+      }
+    } else {
+      unsigned four = 0;
+      for (int i = 0; i < (pixels ? 4 : 0); ++i) {
+        if (p + i < P) four |= static_cast<unsigned>(pixels[p + i]) << 8 * i;
+      }
+      *to = four;
+    }
+  }
+}
+
+// (to - from) (to' - from') is a sum of four products of bytes: two are added, two taken.
+template <bool packed, class T>
+__global__ void __launch_bounds__(kGramThreads)
+    byte_gram_kernel(const Bytes* images, const std::int64_t* plus, const std::int64_t* minus,
+                     const T* inverse_steps, std::int64_t M, int k, std::int64_t P,
+                     const ByteTiles tiles, T* gram) {
+  extern __shared__ uint4 vectors[];
+  __shared__ Ends<Bytes> ends;
+  ends.load(images, plus, minus, inverse_steps, M, k, P);
+  unsigned* const buffers = reinterpret_cast<unsigned*>(vectors);
+  const int task = static_cast<int>(threadIdx.x) / tiles.split;
+  const int slice = static_cast<int>(threadIdx.x) % tiles.split;
+  int x = 0, y = 0;
+  if (task < tiles.tasks) pair_of(task, &x, &y);
+  const int step = 2 * tiles.side * tiles.stride;  // from factor x to x + side
+  unsigned added[kBlock][kBlock] = {}, taken[kBlock][kBlock] = {};
+  const std::int64_t pixels = 4 * tiles.words;
+  fetch_bytes<packed>(ends, tiles, k, 0, P, buffers);
+  __pipeline_commit();
+  int turn = 0;
+  for (std::int64_t first = 0; first < P; first += pixels, turn ^= 1) {
+    if (first + pixels < P) {
+      fetch_bytes<packed>(ends, tiles, k, first + pixels, P,
+                          buffers + (turn ^ 1) * tiles.buffer());
+    }
+    __pipeline_commit();  // after the last tile a group of no copies, so that one may be pending
+    __pipeline_wait_prior(1);
+    __syncthreads();
+    const unsigned* const tile = buffers + turn * tiles.buffer();
+    const unsigned* const of_x = tile + 2 * x * tiles.stride;
+    const unsigned* const of_y = tile + 2 * y * tiles.stride;
+    for (int w = slice; w < (task < tiles.tasks ? tiles.words : 0); w += tiles.split) {
+      unsigned to[kBlock], from[kBlock];
+#pragma unroll
+      for (int r = 0; r < kBlock; ++r) {
+        to[r] = of_x[r * step + w];
+        from[r] = of_x[r * step + tiles.stride + w];
+      }
+#pragma unroll
+      for (int c = 0; c < kBlock; ++c) {
+        const unsigned other_to = of_y[c * step + w];
+        const unsigned other_from = of_y[c * step + tiles.stride + w];
+#pragma unroll
+        for (int r = 0; r < kBlock; ++r) {
+          added[r][c] = __dp4a(to[r], other_to, added[r][c]);
+          added[r][c] = __dp4a(from[r], other_from, added[r][c]);
+          taken[r][c] = __dp4a(to[r], other_from, taken[r][c]);
+          taken[r][c] = __dp4a(from[r], other_to, taken[r][c]);
+        }
+      }
+    }
+    __syncthreads();  // before the next tile but one is copied to where this one is
+  }
+#pragma unroll
+  for (int r = 0; r < kBlock; ++r) {
+#pragma unroll
+    for (int c = 0; c < kBlock; ++c) {
+      double sum = static_cast<double>(static_cast<int>(added[r][c] - taken[r][c]));
+      for (int lanes = tiles.split / 2; lanes > 0; lanes /= 2) {
+        sum += __shfl_down_sync(0xffffffffu, sum, lanes);
+      }
+      const int a = x + r * tiles.side, b = y + c * tiles.side;
+      if (slice != 0 || task >= tiles.tasks || a >= k || b >= k || (x == y && a < b)) continue;
+      ends.write(a, b, sum, k, gram);
+    }
+  }
 }
 
 // Block (strip of pixels, image m): a thread sums all uses of its pixel, in their order.
@@ -73,15 +216,22 @@ void tangent_gram(const void* images, bool images_are_bytes, const std::int64_t*
                   const std::int64_t* minus, const T* inverse_steps, std::int64_t M, std::int64_t N,
                   std::int64_t k, std::int64_t P, T* gram, Stream stream) {
   if (N == 0 || k == 0) return;
-  const std::size_t shared = gram_bytes(static_cast<int>(k));
+  const int factors = static_cast<int>(k);
   const auto launch = [&](auto* pixels) {
-    gram_kernel<<<blocks_for(N, 1), kGramThreads, shared, native(stream)>>>(
-        pixels, plus, minus, inverse_steps, M, static_cast<int>(k), P, gram);
+    gram_kernel<<<blocks_for(N, 1), kGramThreads, gram_bytes(factors), native(stream)>>>(
+        pixels, plus, minus, inverse_steps, M, factors, P, gram);
   };
-  if (images_are_bytes) {
-    launch(static_cast<const std::uint8_t*>(images));
-  } else {
+  const auto* const bytes = static_cast<const Bytes*>(images);
+  const ByteTiles tiles(factors);
+  if (!images_are_bytes) {
     launch(static_cast<const T*>(images));
+  } else if (!tiles.hold(P)) {
+    launch(bytes);
+  } else {
+    const bool packed = P % 16 == 0 && is_aligned<16>(bytes);
+    const auto kernel = packed ? byte_gram_kernel<true, T> : byte_gram_kernel<false, T>;
+    kernel<<<blocks_for(N, 1), tiles.threads, tiles.bytes(), native(stream)>>>(
+        bytes, plus, minus, inverse_steps, M, factors, P, tiles, gram);
   }
   check_launch("tangent_gram");
 }

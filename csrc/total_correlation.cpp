@@ -223,7 +223,7 @@ std::int64_t grain_of(std::int64_t B, std::int64_t d) {
 
 template <class T>
 void total_correlation(const T* z, const T* mu, const T* logvar, std::int64_t B, std::int64_t d,
-                       double own, double next, double others, T* log_qz, T* log_prod_qz,
+                       double own, double next, double others, double*, T* log_qz, T* log_prod_qz,
                        T* normalisers, T* slopes, int threads) {
   const Posteriors<T> posteriors(mu, logvar, B, d);
   parallel_for(B, grain_of(B, d), threads, [&](std::int64_t begin, std::int64_t end) {
@@ -272,8 +272,8 @@ void total_correlation(const T* z, const T* mu, const T* logvar, std::int64_t B,
 template <class T>
 void total_correlation_backward(const T* z, const T* mu, const T* logvar, const T* normalisers,
                                 const T* grad_qz, const T* grad_prod, std::int64_t B,
-                                std::int64_t d, double own, double next, T* grad_mu, T* grad_logvar,
-                                int threads) {
+                                std::int64_t d, double own, double next, double*, T* grad_mu,
+                                T* grad_logvar, int threads) {
   std::vector<T> rows(static_cast<std::size_t>(B * d));  // z as [d, B]
   for (std::int64_t i = 0; i < B; ++i) {
     for (std::int64_t l = 0; l < d; ++l) rows[static_cast<std::size_t>(l * B + i)] = z[i * d + l];

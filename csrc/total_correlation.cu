@@ -2,7 +2,8 @@
 // over tiles of 32 posteriors in shared memory. A warp turns its row's tile into joint weights,
 // then threads take (row, latent) pairs; sums that follow a running maximum stay in registers, so
 // that the B x B x d densities never exist. Slopes in the posteriors sum over rows instead: the
-// same walk with the roles swapped.
+// same walk with the roles swapped. A second launch adds up what the blocks of one row, or
+// posterior, found, in the order of their spans.
 //
 // Words of this file:
 //   owner  what a warp sums for: a row z_i in the forward pass, a posterior j in the backward one.
@@ -12,6 +13,7 @@
 //   of this
 //          part need its own latents, so that a part takes as many turns as there are parts, and
 //          one more where the last one loaded is not its own.
+//   span   consecutive posteriors (rows) that one block walks over; the second axis of the grid.
 //   share  what one thread sums within a part: an (owner, latent) pair, or, where there are more
 //          threads than pairs, a slice of the tile for it.
 #include <cmath>
@@ -92,6 +94,18 @@ struct Parts {
   }
 };
 
+// Where a block stands: its owners, and the span that it walks over.
+struct Walk {
+  std::int64_t first_owner, span, begin, end;
+  __device__ Walk(std::int64_t B, std::int64_t spans) {
+    const std::int64_t tiles = (B + kTile - 1) / kTile, length = (tiles + spans - 1) / spans * kTile;
+    span = blockIdx.x % spans;
+    first_owner = blockIdx.x / spans * kOwners;
+    begin = span * length;
+    end = min(B, begin + length);
+  }
+};
+
 __device__ inline int warp_of_thread() { return static_cast<int>(threadIdx.x) / kTile; }
 __device__ inline int lane_of_thread() { return static_cast<int>(threadIdx.x) % kTile; }
 
@@ -102,7 +116,6 @@ struct RowsShared {
   T z[kOwners][kLatents];
   T joint_weight[kOwners][kTile + 1];
   T joint_rescaling[kOwners];
-  double joint_sum[kOwners];
   T slice_maximum[kThreads];
   double slice_sum[kThreads], slice_slope[kThreads], slice_joint_slope[kThreads];
 
@@ -207,16 +220,27 @@ struct LatentSum {
   }
 };
 
+// What a span leaves of a row: the joint density's sum and, of each latent, the density's sum and
+// both slopes, all relative to the maxima beside them.
+struct Partial {
+  double maximum, sum, slope, joint_slope;
+};
+
+// The row's place in the workspace: two numbers of the joint density, then a Partial a latent.
+__device__ inline double* partial_row(double* workspace, std::int64_t B, std::int64_t d,
+                                      std::int64_t span, std::int64_t row) {
+  return workspace + (span * B + row) * (4 * d + 2);
+}
+
 template <class T>
 __global__ void densities_kernel(const T* z, const T* mu, const T* logvar, std::int64_t B,
-                                 std::int64_t d, Weights<T> weights, double others, T* log_qz,
-                                 T* log_prod_qz, T* normalisers, T* slopes) {
+                                 std::int64_t d, std::int64_t spans, Weights<T> weights,
+                                 bool with_slopes, double* workspace) {
   __shared__ RowsShared<T> shared;
   const int warp = warp_of_thread(), lane = lane_of_thread();
-  const std::int64_t first_row = static_cast<std::int64_t>(blockIdx.x) * kOwners,
-                     row = first_row + warp;
+  const Walk walk(B, spans);
+  const std::int64_t first_row = walk.first_owner, row = first_row + warp;
   const Parts parts{d};
-  double product = 0;  // lane 0 of each warp: the row's sum over latents
 
   for (std::int64_t part = 0; part < parts.count(); ++part) {
     const int latents = parts.latents(part);
@@ -226,8 +250,8 @@ __global__ void densities_kernel(const T* z, const T* mu, const T* logvar, std::
     JointSum<T> joint;
     LatentSum<T> latent;
 
-    for (std::int64_t first = 0; first < B; first += kTile) {
-      const int width = static_cast<int>(min(static_cast<std::int64_t>(kTile), B - first));
+    for (std::int64_t first = walk.begin; first < walk.end; first += kTile) {
+      const int width = static_cast<int>(min(static_cast<std::int64_t>(kTile), walk.end - first));
       T joint_density = row < B && lane < width ? weights(row, first + lane) : T(0);
       for (std::int64_t turn = 0; turn < parts.turns(part); ++turn) {
         const std::int64_t loaded = parts.loaded(part, turn);
@@ -242,41 +266,75 @@ __global__ void densities_kernel(const T* z, const T* mu, const T* logvar, std::
       __syncthreads();
 
       if (!share.any()) continue;
-      latent.add(shared, share, own_z, width, slopes != nullptr, [&](int j) {
+      latent.add(shared, share, own_z, width, with_slopes, [&](int j) {
         return weights(first_row + share.owner, first + j) +
                shared.log_density(own_z, share.latent, j);
       });
     }
 
     const double sum_of_joint = warp_sum(joint.sum);
-    if (lane == 0) shared.joint_sum[warp] = sum_of_joint;
+    if (part == 0 && lane == 0 && row < B) {
+      double* const own = partial_row(workspace, B, d, walk.span, row);
+      own[0] = static_cast<double>(joint.maximum);
+      own[1] = sum_of_joint;
+    }
     latent.publish(&shared);
     __syncthreads();
     const int pairs = kOwners * latents;
     if (static_cast<int>(threadIdx.x) < pairs) {
       latent.merge(shared, share, pairs);
       const std::int64_t i = first_row + share.owner, l = part * kLatents + share.latent;
-      const double log_sum = static_cast<double>(shift_of(latent.maximum)) + log(latent.sum);
       if (i < B) {
-        normalisers[l * B + i] = static_cast<T>(log_sum);
-        if (slopes) {
-          slopes[i * d + l] =
-              static_cast<T>(-2 * latent.joint_slope / shared.joint_sum[share.owner]);
-          slopes[(B + i) * d + l] = static_cast<T>(-2 * latent.slope / latent.sum);
-        }
+        Partial* const own =
+            reinterpret_cast<Partial*>(partial_row(workspace, B, d, walk.span, i) + 2) + l;
+        *own = {static_cast<double>(latent.maximum), latent.sum, latent.slope, latent.joint_slope};
       }
-      shared.slice_sum[threadIdx.x] = log_sum;
     }
     __syncthreads();
-    for (int l = 0; lane == 0 && l < latents; ++l) product += shared.slice_sum[warp * latents + l];
-    if (part == parts.count() - 1 && lane == 0 && row < B) {
-      const double log_sum = static_cast<double>(shift_of(joint.maximum)) + log(sum_of_joint);
-      normalisers[d * B + row] = static_cast<T>(log_sum);
-      log_qz[row] = static_cast<T>(log_sum + others - static_cast<double>(d) * kHalfLogTwoPi);
-      log_prod_qz[row] =
-          static_cast<T>(product + static_cast<double>(d) * (others - kHalfLogTwoPi));
+  }
+}
+
+// A warp adds up a row's spans in their order, a lane every 32nd latent.
+template <class T>
+__global__ void rows_of_spans(double* workspace, std::int64_t B, std::int64_t d,
+                              std::int64_t spans, double others, T* log_qz, T* log_prod_qz,
+                              T* normalisers, T* slopes) {
+  const std::int64_t row = static_cast<std::int64_t>(blockIdx.x) * kOwners + warp_of_thread();
+  if (row >= B) return;  // a whole warp
+  double joint_maximum = -HUGE_VAL, joint_sum = 0;
+  for (std::int64_t span = 0; span < spans; ++span) {
+    const double* const own = partial_row(workspace, B, d, span, row);
+    const double to = fmax(joint_maximum, own[0]);
+    joint_sum = joint_sum * rescaling(joint_maximum, to) + own[1] * rescaling(own[0], to);
+    joint_maximum = to;
+  }
+  double product = 0;
+  for (std::int64_t l = lane_of_thread(); l < d; l += kTile) {
+    Partial total{-HUGE_VAL, 0, 0, 0};
+    for (std::int64_t span = 0; span < spans; ++span) {
+      const double* const joint = partial_row(workspace, B, d, span, row);
+      const Partial own = reinterpret_cast<const Partial*>(joint + 2)[l];
+      const double to = fmax(total.maximum, own.maximum);
+      const double earlier = rescaling(total.maximum, to), fresh = rescaling(own.maximum, to);
+      total.sum = total.sum * earlier + own.sum * fresh;
+      total.slope = total.slope * earlier + own.slope * fresh;
+      total.joint_slope += own.joint_slope * rescaling(joint[0], joint_maximum);
+      total.maximum = to;
+    }
+    const double log_sum = shift_of(total.maximum) + log(total.sum);
+    normalisers[l * B + row] = static_cast<T>(log_sum);
+    product += log_sum;
+    if (slopes) {
+      slopes[row * d + l] = static_cast<T>(-2 * total.joint_slope / joint_sum);
+      slopes[(B + row) * d + l] = static_cast<T>(-2 * total.slope / total.sum);
     }
   }
+  product = warp_sum(product);
+  if (lane_of_thread() != 0) return;
+  const double log_sum = shift_of(joint_maximum) + log(joint_sum);
+  normalisers[d * B + row] = static_cast<T>(log_sum);
+  log_qz[row] = static_cast<T>(log_sum + others - static_cast<double>(d) * kHalfLogTwoPi);
+  log_prod_qz[row] = static_cast<T>(product + static_cast<double>(d) * (others - kHalfLogTwoPi));
 }
 
 // What a block of posteriors shares while rows pass.
@@ -352,11 +410,12 @@ struct PosteriorSum {
 template <class T>
 __global__ void posteriors_kernel(const T* z, const T* mu, const T* logvar, const T* normalisers,
                                   const T* grad_qz, const T* grad_prod, std::int64_t B,
-                                  std::int64_t d, Weights<T> weights, T* grad_mu, T* grad_logvar) {
+                                  std::int64_t d, std::int64_t spans, Weights<T> weights,
+                                  double* workspace) {
   __shared__ PosteriorsShared<T> shared;
   const int warp = warp_of_thread(), lane = lane_of_thread();
-  const std::int64_t first_owner = static_cast<std::int64_t>(blockIdx.x) * kOwners,
-                     owner = first_owner + warp;
+  const Walk walk(B, spans);
+  const std::int64_t first_owner = walk.first_owner, owner = first_owner + warp;
   const Parts parts{d};
 
   for (std::int64_t part = 0; part < parts.count(); ++part) {
@@ -368,8 +427,8 @@ __global__ void posteriors_kernel(const T* z, const T* mu, const T* logvar, cons
             own_height = -logvar[own] / 2;
     PosteriorSum<T> total;
 
-    for (std::int64_t first = 0; first < B; first += kTile) {
-      const int width = static_cast<int>(min(static_cast<std::int64_t>(kTile), B - first));
+    for (std::int64_t first = walk.begin; first < walk.end; first += kTile) {
+      const int width = static_cast<int>(min(static_cast<std::int64_t>(kTile), walk.end - first));
       T joint = owner < B && lane < width ? weights(first + lane, owner) : T(0);
       for (std::int64_t turn = 0; turn < parts.turns(part); ++turn) {
         const std::int64_t loaded = parts.loaded(part, turn);
@@ -398,35 +457,61 @@ __global__ void posteriors_kernel(const T* z, const T* mu, const T* logvar, cons
     const int pairs = kOwners * latents;
     if (static_cast<int>(threadIdx.x) < pairs && first_owner + share.owner < B) {
       total.merge(shared, share, pairs);
-      grad_mu[own] = static_cast<T>(static_cast<double>(own_scale) * (2 * total.u));
-      grad_logvar[own] = static_cast<T>(total.square);
+      double* const sums = workspace + walk.span * 2 * B * d;
+      sums[own] = static_cast<double>(own_scale) * (2 * total.u);
+      sums[B * d + own] = total.square;
     }
     __syncthreads();
   }
+}
+
+// Adds up the spans of each gradient in their order.
+template <class T>
+__global__ void gradients_of_spans(const double* workspace, std::int64_t size, std::int64_t spans,
+                                   T* grad_mu, T* grad_logvar) {
+  const std::int64_t i = global_thread();
+  if (i >= size) return;
+  double mu = 0, logvar = 0;
+  for (std::int64_t span = 0; span < spans; ++span) {
+    mu += workspace[2 * span * size + i];
+    logvar += workspace[(2 * span + 1) * size + i];
+  }
+  grad_mu[i] = static_cast<T>(mu);
+  grad_logvar[i] = static_cast<T>(logvar);
 }
 
 }  // namespace
 
 template <class T>
 void total_correlation(const T* z, const T* mu, const T* logvar, std::int64_t B, std::int64_t d,
-                       double own, double next, double others, T* log_qz, T* log_prod_qz,
-                       T* normalisers, T* slopes, Stream stream) {
+                       double own, double next, double others, double* workspace, T* log_qz,
+                       T* log_prod_qz, T* normalisers, T* slopes, Stream stream) {
   if (B == 0) return;
   const Weights<T> weights{B, static_cast<T>(own), static_cast<T>(next)};
-  densities_kernel<<<blocks_for(B, kOwners), kThreads, 0, native(stream)>>>(
-      z, mu, logvar, B, d, weights, others, log_qz, log_prod_qz, normalisers, slopes);
+  const std::int64_t spans = total_correlation_spans(B);
+  const unsigned rows = blocks_for(B, kOwners);
+  densities_kernel<<<blocks_for(spans * rows, 1), kThreads, 0, native(stream)>>>(
+      z, mu, logvar, B, d, spans, weights, slopes != nullptr, workspace);
+  check_launch("total_correlation");
+  rows_of_spans<<<rows, kThreads, 0, native(stream)>>>(workspace, B, d, spans, others, log_qz,
+                                                       log_prod_qz, normalisers, slopes);
   check_launch("total_correlation");
 }
 
 template <class T>
 void total_correlation_backward(const T* z, const T* mu, const T* logvar, const T* normalisers,
                                 const T* grad_qz, const T* grad_prod, std::int64_t B,
-                                std::int64_t d, double own, double next, T* grad_mu, T* grad_logvar,
-                                Stream stream) {
+                                std::int64_t d, double own, double next, double* workspace,
+                                T* grad_mu, T* grad_logvar, Stream stream) {
   if (B == 0 || d == 0) return;
   const Weights<T> weights{B, static_cast<T>(own), static_cast<T>(next)};
-  posteriors_kernel<<<blocks_for(B, kOwners), kThreads, 0, native(stream)>>>(
-      z, mu, logvar, normalisers, grad_qz, grad_prod, B, d, weights, grad_mu, grad_logvar);
+  const std::int64_t spans = total_correlation_spans(B);
+  posteriors_kernel<<<blocks_for(spans * blocks_for(B, kOwners), 1), kThreads, 0,
+                      native(stream)>>>(z, mu, logvar, normalisers, grad_qz, grad_prod, B, d, spans,
+                                        weights, workspace);
+  check_launch("total_correlation_backward");
+  gradients_of_spans<<<blocks_for(B * d, kThreads), kThreads, 0, native(stream)>>>(
+      workspace, B * d, spans, grad_mu, grad_logvar);
   check_launch("total_correlation_backward");
 }
 

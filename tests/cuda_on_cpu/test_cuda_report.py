@@ -33,22 +33,43 @@ def test_nothing_is_spilled_to_memory(name, tmp_path):
 
 @needs_nvcc
 @pytest.mark.parametrize(
-    ("types", "vector"), [("EffE", "v4.f32"), ("EfhE", "v4.f32"), ("EddE", "v2.f64")]
-)
+    ("types", "vector"),
+    [
+        ("EfffE", "v4.f32"), ("EffhE", "v4.f32"), ("EdddE", "v2.f64"), ("Ef6__half", "v2.f32"),
+        ("Ef13__nv_bfloat16", "v2.f32"),
+    ],
+)  # fmt: skip
 def test_gradients_of_pixels_leave_as_vectors(types, vector, tmp_path):
-    ptx = tmp_path / "elbo.ptx"
+    ptx = tmp_path / "nll.ptx"
     command = [
         cuda_report.nvcc(), "-std=c++17", "-O3", "-arch=sm_90", "-ptx", f"-I{ROOT / 'csrc'}",
-        str(ROOT / "csrc" / "elbo.cu"), "-o", str(ptx),
+        str(ROOT / "csrc" / "nll.cu"), "-o", str(ptx),
     ]  # fmt: skip
     subprocess.run(command, check=True, capture_output=True)
     kernels = re.split(r"\.entry ", ptx.read_text())[1:]
     packed = [text for text in kernels if "Lb1" + types in text.split("(", 1)[0]]
-    assert len(packed) == 2  # Bernoulli and Gaussian
+    assert len(packed) == (6 if "_" in types else 2)  # two likelihoods, for half types' targets
     for text in packed:
         streamed = re.findall(r"st\.global\.cs\.(\S+)", text)
         assert streamed, "no gradient is written"
         assert set(streamed) == {vector}
+
+
+@needs_nvcc
+def test_tiles_of_bytes_are_copied_sixteen_at_a_time_and_later(tmp_path):
+    ptx = tmp_path / "tangent_gram.ptx"
+    command = [
+        cuda_report.nvcc(), "-std=c++17", "-O3", "-arch=sm_90", "-ptx", f"-I{ROOT / 'csrc'}",
+        str(ROOT / "csrc" / "tangent_gram.cu"), "-o", str(ptx),
+    ]  # fmt: skip
+    subprocess.run(command, check=True, capture_output=True)
+    kernels = re.split(r"\.entry ", ptx.read_text())[1:]
+    packed = [text for text in kernels if "byte_gram_kernelILb1" in text.split("(", 1)[0]]
+    assert len(packed) == 2  # float and double
+    for text in packed:
+        assert re.search(r"cp\.async\.c[ag]\.shared\.global \[.*\], \[.*\], 16", text)
+        assert "dp4a" in text
+        assert not re.search(r"ld\.global\S*u8", text)
 
 
 def test_the_model_of_a_tile_is_the_kernels_own():

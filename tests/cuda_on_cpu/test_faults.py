@@ -27,7 +27,8 @@ def test_sums_of_pixels_do_not_depend_on_where_the_pixels_lie(P, bytes_):
     x, mu, logvar = normal(rng, F32, 3, P), normal(rng, F32, 3, 5), normal(rng, F32, 3, 5)
     target = rng.integers(0, 256, (3, P)).astype(np.uint8) if bytes_ else rng.random((3, P), F32)
     arguments = [
-        x, target, bytes_, mu, logvar, 3, P, 5, 0, 1.0, 4.0,
+        x, twins.SAME, target, twins.BYTES if bytes_ else twins.SAME, mu, logvar, 3, P, 5, 0,
+        1.0, 4.0,
         Out("workspace", 10, np.float64), Out("loss", (), F32), Out("reconstruction", 3, F32),
         Out("kl", (3, 5), F32), Out("gradient", (3, P), F32), Out("g_mu", (3, 5), F32),
         Out("g_logvar", (3, 5), F32),
@@ -46,13 +47,14 @@ def test_sums_of_pixels_do_not_depend_on_where_the_pixels_lie(P, bytes_):
         ("laplace_kl", [0, 0, 0, 1.0, 2**40, 0, 0, 0]),
         ("sample_and_kl", [0, 0, 0, 1, 2, 2**42, 0, 0]),
         ("sample_and_kl_backward", [0, 0, 0, 1, 2, 2**42, 0, 0, 0, 0]),
-        ("nll", [0, 0, False, 2**32, 1, 0, 1.0, 1.0, 0, 0, 0]),
-        ("nll", [0, 0, False, 2**31, 4097, 0, 1.0, 1.0, 0, 0, 0]),
-        ("elbo", [0, 0, False, 0, 0, 2**32, 1, 1, 0, 1.0, 1.0, 0, 0, 0, 0, 0, 0, 0]),
-        ("total_correlation", [0, 0, 0, 2**36, 1, 0.0, 0.0, 0.0, 0, 0, 0, 0]),
-        ("total_correlation_backward", [0, 0, 0, 0, 0, 0, 2**36, 1, 0.0, 0.0, 0, 0]),
-        ("local_variance", [0, False, 2**32, 4, 4, 3, 0, 0]),
-        ("local_variance_backward", [0, 0, 2**32, 4, 4, 3, 0, 0, 0]),
+        ("nll", [0, 0, 0, 0, 2**32, 1, 0, 1.0, 1.0, 0, 0, 0]),
+        ("nll", [0, 0, 0, 0, 2**31, 4097, 0, 1.0, 1.0, 0, 0, 0]),
+        ("elbo", [0, 0, 0, 0, 0, 0, 2**32, 1, 1, 0, 1.0, 1.0, 0, 0, 0, 0, 0, 0, 0]),
+        ("total_correlation", [0, 0, 0, 2**36, 1, 0.0, 0.0, 0.0, 0, 0, 0, 0, 0]),
+        ("total_correlation_backward", [0, 0, 0, 0, 0, 0, 2**36, 1, 0.0, 0.0, 0, 0, 0]),
+        ("philox_normal", [0, 0, 2**33, 2**10, 0]),
+        ("local_variance", [0, False, 2**34, 4, 4, 3, 0, 0]),
+        ("local_variance_backward", [0, 0, 2**34, 4, 4, 3, 0, 0, 0]),
         ("tangent_gram", [0, False, 0, 0, 0, 4, 2**32, 1, 4, 0]),
         ("tangent_gram_backward", [0, 0, 0, 0, 0, 0, 0, 2**32, 1, 1, 4, 0]),
         ("gram_alignment", [0, True, 0, 2**32, 4, 2, 0, 0, 0, 0, 0, 0, 0]),
@@ -78,6 +80,19 @@ def test_windows_of_any_size_are_taken(window):
     x = normal(np.random.default_rng(0), F32, 1, 1, 3)
     call = Call([x, False, 1, 1, 3, window, 0, Out("variance", (1, 1, 3), F32)])
     agrees("local_variance", call)
+
+
+def test_sums_of_bytes_stay_exact_where_integers_would_overflow():
+    rng = np.random.default_rng(0)
+    k, P = 61, 2**15 + 16
+    x = (255 * rng.integers(0, 2, (2, P))).astype(np.uint8)
+    x[1] = 255 - x[0]
+    ends = np.zeros((2, 1, k), np.int64)
+    ends[1] = 1
+    step = np.ones((1, k), F32)
+    call = Call([x, True, *ends, step, 2, 1, k, P, Out("gram", (1, k, k), F32, 0)])
+    assert run(_core.cpu, "tangent_gram", F32, call, 1)["gram"][0, 0, 0] == 255**2 * P
+    agrees("tangent_gram", call)
 
 
 def test_no_latents_have_no_directions():

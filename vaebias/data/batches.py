@@ -54,6 +54,9 @@ class DeviceImages:
         Where to store them.
     packed
         Whether to store bits; by default, if all pixels are 0 or 255.
+    half
+        Whether to store floats in 16 bits, which moves a pixel by at most 2**-12; batches are
+        float32 all the same.
     progress
         Called as ``progress(images read, images in all)``.
 
@@ -69,6 +72,7 @@ class DeviceImages:
         device: torch.device | str = "cpu",
         *,
         packed: bool | None = None,
+        half: bool = False,
         progress: Progress | None = None,
     ) -> None:
         self.image_shape = grid.image_shape
@@ -77,7 +81,7 @@ class DeviceImages:
             raise InputError("packed", "pixels of 0 and 255 only", "other values")
         self.packed = kept is not None
         if kept is None:
-            kept = _read(grid, device, False, progress)
+            kept = _read(grid, device, False, progress, half)
         assert kept is not None
         self._kept = kept
         # the eight pixels of each byte as one int64: a look-up is far faster than shifts
@@ -95,7 +99,7 @@ class DeviceImages:
         index = torch.as_tensor(index, device=self._kept.device)
         rows = self._kept.index_select(0, index)
         if not self.packed:
-            return rows
+            return rows.float() if rows.dtype == torch.float16 else rows
         eight = self._pixels.index_select(0, rows.flatten().int()).view(torch.uint8)
         pixels = eight.view(len(rows), 8 * rows.shape[1])[:, : prod(self.image_shape)]
         return pixels.reshape(-1, *self.image_shape)
@@ -125,7 +129,11 @@ class DeviceImages:
 
 
 def _read(
-    grid: FactorGrid, device: torch.device | str, packed: bool, progress: Progress | None
+    grid: FactorGrid,
+    device: torch.device | str,
+    packed: bool,
+    progress: Progress | None,
+    half: bool = False,
 ) -> Tensor | None:  # [N, ceil(P / 8)] packed, else [N, C, H, W]
     """Read all images; None if they were to be packed and are not black and white."""
     kept: Tensor | None = None
@@ -136,6 +144,8 @@ def _read(
                 return None
             images = np.packbits(images.reshape(len(images), -1) > 0, axis=1)
         block = torch.from_numpy(images)
+        if half and block.is_floating_point():
+            block = block.half()
         if kept is None:
             kept = torch.empty((len(grid), *block.shape[1:]), dtype=block.dtype, device=device)
         kept[start : start + len(block)] = block

@@ -55,8 +55,5 @@ class AnnealedVAE(VAE):
 
     def regulariser(self, posterior: Posterior, step: Step) -> Tensor:
         """Return the weighted distance of the mean KL of the batch from the capacity."""
-        reached = 1.0
-        if step.number < self.config.threshold:
-            reached = step.number / self.config.threshold
-        kl = posterior.kl.sum(1).mean()
-        return self.config.gamma * (kl - self.config.capacity * reached).abs()
+        capacity = self.config.capacity * step.reached(self.config.threshold)
+        return self.config.gamma * (posterior.kl.sum(1).mean() - capacity).abs()

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from torch import Tensor
+
 from vaebias.errors import InputError
 from vaebias.models.objective import MODELS, Step
 from vaebias.models.vae import VAE, ReconstructionConfig
@@ -42,8 +44,6 @@ class BetaVAE(VAE):
     config_type: ClassVar[type[BetaVAEConfig]] = BetaVAEConfig
     config: BetaVAEConfig
 
-    def kl_weight(self, step: Step) -> float:
+    def kl_weight(self, step: Step) -> float | Tensor:
         """Return beta, less during the warm-up."""
-        if step.number >= self.config.warmup:
-            return self.config.beta
-        return self.config.beta * step.number / self.config.warmup
+        return self.config.beta * step.reached(self.config.warmup)

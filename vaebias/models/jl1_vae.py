@@ -57,7 +57,7 @@ class JL1VAE(BetaVAE):
         with torch.autocast(z.device.type, enabled=False):  # differences of rounded numbers
             images = self.decode(points).unflatten(0, (1 + self.latents, -1))
         norm = (images[1:] - images[0]).abs().sum() / DIFFERENCE / len(z)
-        reached = min(1.0, step.number / self.config.warmup) if self.config.warmup else 1.0
+        reached = step.reached(self.config.warmup)
         weight = self.config.gamma * reached
         penalty: Tensor = weight * norm
         return penalty

@@ -37,7 +37,8 @@ class Step:
     Attributes
     ----------
     number
-        Number of steps taken before this one (0 for the first).
+        Number of steps taken before this one (0 for the first). Where seeds are stacked, a 0-d
+        int64 tensor on their device: a CUDA graph of the step reads it anew each time.
     total
         Number of steps of the whole run.
     seed
@@ -50,12 +51,19 @@ class Step:
         ``[parts, b, ...]``, differentiably.
     """
 
-    number: int
+    number: int | Tensor
     total: int
     seed: int | Tensor
     part: int = 0
     parts: int = 1
     gather: Callable[[Tensor], Tensor] | None = None
+
+    def reached(self, steps: int) -> float | Tensor:
+        """Return how much of a change over the first ``steps`` steps is done, from 0 to 1."""
+        if not steps:
+            return 1.0
+        share = self.number / steps
+        return share.clamp(max=1.0) if isinstance(share, Tensor) else min(1.0, share)
 
 
 class Loss(NamedTuple):

@@ -64,7 +64,7 @@ class VAE(Objective):
         super().__init__(*args, **kwargs)
         self.output = "logits" if self.config.likelihood == "bernoulli" else "image"
 
-    def kl_weight(self, step: Step) -> float:
+    def kl_weight(self, step: Step) -> float | Tensor:
         """Return the weight of the KL at ``step``."""
         return 1.0
 

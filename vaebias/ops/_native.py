@@ -11,7 +11,7 @@ from torch import Tensor
 
 from vaebias import _core
 from vaebias.errors import InputError
-from vaebias.ops._transforms import SUPPORTED, below_autograd, unwrapped, vmapped
+from vaebias.ops._transforms import SUPPORTED, below_autograd, transformed, unwrapped, vmapped
 
 __all__ = [
     "build_info",
@@ -21,17 +21,26 @@ __all__ = [
     "check_constant",
     "check_number",
     "check_same",
-    "float_target",
     "has_kernels",
+    "kernel_pixels",
     "launch",
     "promote_half",
     "register_operator",
     "runs_cuda_kernels",
+    "storage",
+    "sum_dtype",
+    "target_pixels",
     "wants_gradient",
 ]
 
 _HALF = (torch.float16, torch.bfloat16)
 _SUFFIX = {torch.float32: "_f32", torch.float64: "_f64"}
+_STORAGES: dict[torch.dtype, int] = {
+    dtype: _core.STORAGES.index(name)
+    for dtype, name in (
+        (torch.float16, "half"), (torch.bfloat16, "bfloat16"), (torch.uint8, "bytes")
+    )
+}  # fmt: skip
 _LIBRARY = torch.library.Library("vaebias", "DEF")
 
 
@@ -235,13 +244,29 @@ def promote_half(tensor: Tensor) -> Tensor:
     return tensor.float() if tensor.dtype in _HALF else tensor
 
 
-def float_target(target: Tensor, like: Tensor) -> Tensor:
-    """Convert a target to what kernels read: uint8 unchanged, numbers to ``like``'s dtype."""
-    if target.dtype == torch.uint8:
+def kernel_pixels(prediction: Tensor) -> Tensor:
+    """Convert predicted pixels to what the losses read: half types unchanged by CUDA kernels."""
+    native = runs_cuda_kernels(prediction) and has_kernels(prediction.device) and not transformed()
+    return prediction if native else promote_half(prediction)
+
+
+def target_pixels(target: Tensor, prediction: Tensor) -> Tensor:
+    """Convert a target to what the losses read: uint8, ``prediction``'s dtype, or its sum's."""
+    if target.dtype in (torch.uint8, prediction.dtype):
         return target
     if target.is_floating_point() or target.dtype == torch.bool:
-        return target.to(like.dtype)
+        return target.to(sum_dtype(prediction))
     raise InputError("target", "uint8 or a floating dtype", target.dtype)
+
+
+def sum_dtype(pixels: Tensor) -> torch.dtype:
+    """Return the dtype in which kernels sum: float64, or float32 for all narrower ones."""
+    return torch.float64 if pixels.dtype == torch.float64 else torch.float32
+
+
+def storage(pixels: Tensor) -> int:
+    """Return how pixels are stored, as kernels take it (csrc/contract.h)."""
+    return _STORAGES.get(pixels.dtype, 0)
 
 
 def wants_gradient(*tensors: Tensor) -> bool:

@@ -17,6 +17,8 @@ from vaebias.ops._native import (
     launch,
     promote_half,
     register_operator,
+    storage,
+    sum_dtype,
     wants_gradient,
 )
 from vaebias.ops._transforms import eager, transformed, vmapped
@@ -73,16 +75,12 @@ def _elbo(
 ) -> tuple[Tensor, ...]:
     prediction, target, mu, logvar = (x.contiguous() for x in (prediction, target, mu, logvar))
     (B, d), P = mu.shape, prediction[0].numel() if len(prediction) else 0
-    loss, reconstruction, kl = (
-        prediction.new_empty(()),
-        prediction.new_empty(B),
-        torch.empty_like(mu),
-    )
+    loss, reconstruction, kl = mu.new_empty(()), mu.new_empty(B), torch.empty_like(mu)
     gradients = [torch.empty_like(x) if with_gradient else None for x in (prediction, mu, mu)]
     workspace = workspace_for(prediction)
     launch(
-        "elbo", prediction,
-        prediction, target, target.dtype == torch.uint8, mu, logvar, B, P, d,
+        "elbo", mu,
+        prediction, storage(prediction), target, storage(target), mu, logvar, B, P, d,
         LIKELIHOODS.index(likelihood), scale, beta, workspace, loss, reconstruction, kl, *gradients,
     )  # fmt: skip
     check_target(target, likelihood, reconstruction)
@@ -108,7 +106,7 @@ def _elbo_backward(
     ctx: Any, g_loss: Tensor | None, g_reconstruction: Tensor | None, g_kl: Tensor | None, *_: Any
 ) -> tuple[Tensor | None, ...]:
     gradient, g_mu, g_logvar, mu, logvar, prediction, _ = ctx.saved_tensors
-    B = mu.shape[0]
+    B, dtype = mu.shape[0], gradient.dtype
     g_loss = mu.new_zeros(()) if g_loss is None else g_loss
     rows = g_loss  # weight of each row's gradient, which is already over B
     if g_reconstruction is not None:
@@ -119,9 +117,9 @@ def _elbo_backward(
         g_target = None
     # loss.backward() hands over a one, and the gradients are already those of the loss.
     if not (eager(g_loss) and g_loss.device.type == "cpu" and g_loss.item() == 1):
-        g_mu, g_logvar, gradient = g_mu * g_loss, g_logvar * g_loss, gradient * rows
+        g_mu, g_logvar, gradient = g_mu * g_loss, g_logvar * g_loss, (gradient * rows).to(dtype)
     elif rows is not g_loss:
-        gradient = gradient * rows
+        gradient = (gradient * rows).to(dtype)
     if g_kl is not None:
         g_mu, g_logvar = g_mu + g_kl * mu, g_logvar + g_kl * logvar.expm1() / 2
     return gradient, g_target, g_mu, g_logvar, None, None, None, None
@@ -200,10 +198,11 @@ def elbo(
     mu, logvar = promote_half(mu), promote_half(logvar)
     check_same("logvar", logvar, "mu", mu)
     check_number("beta", beta, logits)
-    if mu.shape[0] != logits.shape[0] or mu.dtype != logits.dtype or mu.device != logits.device:
+    dtype = sum_dtype(logits)
+    if mu.shape[0] != logits.shape[0] or mu.dtype != dtype or mu.device != logits.device:
         raise InputError(
             "mu",
-            f"{len(logits)} rows of {logits.dtype} on {logits.device}, as logits",
+            f"{len(logits)} rows of {dtype} on {logits.device}, as logits",
             f"{len(mu)} rows of {mu.dtype} on {mu.device}",
         )
     if transformed() or not has_kernels(logits.device):

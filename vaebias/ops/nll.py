@@ -17,11 +17,14 @@ from vaebias.ops._native import (
     check,
     check_number,
     check_same,
-    float_target,
     has_kernels,
+    kernel_pixels,
     launch,
     promote_half,
     register_operator,
+    storage,
+    sum_dtype,
+    target_pixels,
     wants_gradient,
 )
 from vaebias.ops._transforms import eager, transformed
@@ -73,12 +76,12 @@ def _nll(
 ) -> tuple[Tensor, Tensor]:
     prediction, target = prediction.contiguous(), target.contiguous()
     B, P = prediction.shape[0], prediction[0].numel() if len(prediction) else 0
-    nll = prediction.new_empty(B)
+    nll = prediction.new_empty(B, dtype=sum_dtype(prediction))
     gradient = torch.empty_like(prediction) if with_gradient else None
     workspace = workspace_for(prediction)
     launch(
-        "nll", prediction,
-        prediction, target, target.dtype == torch.uint8, B, P,
+        "nll", nll,
+        prediction, storage(prediction), target, storage(target), B, P,
         LIKELIHOODS.index(likelihood), scale, 1.0, workspace, nll, gradient,
     )  # fmt: skip
     check_target(target, likelihood, nll)
@@ -89,7 +92,7 @@ def _nll_fake(
     prediction: Tensor, target: Tensor, likelihood: str, scale: float, with_gradient: bool
 ) -> tuple[Tensor, Tensor]:
     gradient = prediction.new_empty(prediction.shape if with_gradient else (0,))
-    return prediction.new_empty(prediction.shape[0]), gradient
+    return prediction.new_empty(prediction.shape[0], dtype=sum_dtype(prediction)), gradient
 
 
 def _nll_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
@@ -106,10 +109,11 @@ def _nll_backward(ctx: Any, g_nll: Tensor, _: Any) -> tuple[Tensor | None, ...]:
     gradient, ctx.gradient = ctx.gradient, ctx.gradient if not eager(g_nll) else None
     if gradient is None:  # a second time through a retained graph: the first used it up
         gradient = _nll_op(prediction.detach(), target.detach(), likelihood, scale, True)[1]
-    g_prediction = gradient.mul_(rows) if eager(g_nll) else gradient * rows
+    g_prediction = gradient.mul_(rows) if eager(g_nll) else (gradient * rows).to(prediction.dtype)
     g_target = None
     if ctx.needs_input_grad[1]:
         g_target = -g_prediction if likelihood == "gaussian" else -prediction * rows
+        g_target = g_target.to(target.dtype)
     return g_prediction, g_target, None, None, None
 
 
@@ -141,7 +145,7 @@ def check_target(target: Tensor, likelihood: str, nll: Tensor) -> None:
     elif math.isfinite(sum(nll.tolist())):
         return
     elif likelihood == "bernoulli":
-        check_range("target", target.detach().numpy())
+        check_range("target", promote_half(target.detach()).numpy())
     elif not target.isfinite().all():
         raise InputError("target", "finite numbers", "NaN or infinity")
 
@@ -152,8 +156,8 @@ def check_pixels(
     check(name, prediction, "B ...")
     if not isinstance(target, Tensor):
         raise InputError("target", "a torch.Tensor", type(target).__name__)
-    prediction = promote_half(prediction)
-    target = float_target(target, prediction)
+    prediction = kernel_pixels(prediction)
+    target = target_pixels(target, prediction)
     check_same("target", target, name, prediction, dtype=False)
     check_number("scale", scale, prediction)
     # Values on other devices, or in traces, are not looked at.
@@ -240,6 +244,7 @@ def gaussian_nll(
     if transformed() or not has_kernels(prediction.device):
         return gaussian_nll_reference(prediction, target, scale)
     if isinstance(scale, Tensor):  # autograd takes it through the division
+        prediction = promote_half(prediction)
         scale = scale.reshape(()).to(prediction.dtype)
         unscaled = gaussian_nll(prediction / scale, _unit(target, prediction.dtype) / scale)
         return unscaled + prediction[:1].numel() * scale.log()

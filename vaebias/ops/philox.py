@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from vaebias.errors import InputError
-from vaebias.ops._native import by_slices, launch, register_operator
+from vaebias.ops._native import launch, register_operator
 
 __all__ = ["check_stream", "philox_normal", "philox_normal_reference"]
 
 
 def philox_normal_reference(
-    shape: tuple[int, ...], seed: int | Tensor, offset: int, dtype: torch.dtype
+    shape: tuple[int, ...], seed: int | Tensor, offset: int | Tensor, dtype: torch.dtype
 ) -> Tensor:
     """Philox4x32-10 (Salmon et al. 2011) with Box-Muller, as csrc/philox.h draws them."""
     size, mask = math.prod(shape), 0xFFFFFFFF
     width = 4 if dtype == torch.float32 else 2
-    block = torch.arange((size + width - 1) // width)
-    c = [
-        block & mask,
-        block >> 32,
-        torch.full_like(block, offset & mask),
-        torch.full_like(block, offset >> 32),
-    ]
+    device = next((x.device for x in (seed, offset) if isinstance(x, Tensor)), None)
+    block = torch.arange((size + width - 1) // width, device=device)
+    zero = torch.zeros_like(block)
+    c = [block & mask, block >> 32, zero + (offset & mask), zero + (offset >> 32)]
     key = [seed & mask, seed >> 32]
     for _ in range(10):
         # 32 x 32 bits do not fit into int64: multiply the halves.
@@ -51,25 +50,62 @@ def _multiply(m: int, x: Tensor) -> tuple[Tensor, Tensor]:
     return high >> 16, ((high & 0xFFFF) << 16) | (low & 0xFFFF)
 
 
-def check_stream(name: str, number: int) -> None:
-    if number < 0:
+def check_stream(name: str, number: int | Tensor) -> None:
+    """Refuse a negative seed or offset, or a tensor that is not a single int64."""
+    if isinstance(number, Tensor):
+        if number.ndim or number.dtype != torch.int64:
+            found = f"{number.dtype} {list(number.shape)}"
+            raise InputError(name, "an int, or int64 of shape []", found)
+    elif number < 0:
         raise InputError(name, "a number from 0 to 2**63 - 1", number)
 
 
-def _normal(like: Tensor, seed: Tensor, offset: int) -> Tensor:
-    check_stream("seed", int(seed))
-    zero, noise, kl = torch.zeros_like(like), torch.empty_like(like), torch.empty_like(like)
-    launch("sample_and_kl", like, zero, zero, None, int(seed), offset, like.numel(), noise, kl)
+def _normal(like: Tensor, seeds: Tensor, offset: Tensor) -> Tensor:
+    if seeds.device.type == "cpu":  # on CUDA a look would wait for the device
+        check_stream("seed", int(seeds.min()) if len(seeds) else 0)
+    noise = torch.empty_like(like, memory_format=torch.contiguous_format)
+    streams = len(seeds)
+    launch(
+        "philox_normal", like,
+        seeds.contiguous(), offset, streams, like.numel() // max(streams, 1), noise,
+    )  # fmt: skip
     return noise
 
 
-def _normal_fake(like: Tensor, seed: Tensor, offset: int) -> Tensor:
+def _normal_fake(like: Tensor, seeds: Tensor, offset: Tensor) -> Tensor:
     return like.new_empty(like.shape)
 
 
-philox_normal = register_operator(
-    "philox_normal(Tensor like, Tensor seed, SymInt offset) -> Tensor",
+def _slices(operator: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the vmap rule: the streams of all slices in one call."""
+
+    def rule(info: Any, in_dims: Any, like: Tensor, seeds: Tensor, offset: Tensor) -> Any:
+        if in_dims[2] is not None:
+            raise InputError("offset", "the same for all slices", "one for each")
+        size = info.batch_size
+        likes = (
+            like.expand(size, *like.shape) if in_dims[0] is None else like.movedim(in_dims[0], 0)
+        )
+        seeds = seeds.expand(size, -1) if in_dims[1] is None else seeds.movedim(in_dims[1], 0)
+        return operator(likes, seeds.flatten(), offset), 0
+
+    return rule
+
+
+_normal_op = register_operator(
+    "philox_normal(Tensor like, Tensor seeds, Tensor offset) -> Tensor",
     _normal,
     _normal_fake,
-    vmap=by_slices,
+    vmap=_slices,
 )
+
+
+def philox_normal(
+    like: Tensor,  # [...]
+    seed: int | Tensor,
+    offset: int | Tensor,
+) -> Tensor:  # [...]
+    """Draw the noise of a stream; seed and offset are read where it is drawn, not before."""
+    seed, offset = (torch.as_tensor(x, device=like.device) for x in (seed, offset))
+    noise: Tensor = _normal_op(like, seed.reshape(1), offset)
+    return noise

@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vaebias.errors import InputError
 from vaebias.ops._examples import Draw, example
 from vaebias.ops._native import (
     by_rows,
@@ -28,7 +27,7 @@ def sample_and_kl_reference(
     mu: Tensor,
     logvar: Tensor,
     seed: int | Tensor = 0,
-    offset: int = 0,
+    offset: int | Tensor = 0,
     *,
     noise: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
@@ -110,7 +109,7 @@ def sample_and_kl(
     mu: Tensor,  # [B, d]
     logvar: Tensor,  # [B, d]
     seed: int | Tensor = 0,
-    offset: int = 0,
+    offset: int | Tensor = 0,
     *,
     noise: Tensor | None = None,  # [B, d]
 ) -> tuple[Tensor, Tensor]:
@@ -132,7 +131,9 @@ def sample_and_kl(
         Which stream of noise, 0 <= seed < 2**63. May be a 0-d int64 tensor, so
         that torch.vmap gives each slice its own stream.
     offset
-        Position in the stream: training passes its step, so that draws do not repeat.
+        Position in the stream: training passes its step, so that draws do not repeat. May be a
+        0-d int64 tensor, which is read when the noise is drawn: a captured CUDA graph then draws
+        anew each time.
     noise
         Use this n instead, [B, d].
 
@@ -157,17 +158,15 @@ def sample_and_kl(
     if noise is not None:
         noise = promote_half(noise)
         check_same("noise", noise, "mu", mu)
-    if not isinstance(seed, Tensor):
-        check_stream("seed", seed)
-    elif seed.ndim or seed.dtype != torch.int64:
-        raise InputError("seed", "an int, or int64 of shape []", f"{seed.dtype} {list(seed.shape)}")
+    check_stream("seed", seed)
     check_stream("offset", offset)
     if transformed() or not has_kernels(mu.device):
         return sample_and_kl_reference(mu, logvar, seed, offset, noise=noise)
-    if vmapped() or isinstance(seed, Tensor):  # the kernel's own draw is by place in the batch
+    # the kernel's own draw is by place in the batch, and takes numbers
+    if vmapped() or isinstance(seed, Tensor) or isinstance(offset, Tensor):
         if noise is None:
-            noise = philox_normal(mu.detach(), torch.as_tensor(seed), offset)
-        seed = 0
+            noise = philox_normal(mu.detach(), seed, offset)
+        seed = offset = 0
     z, kl = _sample_op(mu, logvar, noise, seed, offset)
     return z, kl
 

@@ -8,7 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from vaebias import _core
 from vaebias.errors import InputError
+from vaebias.ops import _native
 from vaebias.ops._examples import Draw, example
 from vaebias.ops._native import (
     by_slices,
@@ -58,6 +60,13 @@ def _log_weights(B: int, N: int, stratified: bool) -> tuple[float, float, float]
     return math.log(M / N), math.log1p(-M / N), -math.log(M)
 
 
+def _workspace(z: Tensor, numbers: int) -> Tensor | None:
+    """What CUDA's blocks leave of each row, or posterior, for the launch that adds it up."""
+    if not _native.runs_cuda_kernels(z):
+        return None
+    return z.new_empty(_core.total_correlation_spans(len(z)), len(z), numbers, dtype=torch.float64)
+
+
 def _densities(
     z: Tensor, mu: Tensor, logvar: Tensor, dataset_size: int, stratified: bool, with_slopes: bool
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -65,9 +74,10 @@ def _densities(
     B, d = z.shape
     log_qz, log_prod_qz, normalisers = z.new_empty(B), z.new_empty(B), z.new_empty(d + 1, B)
     slopes = z.new_empty(2, B, d) if with_slopes else None
+    workspace = _workspace(z, 4 * d + 2)
     launch(
         "total_correlation", z,
-        z, mu, logvar, B, d, *_log_weights(B, dataset_size, stratified),
+        z, mu, logvar, B, d, *_log_weights(B, dataset_size, stratified), workspace,
         log_qz, log_prod_qz, normalisers, slopes,
     )  # fmt: skip
     return log_qz, log_prod_qz, normalisers, z.new_empty(0) if slopes is None else slopes
@@ -92,9 +102,10 @@ def _gradient(
     B, d = z.shape
     own, following, _ = _log_weights(B, dataset_size, stratified)
     g_mu, g_logvar = torch.empty_like(mu), torch.empty_like(mu)
+    workspace = _workspace(z, 2 * d)
     launch(
         "total_correlation_backward", z,
-        z, mu, logvar, normalisers, g_qz, g_prod, B, d, own, following, g_mu, g_logvar,
+        z, mu, logvar, normalisers, g_qz, g_prod, B, d, own, following, workspace, g_mu, g_logvar,
     )  # fmt: skip
     return g_mu, g_logvar
 

@@ -50,20 +50,31 @@ class Images:
     def load(self) -> None:
         """Load all images to the device, unless they take more than `room` has.
 
-        Black and white images that take more are loaded as bits, if those do not.
+        Black and white images that take more are loaded as bits, if those do not; on a GPU, others
+        as float16.
         """
-        size = len(self._grid) * self[np.zeros(1, dtype=np.int64)].nbytes
-        limit = room(self._device)
+        first = self[np.zeros(1, dtype=np.int64)]
+        size, limit = len(self._grid) * first.nbytes, room(self._device)
+        on_gpu = self._device.type == "cuda"
         if size <= limit:  # as bytes, which need no unpacking at each step
             self._loaded = DeviceImages(self._grid, self._device, packed=False)
+        elif on_gpu and first.dtype == torch.float32 and size // 2 <= limit:
+            self._loaded = DeviceImages(self._grid, self._device, packed=False, half=True)
         elif size <= 8 * limit:
             with suppress(InputError):  # not black and white
                 self._loaded = DeviceImages(self._grid, self._device, packed=True)
 
-    def __getitem__(self, index: Index) -> Tensor:
+    def place(self, index: Index) -> Tensor | Index:
+        """Return points of the grid where ``self[...]`` reads them: on the device, if images are.
+
+        Many at a time: on a GPU each copy from the host waits for the device.
+        """
+        return index if self._loaded is None else torch.from_numpy(index).to(self._device)
+
+    def __getitem__(self, index: Tensor | Index) -> Tensor:
         if self._loaded is not None:
             return self._loaded[index]
-        return torch.from_numpy(self._grid.images(index)).to(self._device)
+        return torch.from_numpy(self._grid.images(np.asarray(index))).to(self._device)
 
     def batches(self, index: Index) -> Iterator[Tensor]:
         """Yield the images at ``index`` in blocks; one empty block if there are none."""

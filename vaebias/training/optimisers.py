@@ -54,6 +54,8 @@ class Optimisers:
         State from which the run resumes, if it does.
     fabric
         Sets up the optimisers, if given.
+    capturable
+        Whether a CUDA graph of a step may be replayed: the learning rate is then a tensor.
     """
 
     def __init__(
@@ -62,6 +64,8 @@ class Optimisers:
         config: TrainingConfig,
         state: TrainingState | None,
         fabric: Fabric | None = None,
+        *,
+        capturable: bool = False,
     ) -> None:
         adversary = objective.adversary()
         against = [] if adversary is None else list(adversary.network.parameters())
@@ -72,22 +76,24 @@ class Optimisers:
         # the state of an optimiser is numbered group by group
         self._parameters = [decayed + [p for p in own if id(p) not in shrinking]]
         # fused: one call for all parameters instead of a dozen for each
-        options: dict[str, Any] = {"lr": config.learning_rate, "betas": objective.betas}
+        shared: dict[str, Any] = {"fused": True, "capturable": capturable}
+        rate: float | Tensor = config.learning_rate
+        if capturable:
+            rate = torch.tensor(rate, dtype=torch.float32, device=own[0].device)
+        options: dict[str, Any] = {"lr": rate, "betas": objective.betas, **shared}
         if decayed:
             groups = [
                 {"params": decayed, "weight_decay": objective.weight_decay},
                 {"params": self._parameters[0][len(decayed) :], "weight_decay": 0.0},
             ]
-            self._optimisers: list[torch.optim.Optimizer] = [
-                torch.optim.AdamW(groups, fused=True, **options)
-            ]
+            self._optimisers: list[torch.optim.Optimizer] = [torch.optim.AdamW(groups, **options)]
         else:
-            self._optimisers = [torch.optim.Adam(self._parameters[0], fused=True, **options)]
+            self._optimisers = [torch.optim.Adam(self._parameters[0], **options)]
         if adversary is not None:
             self._parameters.append(against)
             self._optimisers.append(
                 torch.optim.Adam(
-                    against, lr=adversary.learning_rate, betas=adversary.betas, fused=True
+                    against, lr=adversary.learning_rate, betas=adversary.betas, **shared
                 )
             )
         if state is not None:
@@ -102,10 +108,10 @@ class Optimisers:
             _advance(self._scheduler, state.step)
 
     def step(self, loss: Loss) -> None:
-        """Compute the gradients of a loss and take one step."""
+        """Compute the gradients of a loss and update all parameters; `schedule` comes after."""
         self.zero()
         self.backward(loss)
-        self.move()
+        self.update()
 
     def zero(self) -> None:
         """Clear all gradients."""
@@ -126,9 +132,17 @@ class Optimisers:
         self._backward(against, inputs=self._parameters[1])
 
     def move(self) -> None:
+        """Update all parameters, and their rate for the next step."""
+        self.update()
+        self.schedule()
+
+    def update(self) -> None:
         """Update all parameters, once the gradients of all of them are known."""
         for optimiser in self._movers:
             optimiser.step()
+
+    def schedule(self) -> None:
+        """Set the learning rate of the next step."""
         if self._scheduler is not None:
             self._scheduler.step()
 

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import Tensor, nn
-from torch.func import functional_call, stack_module_state
+from torch import Tensor
 
 from vaebias.checkpoints import TrainingState
 from vaebias.data import FactorGrid
 from vaebias.errors import InputError, RunFailedError
-from vaebias.interfaces import Progress
-from vaebias.models import Adversary, Loss, Objective, Step
-from vaebias.models.batch import Batch
+from vaebias.interfaces import Index, Progress
+from vaebias.models import Objective
 from vaebias.training.batches import BatchSampler, Images, batch_sampler, check_shape, prepare
 from vaebias.training.config import (
     Callbacks,
@@ -34,12 +32,16 @@ from vaebias.training.loop import check_reached, fit
 from vaebias.training.memory import keep_freed_memory
 from vaebias.training.optimisers import Optimisers
 from vaebias.training.recorder import RunRecorder
-from vaebias.training.step import LossModule, loss_of
+from vaebias.training.replay import Replayed
+from vaebias.training.stack import Stacked, StackedStep
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 __all__ = ["fit_seeds", "worth_stacking"]
+
+AHEAD = 64
+"""Number of steps whose points are drawn, and sent to the device, at a time."""
 
 
 def fit_seeds(
@@ -55,6 +57,7 @@ def fit_seeds(
     progress: Progress | None = None,
     states: Sequence[TrainingState | None] | None = None,
     stack: bool | None = None,
+    graph: bool | None = None,
     **options: Unpack[TrainingOptions],
 ) -> list[History]:
     """Train several objectives in place, each with its own seed.
@@ -82,6 +85,10 @@ def fit_seeds(
     stack
         If True, train the objectives as one; if False, one after the other. By default they are
         stacked, except for convolutions on the CPU, which are slower grouped.
+    graph
+        If True, capture a stacked step in a CUDA graph and replay it; if False, launch the kernels
+        of each step. By default True on a GPU, except for the schedule ``"one-cycle"``. Both give
+        the same bits.
 
     Returns
     -------
@@ -110,7 +117,9 @@ def fit_seeds(
         steps, batch_size=batch_size, learning_rate=learning_rate, schedule=schedule, **options
     )
     told = [Callbacks() if callbacks is None else callbacks(seed) for seed in seeds]
-    runs = _Runs(objectives, grid, config, seeds, told, progress or (lambda *_: None), states)
+    runs = _Runs(
+        objectives, grid, config, seeds, told, progress or (lambda *_: None), states, graph
+    )
     stacked = worth_stacking(first) if stack is None else stack
     return runs.stacked() if stacked else runs.one_by_one()
 
@@ -132,6 +141,7 @@ class _Runs:
     callbacks: Sequence[Callbacks]
     progress: Progress
     states: Sequence[TrainingState | None]
+    graph: bool | None
 
     def one_by_one(self) -> list[History]:
         histories: list[History] = []
@@ -182,49 +192,59 @@ class _Runs:
         for objective, seed in zip(self.objectives, seeds, strict=True):
             prepare(objective, grid, images, seed)
         stacked = Stacked(self.objectives, seeds)
-        optimisers = Optimisers(stacked, config, state)
+        graph = self._captures(stacked.device)
+        optimisers = Optimisers(stacked, config, state, capturable=graph)
+        step = StackedStep(stacked, optimisers, images, config.steps, in_place=graph)
         recorders = [
             RunRecorder(objective, config.steps, LatentUse(grid, images, seed), callbacks, state)
             for objective, seed, callbacks, state in zip(
                 self.objectives, seeds, self.callbacks, self.states, strict=True
             )
         ]
+        pending: list[dict[str, Tensor]] = []
         with keep_freed_memory():
-            self._train(stacked, optimisers, recorders, images, sample, reached)
+            taken = Replayed(step) if graph else step
+            for number, points in self._draw(sample, images, reached):
+                step.load(number, points)
+                pending.append(taken())
+                optimisers.schedule()
+                done = number + 1
+                if done % config.log_every and done < config.steps:
+                    continue
+                stacked.write_back()
+                for i, (seed, recorder) in enumerate(zip(seeds, recorders, strict=True)):
+                    own = [{name: part[i] for name, part in parts.items()} for parts in pending]
+                    with _naming(seed):
+                        recorder.record(own, done, partial(optimisers.slice, i))
+                pending = []
+                self.progress(done * len(seeds), config.steps * len(seeds))
         return [recorder.finish() for recorder in recorders]
 
-    def _train(
-        self,
-        stacked: Stacked,
-        optimisers: Optimisers,
-        recorders: Sequence[RunRecorder],
-        images: Images,
-        sample: BatchSampler,
-        reached: int,
-    ) -> None:
-        config, seeds = self.config, self.seeds
-        pending: list[dict[str, Tensor]] = []
-        for number in range(reached, config.steps):
-            points = [
-                sample(config.batch_size, np.random.default_rng([seed, number])) for seed in seeds
+    def _captures(self, device: torch.device) -> bool:
+        """Return whether a CUDA graph of the step is replayed."""
+        can = device.type == "cuda" and self.config.schedule != "one-cycle"  # which changes betas
+        if self.graph and not can:
+            found = f"{device.type}, {self.config.schedule}"
+            raise InputError("graph", "a GPU, and a schedule other than one-cycle", found)
+        return can if self.graph is None else self.graph
+
+    def _draw(
+        self, sample: BatchSampler, images: Images, reached: int
+    ) -> Iterator[tuple[int, list[Tensor | Index]]]:
+        """Yield the number of each step with its points, ``[S, B]``, one or two for pairs."""
+        size, steps = self.config.batch_size, self.config.steps
+        for first in range(reached, steps, AHEAD):
+            numbers = range(first, min(first + AHEAD, steps))
+            drawn = [
+                [sample(size, np.random.default_rng([seed, number])) for seed in self.seeds]
+                for number in numbers
             ]
-            batch = [
-                images[np.concatenate(index)].unflatten(0, (len(seeds), -1))
-                for index in zip(*points, strict=True)
+            frames = [
+                images.place(np.array([[points[f] for points in seeds] for seeds in drawn]))
+                for f in range(len(drawn[0][0]))
             ]
-            loss = stacked.loss(batch, number, config.steps)
-            optimisers.step(loss)
-            pending.append(loss.parts)
-            done = number + 1
-            if done % config.log_every and done < config.steps:
-                continue
-            stacked.write_back()
-            for i, (seed, recorder) in enumerate(zip(seeds, recorders, strict=True)):
-                own = [{name: part[i] for name, part in parts.items()} for parts in pending]
-                with _naming(seed):
-                    recorder.record(own, done, partial(optimisers.slice, i))
-            pending = []
-            self.progress(done * len(seeds), config.steps * len(seeds))
+            for i, number in enumerate(numbers):
+                yield number, [frame[i] for frame in frames]
 
 
 def _join(states: Sequence[TrainingState | None]) -> TrainingState | None:
@@ -240,85 +260,6 @@ def _join(states: Sequence[TrainingState | None]) -> TrainingState | None:
         for name, first in known[0].optimiser.items()
     }
     return TrainingState(known[0].step, {}, moments)
-
-
-class Stacked:
-    """S objectives as one: parameters and buffers are theirs, stacked along a new first axis.
-
-    Parameters
-    ----------
-    objectives
-        Objectives that differ only in their weights, on one device.
-    seeds
-        Seeds of their noise.
-    """
-
-    def __init__(self, objectives: Sequence[Objective], seeds: Sequence[int]) -> None:
-        self._modules = [LossModule(objective) for objective in objectives]
-        parameters, self._buffers = stack_module_state(list(self._modules))
-        self._parameters = {name: nn.Parameter(stacked) for name, stacked in parameters.items()}
-        self.betas = objectives[0].betas
-        self.weight_decay = objectives[0].weight_decay
-        # on the CPU, whatever the device: the kernel of each slice takes its seed as a number
-        self._seeds = torch.tensor(seeds)
-
-    def parameters(self) -> Iterable[nn.Parameter]:
-        """Return the stacked parameters, ``[S, ...]`` each."""
-        return self._parameters.values()
-
-    def adversary(self) -> Adversary | None:
-        """Return the stacked adversaries of the objectives, if they have any."""
-        first = self._modules[0]
-        adversary = first.objective.adversary()
-        if adversary is None:
-            return None
-        return adversary._replace(
-            network=nn.ParameterList(self._stacked(adversary.network.parameters()))
-        )
-
-    def decayed(self) -> list[nn.Parameter]:
-        """Return the stacked parameters to which weight decay applies."""
-        return self._stacked(self._modules[0].objective.decayed())
-
-    def _stacked(self, parameters: Iterable[nn.Parameter]) -> list[nn.Parameter]:
-        """Return the stacked parameters that belong to parameters of the first objective."""
-        wanted = set(map(id, parameters))
-        named = self._modules[0].named_parameters()
-        return [self._parameters[name] for name, own in named if id(own) in wanted]
-
-    def loss(
-        self,
-        batch: Sequence[Tensor],  # one [S, B, C, H, W], or two for pairs
-        number: int,
-        total: int,
-    ) -> Loss:
-        """Return the loss summed over seeds, so that each seed gets its own gradient.
-
-        The parts, among them ``"loss"``, are ``[S]`` each.
-        """
-
-        def one(parameters: Any, buffers: Any, images: Sequence[Tensor], seed: Tensor) -> Any:
-            batch: Batch = images[0] if len(images) == 1 else (images[0], images[1])
-            closure = loss_of(batch, Step(number, total, seed))
-            loss: Loss = functional_call(self._modules[0], (parameters, buffers), (closure,))
-            return tuple(part for part in loss if part is not None)
-
-        found, parts, *against = torch.vmap(one)(
-            self._parameters, self._buffers, batch, self._seeds
-        )
-        parts = {"loss": found.detach(), **parts}
-        return Loss(found.sum(), parts, *(loss.sum() for loss in against))
-
-    @torch.no_grad()
-    def write_back(self) -> None:
-        """Copy parameters and buffers back into the objectives."""
-        for i, module in enumerate(self._modules):
-            for own, stacked in (
-                (dict(module.named_parameters()), self._parameters),
-                (dict(module.named_buffers()), self._buffers),
-            ):
-                for name, tensor in own.items():
-                    tensor.copy_(stacked[name][i])
 
 
 @contextmanager
