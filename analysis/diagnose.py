@@ -15,7 +15,7 @@ from vaebias.analysis.alignment import dto_chance, relative_gaps
 from vaebias.analysis.diagnosis import Diagnosis
 from vaebias.analysis.jacobian import DecoderJacobian, prepare_jacobian
 from vaebias.analysis.latents import Coordinates, flattened
-from vaebias.analysis.notes import notes, range_notes
+from vaebias.analysis.notes import notes
 from vaebias.analysis.points import active_mask, choose_points
 from vaebias.analysis.price import Likelihood
 from vaebias.analysis.references import (
@@ -38,10 +38,12 @@ from vaebias.analysis.steps import (
 )
 from vaebias.checks import check_positive
 from vaebias.errors import InputError, RunFailedError
-from vaebias.inference import evaluating
+from vaebias.inference import evaluating, range_notes
 from vaebias.interfaces import Decoder, Encoder, Grid, Output, Progress
 
 __all__ = ["diagnose"]
+
+_RANGED = 64  # points whose images are looked at for their range
 
 
 def diagnose(
@@ -184,7 +186,9 @@ def diagnose(
             if points.logvar is not None:
                 steps.append(beside_expected(points, beta, pixels))
         rows = _measure(at, points.z, steps, memory, progress)
-        ranged = range_notes(decoder, points.z, output)
+        with torch.no_grad():
+            pictures = images is None or np.ndim(images) == 4
+            ranged = range_notes(decoder(points.z[:_RANGED]), output, pictures=pictures)
     singular_values = rows["singular_values"][:, :count]
     distance = np.where(singular_values[:, :1].any(1), rows["distance"], np.nan)
     contrast = np.where(np.isfinite(rows["ima_contrast"]), rows["ima_contrast"], np.nan)

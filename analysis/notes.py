@@ -7,34 +7,16 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from vaebias.analysis.alignment import relative_gaps
 from vaebias.analysis.jacobian import DecoderJacobian
-from vaebias.interfaces import Decoder, Grid, Output
+from vaebias.interfaces import Grid
 
-__all__ = ["notes", "range_notes"]
+__all__ = ["notes"]
 
 _NEARLY_EQUAL = 0.05
 _LISTED = 5  # latents or pairs that a note names
-_RANGED = 64  # points whose images are looked at for their range
-_BEYOND = 0.2  # below 0, further than a linear last layer goes by chance
 _DEAD = 1e-6  # of the strongest direction: float32 rounding of a derivative that is 0
-
-
-def range_notes(decoder: Decoder, z: Tensor, output: Output) -> list[str]:
-    """What the range of the decoder's outputs says against ``output``."""
-    with torch.no_grad():
-        values = decoder(z[:_RANGED]).float()
-    low, high = float(values.min()), float(values.max())
-    if output == "logits" and low >= 0 and high <= 1 and low < high:
-        return [
-            "All outputs of the decoder lie in 0..1, unlike logits: if it ends in a sigmoid, use"
-            " output='image'."
-        ]
-    if output == "image" and low < -_BEYOND and low >= -1.01 and high <= 1.01:
-        return ["The decoder's images lie in -1..1, those that they are compared with in 0..1."]
-    return []
 
 
 def notes(

@@ -20,3 +20,9 @@ def test_errors_travel_between_processes(error: VaebiasError) -> None:
     again = pickle.loads(pickle.dumps(error))
     assert type(again) is type(error)
     assert (str(again), again.args, again.exit_code) == (str(error), error.args, error.exit_code)
+
+
+@pytest.mark.parametrize("name", ["BetaVAE", "beta-vae", "Beta VAE", "beta_va"])
+def test_a_name_is_suggested_whatever_its_case_and_punctuation(name: str) -> None:
+    known = ["beta_vae", "factor_vae", "pcl"]
+    assert "did you mean 'beta_vae'?" in str(UnknownNameError("model", name, known))

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from vaebias.errors import InputError
 
-__all__ = ["check_index", "check_integer", "check_positive"]
+__all__ = ["check_counts", "check_index", "check_integer", "check_positive"]
 
 
 def check_integer(name: str, value: object, low: int, high: int | None = None) -> int:
@@ -20,6 +20,12 @@ def check_integer(name: str, value: object, low: int, high: int | None = None) -
             return number
     expected = f"an integer >= {low}" if high is None else f"an integer in {low}..{high}"
     raise InputError(name, expected, value)
+
+
+def check_counts(**values: object) -> None:
+    """Raise InputError unless every value is an integer >= 1."""
+    for name, value in values.items():
+        check_integer(name, value, 1)
 
 
 def check_positive(name: str, value: object) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
@@ -28,25 +29,24 @@ td {{ font-variant-numeric: tabular-nums }} svg {{ max-width: 100%; height: auto
 """
 
 
-class Displayed:
-    """A result that notebooks and scripts can show: a base class.
+class Displayed(ABC):
+    """A result that notebooks and scripts can show."""
 
-    Subclasses define ``to_frame``, ``plot``, and the title and rows of their table.
-    """
-
+    @abstractmethod
     def to_frame(self) -> pd.DataFrame:
         """Return the numbers as a pandas data frame."""
-        raise NotImplementedError
 
+    @abstractmethod
     def plot(self) -> Figure:
         """Return a matplotlib figure."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _title(self) -> str:
-        raise NotImplementedError
+        """Return the heading of the table."""
 
+    @abstractmethod
     def _rows(self) -> list[tuple[str, ...]]:
-        raise NotImplementedError
+        """Return the rows of the table, as text."""
 
     def html(self, path: str | Path, *, force: bool = False) -> None:
         """Write a self-contained HTML page with the table and the figure.

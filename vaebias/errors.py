@@ -45,9 +45,15 @@ class UnknownNameError(VaebiasError, LookupError):
 
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
         names = sorted(known)
-        similar = difflib.get_close_matches(name, names, 1)
-        hint = f"did you mean {similar[0]!r}? Known: " if similar else "known: "
+        by_letters = {_letters(one): one for one in names}
+        similar = difflib.get_close_matches(_letters(name), by_letters, 1)
+        hint = f"did you mean {by_letters[similar[0]]!r}? Known: " if similar else "known: "
         super().__init__(f"unknown {kind} {name!r}; {hint}{', '.join(names)}")
+
+
+def _letters(name: str) -> str:
+    """Return what is the same in BetaVAE, beta-vae and beta_vae."""
+    return "".join(filter(str.isalnum, name)).lower()
 
 
 class RunFailedError(VaebiasError):

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vaebias.errors import InputError
-from vaebias.interfaces import Encoder, Index, LabelledImages, Progress
+from vaebias.interfaces import Encoder, Index, LabelledImages, Output, Progress
 from vaebias.modules import dtype_of, evaluating
 from vaebias.pixels import as_tensor
 from vaebias.posterior import check_log_variance, posterior
@@ -25,6 +25,7 @@ __all__ = [
     "encode_images",
     "evaluating",
     "posterior",
+    "range_notes",
 ]
 
 BATCH = 512  # images encoded at a time
@@ -33,6 +34,7 @@ ACTIVE_BELOW = 0.8  # mean posterior variance of an active latent, as in Zietlow
 _ROWS = 3  # inputs that a function is checked on
 _ROUNDING = 1e-3  # relative difference between a batch and single rows that rounding may cause
 _ROUNDING_HALF = 0.1  # the same for float16 and bfloat16
+_BEYOND = 0.2  # below 0, further than a linear last layer goes by chance
 
 
 def batches_of(
@@ -90,6 +92,30 @@ def check_repeatable(
             " batch normalisation in training mode?"
         )
         raise InputError(name, "rows of a batch that do not depend on each other", found)
+
+
+def range_notes(
+    decoded: Tensor,  # [B, ...]
+    output: Output,
+    *,
+    pictures: bool = True,
+) -> list[str]:
+    """Return what the range of a decoder's outputs says against ``output``.
+
+    ``pictures`` tells whether they are compared with images in 0..1, not with other data.
+    """
+    low, high = (float(decoded.min()), float(decoded.max())) if decoded.numel() else (0.0, 0.0)
+    if output == "logits" and low >= 0 and high <= 1 and low < high:
+        return [
+            "All outputs of the decoder lie in 0..1, unlike logits: if it ends in a sigmoid, use"
+            " output='image'."
+        ]
+    if output == "image" and pictures and -1.01 <= low < -_BEYOND and high <= 1.01:
+        return [
+            "The decoder's images lie in -1..1, those that they are compared with in 0..1: use"
+            " lambda z: decoder(z) / 2 + 0.5."
+        ]
+    return []
 
 
 def check_encoder(encoder: Encoder, images: Tensor, *, flat: bool = True) -> None:

@@ -79,7 +79,9 @@ def check_log_variance(
     """Refuse what cannot be log variances but standard deviations or variances.
 
     Posterior variances are below the prior's variance 1 for every latent that carries
-    information, so that some log variances are negative, or all are about 0.
+    information, so that some log variances are negative, or all are about 0. Not recognised
+    are deviations or variances of fewer than 32 numbers, or below 0.1 on average (all latents
+    active, and of high precision); nor anything if a log variance is negative.
 
     Raises
     ------

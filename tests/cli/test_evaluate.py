@@ -4,12 +4,17 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from vaebias import checkpoints, data, models, perturb
 from vaebias.cli import app
 from vaebias.data import load
+from vaebias.inference import encode
+from vaebias.metrics import evaluate
+from vaebias.pixels import as_bytes
 
 RUN = CliRunner()
 NETWORK = {"name": "mlp", "hidden": [8]}
@@ -146,9 +151,62 @@ def test_labels_of_a_table_bring_their_names_and_may_be_continuous(tmp_path: Pat
     assert "bin continuous ones" in _error(tmp_path / "codes.npy", "--labels", table, *QUICK)[1]
 
 
-def test_labels_belong_to_a_table(checkpoint: Path) -> None:
+def test_labels_belong_to_codes_or_to_images_without_factors(
+    checkpoint: Path, tmp_path: Path
+) -> None:
     line = _error(checkpoint, "--data", "blobs", "--bins", "3", *QUICK)[1]
-    assert line.startswith("error: --bins: expected a table of codes (.npz, .npy, .csv")
+    assert line.startswith("error: --bins: expected factors in a table (--labels), found none")
+    np.save(tmp_path / "labels.npy", np.zeros((3, 1)))
+    line = _error(checkpoint, "--data", "blobs", "--labels", tmp_path / "labels.npy", *QUICK)[1]
+    assert line.startswith("error: --labels: expected a table of codes, or --data of images")
+    assert "found blobs, which has factors" in line
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """Return a folder of 30 blobs in natural order 0.png, 1.png, ..., 10.png."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    grid = data.load("blobs")
+    for number, image in enumerate(as_bytes(grid.images(np.arange(30)))):
+        Image.fromarray(image[0]).save(folder / f"{number}.png")
+    return folder
+
+
+def test_labels_beside_a_folder_of_images(checkpoint: Path, pictures: Path, tmp_path: Path) -> None:
+    numbers = np.arange(30)
+    labels = pd.DataFrame({"x": numbers % 3, "shape": np.where(numbers % 2, "heart", "square")})
+    images = data.load(pictures)
+    model = checkpoints.load(checkpoint)
+    codes = encode(model.encoder, images)[0]
+    expected = evaluate(codes, labels, metrics=["mcc.pearson"], n_repeats=2, jobs=1)
+    labels.to_csv(tmp_path / "plain.csv", index=False)
+    labels["file"] = [f"{number}.png" for number in numbers]
+    shuffled = labels.sample(frac=1, random_state=0)
+    shuffled.to_parquet(tmp_path / "named.parquet")
+    labels["file"] = [str(number) for number in numbers]
+    labels[::-1].to_csv(tmp_path / "stems.tsv", index=False, sep="\t")
+    for name in ("plain.csv", "named.parquet", "stems.tsv"):
+        found = _json(checkpoint, "--data", pictures, "--labels", tmp_path / name, *QUICK)
+        assert found["settings"]["factors"] == ["x", "shape"], name
+        mean = found["scores"]["mcc.pearson"]["mean"]
+        assert mean == pytest.approx(expected.scores["mcc.pearson"].mean, rel=1e-4), name
+
+
+def test_labels_that_do_not_fit_a_folder_are_named(
+    checkpoint: Path, pictures: Path, tmp_path: Path
+) -> None:
+    labels = pd.DataFrame({"x": np.arange(29) % 3, "file": [f"{i}.png" for i in range(29)]})
+    path = tmp_path / "labels.csv"
+    labels.to_csv(path, index=False)
+    given = ("--data", pictures, "--labels", path, *QUICK)
+    assert _error(checkpoint, *given)[1] == (
+        "error: column file: expected one row for each picture, found 0 for 29.png"
+    )
+    labels[["x"]].to_csv(path, index=False)
+    assert _error(checkpoint, *given)[1] == (
+        f"error: {path}: expected a row for each of 30 images, found 29"
+    )
 
 
 def test_factors_without_a_score_are_named(tmp_path: Path) -> None:

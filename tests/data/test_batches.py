@@ -93,6 +93,8 @@ def test_data_loader_yields_images_and_levels() -> None:
     assert torch.equal(image, torch.from_numpy(grid.images([35])[0]))
     assert torch.equal(level, torch.tensor([5, 1, 2]))
     assert len(GridDataset(grid)) == 36
+    with pytest.raises(InputError, match=r"index: expected one integer; .*Subset, found slice"):
+        GridDataset(grid)[2:4]
 
 
 @pytest.mark.parametrize("method", ["spawn", "forkserver"])

@@ -68,5 +68,5 @@ def test_depths_that_do_not_increase_are_refused(grid) -> None:
     for depths in [(3,), (3, 3), (4, 2)]:
         with pytest.raises(InputError, match="depths: expected at least two, increasing"):
             dci_es(np.ones((8, 1)), grid(2, 2, times=2), depths=depths)
-    with pytest.raises(InputError, match=r"depths\[0\]: expected a positive integer, found 0"):
+    with pytest.raises(InputError, match=r"depths\[0\]: expected an integer >= 1, found 0"):
         dci_es(np.ones((8, 1)), grid(2, 2, times=2), depths=(0, 1))

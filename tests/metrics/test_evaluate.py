@@ -11,7 +11,8 @@ import torch
 from scipy.stats import t as student
 
 from vaebias.errors import InputError, UnknownNameError
-from vaebias.metrics import METRICS, PANELS, evaluate
+from vaebias.interfaces import Decoder, Output
+from vaebias.metrics import METRICS, PANELS, Evaluation, evaluate
 from vaebias.metrics.panels import Panel
 
 SIZES = (4, 3, 5)
@@ -114,6 +115,51 @@ def test_a_table_is_split_into_disjoint_rows() -> None:
     )
     assert (found.settings["train"], found.settings["test"]) == (40, 20)
     assert list(found.details["explicitness"]["per_factor"]) == ["x", "y", "z"]
+
+
+def test_images_without_factors_are_scored_with_a_table_of_them() -> None:
+    grid = Pixels()
+    factors = grid.factors(np.arange(60)).astype(float)
+    options = {"metrics": ["mig", "mcc"], "n_repeats": 2, "jobs": 1}
+    codes = 255 * torch.from_numpy(factors[:, [2, 0, 1]] / 255).float()
+    expected = evaluate(codes, factors, **options)
+    found = evaluate(encoder, factors, images=grid, **options)
+    assert found.settings == expected.settings
+    for label, one in expected.scores.items():
+        assert found.scores[label].mean == pytest.approx(one.mean)
+    some = evaluate(encoder, factors + 0.5, images=grid, max_images=30, bins=5, **options)
+    assert (some.settings["rows"], some.settings["of"]) == (30, 60)
+    assert (some.settings["train"], some.settings["test"]) == (20, 10)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((np.zeros((60, 2)), np.zeros((60, 3))), "images: expected an encoder beside them"),
+        ((encoder, Pixels()), "images: expected a table of factors beside them, found Pixels"),
+        ((encoder, np.zeros((59, 3))), r"factors: expected shape \[60, k\]"),
+    ],
+)
+def test_images_that_do_not_fit_are_named(arguments: tuple, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        evaluate(*arguments, images=Pixels(), jobs=1)
+
+
+def test_a_decoder_of_another_range_is_noted() -> None:
+    options = {"metrics": ["reconstruction"], "n_repeats": 1, "jobs": 1}
+
+    def decoder(codes: torch.Tensor) -> torch.Tensor:
+        return (codes[:, None, None] - 2).tanh()
+
+    def score(decoder: Decoder, output: Output) -> Evaluation:
+        return evaluate(encoder, Pixels(), decoder=decoder, output=output, **options)
+
+    symmetric = score(decoder, "image")
+    assert "lie in -1..1" in symmetric.notes[0]
+    right = score(lambda z: decoder(z) / 2 + 0.5, "image")
+    assert right.notes == ()
+    assert right.scores["reconstruction"].mean != symmetric.scores["reconstruction"].mean
+    assert "unlike logits" in score(lambda z: decoder(z).abs(), "logits").notes[0]
 
 
 def test_progress_ends_at_its_total() -> None:
@@ -257,5 +303,5 @@ def test_rotations_come_for_metrics_of_codes_and_factors_alone() -> None:
     assert found.rotations["mig"].oracle > found.rotations["mig"].score
     assert len(found.to_json()["rotations"]["mig"]["rotated"]) == 8
     assert not evaluate(turned, factors, metrics=["mig"], n_repeats=1, jobs=1).rotations
-    with pytest.raises(InputError, match="rotations: expected a number not below 0"):
+    with pytest.raises(InputError, match="rotations: expected an integer >= 0"):
         evaluate(turned, factors, rotations=-1)

@@ -223,8 +223,8 @@ def test_registry_finds_it() -> None:
         ([[0.0], [1.0]], [["a"], ["b"]], {}, "factors: expected integer"),
         ([[0.0], [1.0]], [[4], [4]], {}, "factors: expected at least one factor that varies"),
         ([[0.0], [1.0]], [[0], [1]], {"names": ["a", "b"]}, "names: expected 1"),
-        ([[0.0], [1.0]], [[0], [1]], {"bins": 0}, "bins: expected a positive"),
-        ([[0.0], [1.0]], [[0], [1]], {"bins": 2.5}, "bins: expected a positive"),
+        ([[0.0], [1.0]], [[0], [1]], {"bins": 0}, "bins: expected an integer >= 1"),
+        ([[0.0], [1.0]], [[0], [1]], {"bins": 2.5}, "bins: expected an integer >= 1"),
     ],
 )
 def test_bad_input_is_named(codes: object, factors: object, options: dict, message: str) -> None:

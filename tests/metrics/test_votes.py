@@ -155,8 +155,8 @@ def test_a_sample_of_the_grid_will_do(entangled) -> None:
     ("options", "message"),
     [
         ({"batch": 1}, "batch: expected at least 2"),
-        ({"votes": 0}, "votes: expected a positive integer"),
-        ({"test_votes": 1.5}, "test_votes: expected a positive integer"),
+        ({"votes": 0}, "votes: expected an integer >= 1"),
+        ({"test_votes": 1.5}, "test_votes: expected an integer >= 1"),
         ({"threshold": -1}, "threshold: expected a number not below 0"),
     ],
 )

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import pickle
 
 import mpmath
 import pytest
@@ -48,6 +49,18 @@ def test_loss_backward_twice_and_scaled_gives_the_same_each_time(batch):
 def test_gradients_are_those_of_finite_differences(batch):
     inputs = [x.requires_grad_() for x in batch(3, 5, 2, torch.float64)]
     assert torch.autograd.gradcheck(lambda *x: tuple(elbo(*x, 1.7)), inputs)
+
+
+def test_the_tuple_says_where_the_loss_is(batch):
+    found = elbo(*batch(3, 8, 2))
+    assert isinstance(found, tuple)
+    with pytest.raises(
+        AttributeError, match=r"elbo returns a tuple .*for the loss use \.loss\.backward"
+    ):
+        found.backward()
+    with pytest.raises(AttributeError, match=r"which has no 'losses'$"):
+        found.losses  # noqa: B018
+    assert pickle.loads(pickle.dumps(found)).loss == found.loss
 
 
 def test_no_examples_average_to_nan_as_in_torch(batch, device):

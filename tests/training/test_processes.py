@@ -124,7 +124,7 @@ def test_losses_that_relate_the_images_of_a_batch_are_not_accumulated(name: str)
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"accumulate": 0}, "accumulate: expected at least 1, found 0"),
+        ({"accumulate": 0}, "accumulate: expected an integer >= 1, found 0"),
         ({"accumulate": 3}, "batch_size: expected a multiple of 3, the parts of a batch, found 16"),
     ],
 )

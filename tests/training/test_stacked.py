@@ -111,7 +111,7 @@ def test_objectives_differ_in_their_weights_alone(grid: FactorGrid) -> None:
 @pytest.mark.parametrize(("name", "value"), [("steps", 0), ("batch_size", 0), ("log_every", 0)])
 def test_number_out_of_range_is_named(grid: FactorGrid, name: str, value: int) -> None:
     options: dict[str, Any] = {"steps": 1, name: value}
-    with pytest.raises(InputError, match=f"{name}: expected at least 1"):
+    with pytest.raises(InputError, match=f"{name}: expected an integer >= 1"):
         fit_seeds(_builds("vae", grid), grid, seeds=SEEDS, **options)
 
 

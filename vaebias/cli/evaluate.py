@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -39,12 +39,14 @@ def evaluate(
     labels: Annotated[
         Path | None,
         typer.Option(
-            metavar="F", help="Factors of a table of codes: .csv, .tsv, .parquet, .npy or .npz."
+            metavar="F",
+            help="Factors of a table of codes, or of images without any (--data FOLDER): .csv,"
+            " .tsv, .parquet, .npy or .npz. A column with the names of the files is matched.",
         ),
     ] = None,
     bins: Annotated[
         int | None,
-        typer.Option(min=2, help="Cut continuous factors of a table into this many bins."),
+        typer.Option(min=2, help="Cut continuous factors into this many bins."),
     ] = None,
     metrics: Annotated[
         str | None,
@@ -91,10 +93,11 @@ def evaluate(
         refuse_to_overwrite(html, force=force, option="--html")
     grid = None if data is None else datasets.load(data)
     is_table = what.suffix.lower() in scores.TABLE_SUFFIXES
-    if not is_table and (labels is not None or bins is not None):
-        option = "--labels" if labels is not None else "--bins"
-        raise InputError(option, f"a table of codes ({', '.join(scores.TABLE_SUFFIXES)})", what)
+    if not is_table and bins is not None and labels is None:
+        raise InputError("--bins", "factors in a table (--labels)", "none")
     scored = _read_table(what, grid, labels) if is_table else _read_model(what, grid, device)
+    if not is_table and labels is not None:
+        scored = _labelled(scored, labels, data)
     origin = scored.origin
     with watch_points(str(what), 1) as progress:
         found = scores.evaluate(
@@ -105,6 +108,7 @@ def evaluate(
             seed,
             None if metrics is None else [name.strip() for name in metrics.split(",")],
             progress,
+            images=scored.images,
             names=scored.names,
             bins=bins,
             decoder=scored.decoder,
@@ -155,6 +159,7 @@ class _Scored:
     origin: dict[str, Any]
     decoder: Decoder | None = None
     output: Output = "logits"
+    images: FactorGrid | None = None
 
 
 def _origin(what: Path, form: str, model: str | None, grid: FactorGrid | None) -> dict[str, Any]:
@@ -199,6 +204,24 @@ def _read_model(what: Path, grid: FactorGrid | None, device: str) -> _Scored:
         encoder, decoder = moved.encode, None if decoder is None else moved.decode
     origin = _origin(what, model.format, model.name, grid)
     return _Scored(encoder, grid, None, origin, decoder, model.output)
+
+
+def _labelled(scored: _Scored, labels: Path, data: str | None) -> _Scored:
+    """Return an encoder of images without factors, with the factors of a file."""
+    from vaebias.data.pictures import picture_files
+    from vaebias.metrics.tables import in_order_of, read_labels
+
+    grid: FactorGrid = scored.source
+    if data is None or grid.labelled:
+        found = f"{grid.name}, which has factors"
+        raise InputError("--labels", "a table of codes, or --data of images without factors", found)
+    factors, names = read_labels(labels)
+    folder = Path(data)
+    if names is None and folder.is_dir() and hasattr(factors, "columns"):
+        factors = in_order_of(factors, picture_files(folder))
+    if len(factors) != len(grid):
+        raise InputError(str(labels), f"a row for each of {len(grid)} images", len(factors))
+    return replace(scored, source=factors, names=names, images=grid)
 
 
 def _command(

@@ -16,7 +16,14 @@ from vaebias.data.storage import npz_keys
 from vaebias.errors import InputError, reading
 from vaebias.pixels import WHITE, as_images
 
-__all__ = ["KEYS", "SUFFIXES", "is_pictures", "load_pictures", "pictures_grid"]
+__all__ = [
+    "KEYS",
+    "SUFFIXES",
+    "is_pictures",
+    "load_pictures",
+    "picture_files",
+    "pictures_grid",
+]
 
 KEYS = ("images", "imgs", "arr_0")
 """Names under which an npz file's images are searched, if it has several arrays."""
@@ -94,9 +101,15 @@ def pictures_grid(path: Path) -> ArrayGrid:
     return ArrayGrid(path.stem or path.name, [number], images, "real", provenance, kind=kind)
 
 
+def picture_files(folder: Path) -> list[Path]:
+    """Return the pictures of a folder, relative to it, in the order of `load_pictures`."""
+    return sorted((file.relative_to(folder) for file in _pictures(folder)), key=_natural)
+
+
 def _folder(path: Path) -> npt.NDArray[np.uint8]:
     images: list[npt.NDArray[np.uint8]] = []
-    for file in sorted(_pictures(path), key=lambda file: _natural(file.relative_to(path))):
+    for name in picture_files(path):
+        file = path / name
         images.append(_picture(file))
         if images[-1].shape != images[0].shape:
             expected = f"pictures of one size and kind, as the first, {images[0].shape}"

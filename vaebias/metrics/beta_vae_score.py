@@ -11,7 +11,8 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
-from vaebias.metrics.inputs import as_sample, positive
+from vaebias.checks import check_counts
+from vaebias.metrics.inputs import as_sample
 from vaebias.metrics.metric import METRICS, Result
 from vaebias.metrics.votes import SameFactorSampler, chunks
 
@@ -76,7 +77,7 @@ def beta_vae_score(
     Higgins et al., beta-VAE, ICLR 2017; constants of Locatello et al., ICML 2019. The
     regression is multinomial, as scikit-learn's default now is; theirs was one against the rest.
     """
-    positive(votes=votes, test_votes=test_votes, batch=batch)
+    check_counts(votes=votes, test_votes=test_votes, batch=batch)
     sample = as_sample(codes, factors, names)
     rng = np.random.default_rng(seed)
     sampler = SameFactorSampler(sample.factors)

@@ -14,8 +14,9 @@ from sklearn.inspection import permutation_importance
 from sklearn.utils.parallel import Parallel, delayed
 from torch import Tensor
 
+from vaebias.checks import check_counts
 from vaebias.errors import InputError
-from vaebias.metrics.inputs import HeldOut, Split, as_split, positive
+from vaebias.metrics.inputs import HeldOut, Split, as_split
 from vaebias.metrics.metric import METRICS, Result
 
 __all__ = ["Dci", "Estimator", "dci", "importance_scores"]
@@ -103,7 +104,7 @@ def dci(
     """
     if estimator not in get_args(Estimator):
         raise InputError("estimator", " or ".join(get_args(Estimator)), repr(estimator))
-    positive(jobs=jobs)
+    check_counts(jobs=jobs)
     split = as_split(codes, factors, names, test, seed)
     run = Parallel(n_jobs=jobs, backend="threading")  # trees are grown without the GIL
     found = run(delayed(_probe)(split, j, estimator, seed) for j in range(len(split.train.names)))

@@ -12,9 +12,10 @@ from scipy.integrate import trapezoid
 from sklearn.ensemble import RandomForestClassifier
 from torch import Tensor
 
+from vaebias.checks import check_counts
 from vaebias.errors import InputError
 from vaebias.metrics.dci import importance_scores
-from vaebias.metrics.inputs import HeldOut, as_split, positive
+from vaebias.metrics.inputs import HeldOut, as_split
 from vaebias.metrics.metric import METRICS, Result
 
 __all__ = ["DEPTHS", "DciEs", "dci_es", "explicitness_of_losses"]
@@ -100,7 +101,7 @@ def dci_es(
     Eastwood et al., DCI-ES: an extended disentanglement framework with connections to
     identifiability, ICLR 2023. Only their forests are used as probes; all factors are classes.
     """
-    positive(trees=trees, **{f"depths[{i}]": depth for i, depth in enumerate(depths)})
+    check_counts(trees=trees, **{f"depths[{i}]": depth for i, depth in enumerate(depths)})
     if len(depths) < 2 or any(np.diff(depths) <= 0):
         raise InputError("depths", "at least two, increasing", list(depths))
     split = as_split(codes, factors, names, test, seed)

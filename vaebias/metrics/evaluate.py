@@ -10,13 +10,14 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from vaebias.checks import check_counts, check_integer
 from vaebias.errors import InputError, UnknownNameError
 from vaebias.inference import batches_of
 from vaebias.interfaces import Decoder, Encoder, LabelledImages, Output, Progress
-from vaebias.metrics.calls import call_metrics, missing
+from vaebias.metrics.calls import Table, call_metrics, missing
 from vaebias.metrics.evaluation import Evaluation, summaries
-from vaebias.metrics.inputs import as_codes, as_sample, factor_names, positive
-from vaebias.metrics.measure import measure_images, table_of_codes
+from vaebias.metrics.inputs import as_codes, as_sample, factor_names
+from vaebias.metrics.measure import factor_columns, measure_images, table_of_codes
 from vaebias.metrics.panels import PANELS, Entry, Panel, choose
 from vaebias.metrics.rotation_test import rotation_test
 from vaebias.metrics.samples import Samples, sample_grid, sample_table
@@ -39,6 +40,7 @@ def evaluate(
     metrics: Sequence[str] | None = None,
     progress: Progress | None = None,
     *,
+    images: LabelledImages | None = None,
     names: Sequence[str] | None = None,
     bins: int | None = None,
     decoder: Decoder | None = None,
@@ -65,6 +67,9 @@ def evaluate(
         can be scored. Training and test rows are then disjoint random parts of it, two thirds
         and one third, or fewer if the panel asks for fewer; the intervals then show the effect
         of choosing rows and votes, not that of other data.
+    images
+        Images without factors of their own, such as ``vaebias.data.load("folder/")``, whose
+        factors [N, k] are then ``grid``, one row for each; they are split like a table.
     panel
         ``"locatello2019"``, or ``"fast"``, whose DCI uses another estimator.
     n_repeats
@@ -85,7 +90,7 @@ def evaluate(
     output
         What the decoder returns: Bernoulli logits, or pixel values.
     max_images
-        Encode at most this many images, chosen uniformly from the grid, and draw from them.
+        Encode at most this many images, chosen uniformly, and draw from them.
         Metrics by votes may need every image of the grid, and use all by default.
     device
         Device on which images are encoded.
@@ -117,30 +122,38 @@ def evaluate(
     >>> round(found.scores["mcc"].mean, 6)
     1.0
     """
-    positive(n_repeats=n_repeats)
-    for name, value in {"max_images": max_images, "jobs": jobs, "bins": bins}.items():
-        if value is not None:
-            positive(**{name: value})
+    optional = {"max_images": max_images, "jobs": jobs, "bins": bins}
+    given = {name: value for name, value in optional.items() if value is not None}
+    check_counts(n_repeats=n_repeats, **given)
     for name, value in {"seed": seed, "rotations": rotations}.items():
-        if value < 0:
-            raise InputError(name, "a number not below 0", value)
+        check_integer(name, value, 0)
     if panel not in PANELS:
         raise UnknownNameError("panel", panel, PANELS)
     chosen = choose(PANELS[panel], metrics)
-    samples = _samples(codes_or_encoder, grid, PANELS[panel], n_repeats, seed, max_images, chosen)
+    if images is not None:
+        _check_images(images, codes_or_encoder, grid)
+    pictures = grid if isinstance(grid, LabelledImages) else images
+    samples = _samples(
+        codes_or_encoder, grid, images, PANELS[panel], n_repeats, seed, max_images, chosen
+    )
     watch = _Watch(progress, n_repeats * len(chosen))
-    if callable(codes_or_encoder) and isinstance(grid, LabelledImages):
-        index = np.arange(len(grid)) if samples.rows is None else samples.rows
+    notes: list[str] = []
+    if callable(codes_or_encoder) and pictures is not None:
+        index = np.arange(len(pictures)) if samples.rows is None else samples.rows
+        columns: Table = {}
+        if not isinstance(grid, LabelledImages):
+            columns = factor_columns(grid, len(pictures), bins)
         watch.total += len(batches_of(index))
-        table = measure_images(
+        table, notes = measure_images(
             codes_or_encoder,
-            grid,
+            pictures,
             index,
             decoder=decoder,
             output=output,
             device=device,
             progress=watch.step,
         )
+        table |= {name: column[index] for name, column in columns.items()}
     else:
         assert not callable(codes_or_encoder)  # without a grid, `_samples` refuses an encoder
         table = table_of_codes(codes_or_encoder, grid, samples.rows, bins)
@@ -202,8 +215,17 @@ def evaluate(
         details={label: found[0].to_json() for label, found in results.items()},
         settings=settings,
         rotations=turned,
-        notes=_notes(factors, names),
+        notes=(*notes, *_notes(factors, names)),
     )
+
+
+def _check_images(images: LabelledImages, encoder: object, factors: object) -> None:
+    if not callable(encoder):
+        raise InputError("images", "an encoder beside them", type(encoder).__name__)
+    if isinstance(factors, LabelledImages):
+        raise InputError("images", "a table of factors beside them", type(factors).__name__)
+    if len(images) < 3:
+        raise InputError("images", "at least 3 images", len(images))
 
 
 def _notes(factors: NDArray[np.int64], names: Sequence[str]) -> tuple[str, ...]:
@@ -231,6 +253,7 @@ class _Watch:
 def _samples(
     codes_or_encoder: Encoder | ArrayLike | Tensor,
     grid: LabelledImages | ArrayLike | Tensor | pd.DataFrame,
+    images: LabelledImages | None,
     panel: Panel,
     n_repeats: int,
     seed: int,
@@ -238,12 +261,16 @@ def _samples(
     chosen: Mapping[str, Entry],
 ) -> Samples:
     """Decide on the rows of every repeat before any image is encoded."""
+    if images is not None:
+        return sample_table(len(images), panel, n_repeats, seed, max_rows=max_images)
     if isinstance(grid, LabelledImages):
         given = not callable(codes_or_encoder)
         every_row = given or any(entry.signature.all_rows for entry in chosen.values())
         return sample_grid(grid, panel, n_repeats, seed, max_images=max_images, every_row=every_row)
-    size = 0 if callable(codes_or_encoder) else len(as_codes(codes_or_encoder))
+    if callable(codes_or_encoder):
+        expected = "a factor grid, or images= beside a table of factors, for an encoder"
+        raise InputError("grid", expected, type(grid).__name__)
+    size = len(as_codes(codes_or_encoder))
     if size < 3:
-        expected = "a factor grid, or factors beside at least 3 rows of codes"
-        raise InputError("grid", expected, f"a table and {size or 'no'} codes")
+        raise InputError("codes", "at least 3 rows", size)
     return sample_table(size, panel, n_repeats, seed)

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
+from vaebias.checks import check_counts
 from vaebias.errors import InputError
-from vaebias.metrics.inputs import as_sample, positive
+from vaebias.metrics.inputs import as_sample
 from vaebias.metrics.metric import METRICS, Result
 from vaebias.metrics.votes import SameFactorSampler, chunks
 
@@ -90,7 +91,7 @@ def factor_vae_score(
     ----------
     Kim & Mnih, Disentangling by factorising, ICML 2018; constants of Locatello et al., ICML 2019.
     """
-    positive(votes=votes, test_votes=test_votes, variance_samples=variance_samples)
+    check_counts(votes=votes, test_votes=test_votes, variance_samples=variance_samples)
     if batch < 2:
         raise InputError("batch", "at least 2, to have a variance", batch)
     if threshold < 0:

@@ -17,9 +17,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 from torch import Tensor
 
+from vaebias.checks import check_counts
 from vaebias.errors import InputError
 from vaebias.metrics.information import entropy, mutual_information
-from vaebias.metrics.inputs import as_sample, positive, standardise
+from vaebias.metrics.inputs import as_sample, standardise
 from vaebias.metrics.metric import METRICS, Result
 
 __all__ = ["Infomec", "Pruning", "infomec"]
@@ -108,7 +109,7 @@ def infomec(
     Hsu et al., Disentanglement via latent quantization, NeurIPS 2023; Hsu et al., Tripod: three
     complementary inductive biases for disentangled representation learning, ICML 2024.
     """
-    positive(neighbours=neighbours)
+    check_counts(neighbours=neighbours)
     if pruning not in get_args(Pruning):
         raise InputError("pruning", " or ".join(get_args(Pruning)), repr(pruning))
     if discrete and pruning != "range":

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from vaebias.metrics.inputs import as_codes, positive
+from vaebias.checks import check_counts
+from vaebias.metrics.inputs import as_codes
 from vaebias.metrics.tables import columns_of
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def discretise(
     Raises
     ------
     InputError
-        ``bins`` is not a positive integer, or the values are not a finite real [N, d] array.
+        ``bins`` is not an integer >= 1, or the values are not a finite real [N, d] array.
 
     Examples
     --------
@@ -39,7 +40,7 @@ def discretise(
     >>> discretise(np.arange(6)[:, None], 3).ravel().tolist()
     [0, 0, 1, 1, 2, 2]
     """
-    positive(bins=bins)
+    check_counts(bins=bins)
     table = as_codes(values, "values")
     labels = np.zeros(table.shape, np.int64)
     for i, column in enumerate(table.T):

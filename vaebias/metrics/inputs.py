@@ -22,9 +22,7 @@ __all__ = [
     "as_split",
     "factor_names",
     "gaps",
-    "positive",
     "standardise",
-    "varying_factors",
 ]
 
 if TYPE_CHECKING:
@@ -132,19 +130,32 @@ def factor_names(
     return tuple(names)
 
 
-def varying_factors(
+def as_sample(
     codes: ArrayLike | Tensor,  # [N, d]
     factors: ArrayLike | Tensor | pd.DataFrame,  # [N, k]
     names: Sequence[str] | None = None,
     *,
     continuous: bool = False,
+    shared: bool = True,
 ) -> Sample:
     """Check codes and factors, and separate the factors that take one value.
+
+    Parameters
+    ----------
+    codes, factors
+        See `as_codes` and `as_factors`.
+    names
+        Names of the factors; by default those of their columns.
+    continuous
+        Whether fractions are allowed in ``factors``.
+    shared
+        Whether samples must share classes: from a factor with a class of its own for every
+        sample, most scores cannot learn anything.
 
     Raises
     ------
     InputError
-        As `as_codes` and `as_factors`; also if no factor varies.
+        As `as_codes` and `as_factors`; also if no factor varies, or samples share no class.
     """
     values = as_codes(codes)
     classes = as_factors(factors, len(values), continuous=continuous)
@@ -152,32 +163,14 @@ def varying_factors(
     varying = (classes != classes[0]).any(0)
     if not varying.any():
         raise InputError("factors", "at least one factor that varies", "one value in each column")
-    return Sample(
+    sample = Sample(
         values,
         classes[:, varying],
         tuple(name for name, varies in zip(labels, varying, strict=True) if varies),
         tuple(name for name, varies in zip(labels, varying, strict=True) if not varies),
     )
-
-
-def as_sample(
-    codes: ArrayLike | Tensor,  # [N, d]
-    factors: ArrayLike | Tensor | pd.DataFrame,  # [N, k]
-    names: Sequence[str] | None = None,
-    *,
-    continuous: bool = False,
-) -> Sample:
-    """Check codes and factors as `varying_factors` does, and that samples share classes.
-
-    Raises
-    ------
-    InputError
-        As `varying_factors`; also if a factor has a class of its own for every sample, from
-        which no score can learn anything.
-    """
-    sample = varying_factors(codes, factors, names, continuous=continuous)
     for name, column in zip(sample.names, sample.factors.T, strict=True):
-        if (column != np.round(column)).any():
+        if not shared or (column != np.round(column)).any():
             continue
         if len(column) > 2 and len(np.unique(column)) == len(column):
             expected = "fewer classes than samples (bin it: discretise(factors, 20))"
@@ -245,13 +238,6 @@ def standardise(
     live = (by != by[0]).any(0) & (spread > 0)
     scaled: NDArray[np.float64] = (codes - reference.mean(0)) / np.where(live, spread, np.inf)
     return scaled
-
-
-def positive(**values: int) -> None:
-    """Raise InputError unless every value is a whole number above 0."""
-    for name, value in values.items():
-        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-            raise InputError(name, "a positive integer", value)
 
 
 def _list(columns: NDArray[np.bool_]) -> list[int]:

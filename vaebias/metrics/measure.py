@@ -10,7 +10,13 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from vaebias.errors import InputError
-from vaebias.inference import batches_of, check_repeatable, encode_images, evaluating
+from vaebias.inference import (
+    batches_of,
+    check_repeatable,
+    encode_images,
+    evaluating,
+    range_notes,
+)
 from vaebias.interfaces import Decoder, Encoder, Index, LabelledImages, Output, Progress
 from vaebias.metrics.calls import Table
 from vaebias.metrics.information import bin_fractions
@@ -21,7 +27,7 @@ from vaebias.pixels import as_tensor
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["measure_images", "table_of_codes"]
+__all__ = ["factor_columns", "measure_images", "table_of_codes"]
 
 
 def table_of_codes(
@@ -30,23 +36,28 @@ def table_of_codes(
     rows: Index | None,
     bins: int | None = None,
 ) -> Table:
-    """Return codes beside their factors, checked.
-
-    ``rows`` chooses some of a grid's; ``bins`` makes classes of the continuous factors of a table.
-    """
+    """Return codes beside their factors, checked; see `factor_columns`."""
     values = as_codes(codes)
     if not isinstance(factors, LabelledImages):
-        if bins is None:
-            return {"codes": values, "factors": as_factors(factors, len(values))}
-        return {
-            "codes": values,
-            "factors": as_factors(bin_fractions(factors, bins), len(values)),
-            "values": as_factors(factors, len(values), continuous=True),
-        }
+        return {"codes": values, **factor_columns(factors, len(values), bins)}
     if len(values) != len(factors):
         raise InputError("codes", f"a row for each of {len(factors)} images", len(values))
     index = np.arange(len(factors)) if rows is None else rows
     return {"codes": values[index], "factors": factors.factors(index)}
+
+
+def factor_columns(
+    factors: ArrayLike | Tensor | pd.DataFrame,  # [N, k]
+    samples: int,
+    bins: int | None,
+) -> Table:
+    """Return factors as classes and, if ``bins`` cuts continuous ones, their values too."""
+    if bins is None:
+        return {"factors": as_factors(factors, samples)}
+    return {
+        "factors": as_factors(bin_fractions(factors, bins), samples),
+        "values": as_factors(factors, samples, continuous=True),
+    }
 
 
 @torch.no_grad()
@@ -59,7 +70,7 @@ def measure_images(
     output: Output,
     device: torch.device | str,
     progress: Progress | None,
-) -> Table:
+) -> tuple[Table, list[str]]:
     """Encode images in batches, in evaluation mode, and measure what metrics need of them.
 
     Parameters
@@ -73,11 +84,14 @@ def measure_images(
 
     Returns
     -------
-    Table
+    table
         Codes and factors; ``logvar`` if the encoder returns it; errors of the reconstruction
         if there is a decoder.
+    notes
+        What a reader should know about the reconstructions.
     """
     parts: list[dict[str, Any]] = []
+    notes: list[str] = []
     batches = batches_of(index)
     given = (as_tensor(grid.images(some)) for some in batches)
     with evaluating(encoder, decoder):
@@ -89,11 +103,13 @@ def measure_images(
             if logvar is not None:
                 part["logvar"] = logvar.float().cpu().numpy()
             if decoder is not None:
-                part |= reconstruction_errors(decoder(codes), images, output)
+                decoded = decoder(codes)
+                part |= reconstruction_errors(decoded, images, output)
+                notes = notes or range_notes(decoded, output)
             parts.append(part)
             if progress is not None:
                 progress(done, len(batches))
     table: Table = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     table["codes"] = as_codes(table["codes"])
     table["factors"] = grid.factors(index)
-    return table
+    return table, notes

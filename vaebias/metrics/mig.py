@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from vaebias.metrics.information import discretise, entropy, mutual_information
-from vaebias.metrics.inputs import gaps, varying_factors
+from vaebias.metrics.inputs import as_sample, gaps
 from vaebias.metrics.metric import METRICS, Result
 
 __all__ = ["Mig", "mig"]
@@ -82,7 +82,7 @@ def mig(
     >>> mig(factors.astype(float), factors).score
     1.0
     """
-    sample = varying_factors(codes, factors, names)
+    sample = as_sample(codes, factors, names, shared=False)
     information = mutual_information(discretise(sample.codes, bins), sample.factors)
     entropies = entropy(sample.factors)
     per_factor = dict(zip(sample.names, (gaps(information) / entropies).tolist(), strict=True))

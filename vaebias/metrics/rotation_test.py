@@ -12,8 +12,9 @@ from sklearn.linear_model import LinearRegression
 from sklearn.utils.parallel import Parallel, delayed
 from torch import Tensor
 
+from vaebias.checks import check_counts, check_integer
 from vaebias.errors import InputError
-from vaebias.metrics.inputs import as_sample, positive
+from vaebias.metrics.inputs import as_sample
 from vaebias.metrics.metric import METRICS, Score
 from vaebias.metrics.whitening import FLOOR, rotate, whiten
 from vaebias.numbers import number
@@ -148,11 +149,10 @@ def rotation_test(
     >>> round(found.score, 2), round(found.oracle, 2)
     (0.71, 1.0)
     """
-    positive(n_rotations=n_rotations)
+    check_counts(n_rotations=n_rotations)
     if jobs is not None:
-        positive(jobs=jobs)
-    if seed < 0:
-        raise InputError("seed", "a number not below 0", seed)
+        check_counts(jobs=jobs)
+    check_integer("seed", seed, 0)
     sample = as_sample(codes, factors)
     function = _function(metric, dict(options or {}))
     white = whiten(sample.codes, floor)

@@ -62,10 +62,8 @@ def sample_grid(
         Whether rows outside of all samples are needed too.
     """
     size = len(grid)
-    candidates = np.arange(size)
-    if max_images is not None and max_images < size:
-        choice = np.random.default_rng(seed).choice(size, max_images, replace=False)
-        candidates = np.sort(choice)
+    chosen = _choice(size, max_images, seed)
+    candidates = np.arange(size) if chosen is None else chosen
     draws = [
         [candidates[rng.integers(len(candidates), size=n)] for n in (panel.train, panel.test)]
         for rng in _generators(seed, n_repeats)
@@ -77,14 +75,28 @@ def sample_grid(
     return Samples(rows if len(rows) < size else None, size, repeats)
 
 
-def sample_table(size: int, panel: Panel, n_repeats: int, seed: int) -> Samples:
-    """Split a table of ``size`` rows for each repeat: a third for tests, the rest for training."""
+def sample_table(
+    size: int, panel: Panel, n_repeats: int, seed: int, *, max_rows: int | None = None
+) -> Samples:
+    """Split a table for each repeat: a third for tests, the rest for training.
+
+    ``max_rows``, at least 3, limits the rows to a uniform choice of the ``size`` ones.
+    """
+    chosen = _choice(size, max_rows, seed)
+    used = size if chosen is None else len(chosen)
     repeats = []
     for rng in _generators(seed, n_repeats):
-        order = rng.permutation(size)
-        third = max(size // 3, 1)
+        order = rng.permutation(used)
+        third = max(used // 3, 1)
         repeats.append(TrainTest(order[third:][: panel.train], order[:third][: panel.test]))
-    return Samples(None, size, repeats)
+    return Samples(chosen, size, repeats)
+
+
+def _choice(size: int, most: int | None, seed: int) -> Index | None:
+    """Return ``most`` of the rows, ascending; None for all."""
+    if most is None or most >= size:
+        return None
+    return np.sort(np.random.default_rng(seed).choice(size, most, replace=False))
 
 
 def _generators(seed: int, n_repeats: int) -> list[np.random.Generator]:

@@ -13,8 +13,8 @@ from scipy.linalg import subspace_angles
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
+from vaebias.checks import check_counts, check_integer
 from vaebias.errors import InputError
-from vaebias.metrics.inputs import positive
 from vaebias.metrics.whitening import FLOOR, rotate, varying_latents, whiten
 from vaebias.numbers import number
 
@@ -105,9 +105,8 @@ def seed_agreement(
     ----------
     Raghu et al., SVCCA, NeurIPS 2017, for CCA between representations.
     """
-    positive(rotations=rotations)
-    if seed < 0:
-        raise InputError("seed", "a number not below 0", seed)
+    check_counts(rotations=rotations)
+    check_integer("seed", seed, 0)
     if len(codes) < 2:
         raise InputError("codes", "those of at least 2 runs", len(codes))
     varying = [varying_latents(one, floor, f"codes[{m}]") for m, one in enumerate(codes)]

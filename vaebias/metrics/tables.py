@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -23,6 +23,7 @@ __all__ = [
     "as_array",
     "column_names",
     "columns_of",
+    "in_order_of",
     "read_codes",
     "read_labels",
 ]
@@ -95,8 +96,7 @@ def read_codes(path: Path) -> CodeTable:
     if path.suffix == ".npz":
         return _read_npz(path)
     if path.suffix == ".npy":
-        with reading(path, "a NumPy array of numbers"):
-            return CodeTable(np.load(path, allow_pickle=False), None, None)
+        return CodeTable(_read_array(path), None, None)
     frame = _read_frame(path)
     codes = [name for name in frame.columns if CODE_COLUMN.fullmatch(str(name))]
     if not codes:
@@ -128,9 +128,43 @@ def read_labels(path: Path) -> tuple[NDArray[Any] | pd.DataFrame, list[str] | No
             raise InputError(str(path), "an array `factors` [N, k]", _listed(arrays))
         return arrays[name], _names(arrays)
     if path.suffix == ".npy":
-        with reading(path, "a NumPy array of numbers"):
-            return np.load(path, allow_pickle=False), None
+        return _read_array(path), None
     return _read_frame(path), None
+
+
+def in_order_of(
+    labels: pd.DataFrame,
+    files: Sequence[Path],  # [N]
+) -> pd.DataFrame:  # [N, k]
+    """Return the rows of labels in the order of files, by the column that names them.
+
+    Without a column of file names the labels are returned as they are: their rows then have the
+    order of the files. A file is named by its path or its last part, with or without suffix.
+
+    Raises
+    ------
+    InputError
+        A file has no row, or several.
+    """
+    from pandas.api.types import is_numeric_dtype
+
+    for spell in (Path.as_posix, lambda file: file.name, lambda file: file.stem):
+        wanted = [spell(file) for file in files]
+        for column in labels.columns:
+            given = labels[column].astype(str)
+            counts = given.value_counts().reindex(wanted, fill_value=0)
+            if is_numeric_dtype(labels[column]):  # 1, 2, ... may be levels as well as 1.png, 2.png
+                if (counts != 1).any() or len(given) != len(wanted):
+                    continue
+            elif not counts.any():
+                continue
+            for name, count in counts.items():
+                if count != 1:
+                    expected = "one row for each picture"
+                    raise InputError(f"column {column}", expected, f"{count} for {name}")
+            rows = labels.set_index(given).loc[wanted]
+            return rows.drop(columns=column).reset_index(drop=True)
+    return labels
 
 
 def _read_npz(path: Path) -> CodeTable:
@@ -139,6 +173,12 @@ def _read_npz(path: Path) -> CodeTable:
     if codes is None:
         raise InputError(str(path), "an array `codes` [N, d]", _listed(arrays))
     return CodeTable(arrays[codes], None if factors is None else arrays[factors], _names(arrays))
+
+
+def _read_array(path: Path) -> NDArray[Any]:
+    with reading(path, "a NumPy array of numbers"):
+        found: NDArray[Any] = np.load(path, allow_pickle=False)
+        return found
 
 
 def _arrays(path: Path) -> dict[str, NDArray[Any]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import torch
 from torch import Tensor
@@ -42,6 +42,13 @@ class Elbo(NamedTuple):
     loss: Tensor  # []
     reconstruction: Tensor  # [B]
     kl: Tensor  # [B, d]
+
+    def __getattr__(self, name: str) -> NoReturn:
+        """Say where the loss is to those who take the tuple for it, as in elbo(...).backward()."""
+        hint = f": for the loss use .loss.{name}" if hasattr(Tensor, name) else ""
+        raise AttributeError(
+            f"elbo returns a tuple (loss, reconstruction, kl), which has no {name!r}{hint}"
+        )
 
 
 def elbo_reference(
@@ -177,7 +184,7 @@ def elbo(
     Returns
     -------
     Elbo
-        ``loss`` [] (mean over the batch), ``reconstruction`` [B], ``kl`` [B, d]; nats.
+        A tuple of ``loss`` [] (mean over the batch), ``reconstruction`` [B], ``kl`` [B, d]; nats.
         Gradients flow through all three.
 
     Raises

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias, TypedDict
 
 from vaebias.checkpoints import TrainingState
+from vaebias.checks import check_counts, check_positive
 from vaebias.errors import InputError
 from vaebias.interfaces import Progress
 from vaebias.models import Objective
@@ -25,7 +25,6 @@ __all__ = [
     "SaveCheckpoint",
     "TrainingConfig",
     "TrainingOptions",
-    "check_seed",
     "configure",
 ]
 
@@ -92,10 +91,9 @@ class TrainingConfig:
     log_every: int = 100
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch_size", "log_every", "accumulate"):
-            _check_count(name, getattr(self, name))
-        if not 0 < self.learning_rate < math.inf:
-            raise InputError("learning_rate", "a positive number", self.learning_rate)
+        names = ("steps", "batch_size", "log_every", "accumulate")
+        check_counts(**{name: getattr(self, name) for name in names})
+        check_positive("learning_rate", self.learning_rate)
         if self.schedule not in SCHEDULES:
             raise InputError("schedule", " or ".join(SCHEDULES), repr(self.schedule))
         if self.schedule == "one-cycle" and self.warmup:
@@ -143,7 +141,7 @@ class Callbacks:
             value = getattr(self, name)
             if value is None:
                 continue
-            _check_count(name, value)
+            check_counts(**{name: value})
             if value % log_every:
                 raise InputError(name, f"a multiple of {log_every}", value)
         return self
@@ -185,14 +183,3 @@ def configure(steps: int | TrainingConfig, **settings: Any) -> TrainingConfig:
         found = f"a TrainingConfig and {', '.join(changed)}"
         raise InputError("steps", "a TrainingConfig or the settings one by one", found)
     return steps
-
-
-def check_seed(seed: int) -> None:
-    """Raise InputError if ``seed`` is negative."""
-    if seed < 0:
-        raise InputError("seed", "a number not below 0", seed)
-
-
-def _check_count(name: str, value: int) -> None:
-    if value < 1:
-        raise InputError(name, "at least 1", value)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from vaebias.checkpoints import TrainingState
+from vaebias.checks import check_integer
 from vaebias.data import FactorGrid
 from vaebias.errors import InputError
 from vaebias.models import Objective
@@ -16,7 +17,6 @@ from vaebias.training.config import (
     Callbacks,
     FitOptions,
     TrainingConfig,
-    check_seed,
     configure,
 )
 from vaebias.training.convolutions import in_channels_last
@@ -110,7 +110,7 @@ def fit(
         expected = "Callbacks or its fields one by one"
         raise InputError("callbacks", expected, f"Callbacks and {', '.join(calls)}")
     callbacks = (callbacks or Callbacks(**calls)).checked(config.log_every)
-    check_seed(seed)
+    check_integer("seed", seed, 0)
     reached = check_reached(config, state)
     check_shape(objective, grid)
     sample = batch_sampler(objective, grid, config)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from vaebias.checkpoints import TrainingState
+from vaebias.checks import check_integer
 from vaebias.data import FactorGrid
 from vaebias.errors import InputError, RunFailedError
 from vaebias.interfaces import Index, Progress
@@ -22,7 +23,6 @@ from vaebias.training.config import (
     Callbacks,
     TrainingConfig,
     TrainingOptions,
-    check_seed,
     configure,
 )
 from vaebias.training.convolutions import convolves
@@ -180,7 +180,7 @@ class _Runs:
         if config.accumulate > 1:
             raise InputError("accumulate", "1, to train seeds stacked", config.accumulate)
         for seed, callbacks in zip(seeds, self.callbacks, strict=True):
-            check_seed(seed)
+            check_integer("seed", seed, 0)
             callbacks.checked(config.log_every)
         state = _join(self.states)
         reached = check_reached(config, state)
