@@ -88,7 +88,7 @@ def test_every_study_has_its_contrasts() -> None:
         "over-pruning": 20,
         "small-dsprites": 21,
         "reduced-dsprites": 18,
-        "small-shapes3d": 21,
+        "small-shapes3d": 18,
     }
 
 
