@@ -18,6 +18,22 @@ settings.load_profile("untimed")
 os.environ["VAEBIAS_PROGRESS"] = "inf"  # nor may its lines of progress appear among errors
 
 
+SHARED = Path(os.environ.get("VAEBIAS_SHARED", Path(__file__).parents[2] / "shared"))
+
+
+@pytest.fixture
+def shared_file() -> Callable[[str], Path]:
+    """Path of a real file, or a skip that says which file is absent."""
+
+    def find(relative: str) -> Path:
+        path = SHARED / relative
+        if not path.exists():
+            pytest.skip(f"{relative} is not on this machine (looked in {SHARED})")
+        return path
+
+    return find
+
+
 @pytest.fixture
 def data_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The only folder in which files are found; results cannot depend on the machine's own."""

@@ -53,7 +53,7 @@ def _foreign_encode(state: dict[str, Tensor], x: Tensor) -> tuple[Tensor, Tensor
     if "encoder.conv_64.weight" in state:
         x = conv(x, "conv_64")
     x = dense(dense(x.flatten(1), "lin1").relu(), "lin2").relu()
-    both = dense(x, "mu_logvar_gen").view(-1, LATENTS, 2)
+    both = dense(x, "mu_logvar_gen").view(len(x), -1, 2)
     return both[..., 0], both[..., 1]
 
 
@@ -95,6 +95,24 @@ def test_model_computes_what_it_computed_there(tmp_path: Path, size: int, channe
     torch.testing.assert_close(mu, expected_mu)
     torch.testing.assert_close(logvar, expected_logvar)
     torch.testing.assert_close(model.decoder(mu), _foreign_decode(state, mu))
+
+
+@pytest.mark.parametrize("name", ["VAE_dsprites", "betaH_dsprites", "btcvae_dsprites"])
+def test_published_model_computes_what_its_layers_compute(
+    shared_file: Callable[[str], Path], name: str
+) -> None:
+    folder = shared_file(f"checkpoints/{name}")
+    state = torch.load(folder / "model.pt", weights_only=True)
+    model = load(folder)
+    images = (torch.rand(4, 1, 64, 64, generator=torch.Generator().manual_seed(0)) > 0.9).float()
+    mu, logvar = model.encoder(images)
+    assert logvar is not None
+    assert model.decoder is not None
+    expected_mu, expected_logvar = _foreign_encode(state, images)
+    torch.testing.assert_close(mu, expected_mu, rtol=0, atol=1e-5)
+    torch.testing.assert_close(logvar, expected_logvar, rtol=0, atol=1e-5)
+    decoded, expected = model.decoder(mu).sigmoid(), _foreign_decode(state, mu).sigmoid()
+    torch.testing.assert_close(decoded, expected, rtol=0, atol=1e-5)
 
 
 def test_model_tells_its_name_and_settings(tmp_path: Path) -> None:

@@ -93,6 +93,44 @@ def test_command_trains_as_python_fit_does(tmp_path: Path) -> None:
         assert torch.equal(tensor, stored[name]), name
 
 
+def test_correlated_factors_are_trained_on_as_in_python(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    said = _json(out, "--seed", "3", "--correlate", "x+y=0.2", steps=10)
+    assert said["config"]["correlate"] == {"x+y": 0.2}
+    assert json.loads((out / "run.json").read_text())["config"]["correlate"] == {"x+y": 0.2}
+    network = {"name": "mlp", "hidden": [8]}
+    objective = models.build("beta_vae", (1, 24, 24), 3, network, seed=3)
+    grid = data.load("blobs", correlate={"x+y": 0.2})
+    training.fit(objective, grid, 10, 8, 1e-2, 3)
+    stored = load_file(out / "model.safetensors")
+    for name, tensor in objective.state_dict().items():
+        assert torch.equal(tensor, stored[name]), name
+    _json(tmp_path / "plain", "--seed", "3", steps=10)
+    assert not _same(out / "model.safetensors", tmp_path / "plain" / "model.safetensors")
+    code, line = _error(out, "--seed", "3", "--correlate", "x+y=0.4", "--resume", steps=10)
+    assert code == 2
+    assert "correlate" in line
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (["x+y"], "--correlate: expected A+B=SIGMA, such as x+y=0.2, found 'x+y'"),
+        (["x+y=0.2", "x+y=0.3"], "--correlate: expected each pair once, found 'x+y=0.3'"),
+        (["x+z=0.2"], "expected one of x, y, size, found 'z'"),
+        (["x+y=-1"], "-1"),
+        (["x+y=nan"], "nan"),
+    ],
+)
+def test_correlations_that_do_not_fit_are_named(
+    tmp_path: Path, given: list[str], message: str
+) -> None:
+    options = [word for text in given for word in ("--correlate", text)]
+    code, line = _error(tmp_path / "run", *options, steps=10)
+    assert code == 2
+    assert message in line
+
+
 def test_each_seed_has_its_folder(tmp_path: Path) -> None:
     out = tmp_path / "runs"
     said = _json(out, "--seed", "0..1", "--in-a-row", steps=10)

@@ -189,5 +189,22 @@ def test_unknown_precision_lists_the_known() -> None:
         training.launch("cpu", "16")
 
 
+@pytest.mark.parametrize(
+    ("device", "message"),
+    [
+        ("cuda", "device: expected a device of this machine, found cuda, without a GPU"),
+        ("cuda:1", "device: expected a device of this machine, found cuda:1, without a GPU"),
+        ("gpu", "device: expected a device such as cpu or cuda, found 'gpu'"),
+    ],
+)
+def test_a_device_that_is_not_there_is_named(
+    monkeypatch: pytest.MonkeyPatch, device: str, message: str
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(InputError) as raised:
+        training.launch(device)
+    assert str(raised.value) == message
+
+
 if __name__ == "__main__":
     main(Path(sys.argv[1]))

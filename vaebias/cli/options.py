@@ -94,6 +94,8 @@ def correlations(given: list[str] | None) -> dict[str, float] | None:
     pairs: dict[str, float] = {}
     for text in given:
         pair, equals, sigma = text.partition("=")
+        if pair in pairs:
+            raise InputError("--correlate", "each pair once", repr(text))
         try:
             pairs[pair] = float(sigma if equals else "")
         except ValueError:
