@@ -12,7 +12,7 @@ import torch
 
 from vaebias.data import FactorGrid, load
 from vaebias.errors import InputError
-from vaebias.perturb import PerturbedGrid, mixing_gain, priced, save
+from vaebias.perturb import PerturbedGrid, gram, mixing_gain, priced, save
 from vaebias.perturb import load as load_perturbation
 from vaebias.structure import latent_cost, price
 
@@ -36,6 +36,21 @@ def test_the_pair_turns_by_the_price_whatever_its_levels(oblong: FactorGrid) -> 
     assert after.mixing_gain > 1
     assert abs(abs(after.angle) - 45) < 10
     assert made.options["gain_found"] > 1
+
+
+@pytest.mark.parametrize("method", ["priced", "gram"])
+def test_a_pair_of_correlated_factors_is_mixed_when_whitened(method: str) -> None:
+    grid = load("blobs", levels=(8, 8, 2), width=12, correlate={"x+y": 0.4})
+    if method == "priced":
+        made = priced(grid, PAIR, 0.2, steps=200, likelihood="gaussian", scale=SCALE)
+    else:
+        made = gram(grid, PAIR, 0.2, steps=200)
+    before, after = (
+        price(PerturbedGrid(grid, m, 0.2), 8, "gaussian", scale=SCALE) for m in (None, made)
+    )
+    assert after.correlated
+    gain = after.pairs["x", "y"].mixing_gain - before.pairs["x", "y"].mixing_gain
+    assert gain > 1
 
 
 def test_the_gain_is_the_difference_of_both_costs() -> None:

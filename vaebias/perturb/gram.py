@@ -6,9 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from vaebias.data.grid import FactorGrid
@@ -18,7 +16,7 @@ from vaebias.perturb.perturbation import LOADABLE_TYPES, PERTURBATIONS
 from vaebias.perturb.psi import PsiPerturbation
 from vaebias.structure import Distribution, Units, check_units
 
-__all__ = ["MARGIN", "GramPerturbation", "gram", "mixing_loss", "relative_scale"]
+__all__ = ["MARGIN", "GramPerturbation", "gram", "mixing_loss", "unit_root"]
 
 MARGIN = 0.15
 
@@ -109,9 +107,9 @@ def gram(
     if not 0 <= margin < 2:
         raise InputError("margin", "a number in [0, 2)", margin)
     fit = GramFit(grid, pairs, epsilon, seed, steps, frequency, strides)
-    scale = torch.from_numpy(relative_scale(grid, fit.columns, units))
+    root = unit_root(grid, fit.columns, units)
     losses = fit.train(
-        lambda step: mixing_loss(fit.grams(step) * scale, fit.cells, margin), progress
+        lambda step: mixing_loss(root @ fit.grams(step) @ root, fit.cells, margin), progress
     )
     options = {"margin": float(margin), "units": units}
     return fit.result(GramPerturbation, losses, options)
@@ -137,11 +135,9 @@ def mixing_loss(
     return torch.stack(parts).mean()
 
 
-def relative_scale(
-    grid: FactorGrid, columns: Sequence[int], units: Units
-) -> NDArray[np.float32]:  # [columns, columns]
-    """Return what turns Grams per step into Grams in these units, up to one factor for all."""
+def unit_root(grid: FactorGrid, columns: Sequence[int], units: Units) -> Tensor:  # [c, c]
+    """Return R, by which Grams per level are R G R in these units; up to one factor for all."""
     if units == "step":
-        return np.ones((len(columns), len(columns)), np.float32)
-    sd = Distribution(grid).sd[list(columns)]
-    return np.outer(sd / sd.max(), sd / sd.max()).astype(np.float32)
+        return torch.eye(len(columns))
+    root = Distribution(grid).root_of(columns)
+    return torch.from_numpy(root / root.max()).float()

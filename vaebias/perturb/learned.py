@@ -16,7 +16,7 @@ from vaebias.checks import check_integer
 from vaebias.data.grid import FactorGrid, Index
 from vaebias.errors import InputError, RunFailedError
 from vaebias.perturb.fit import psi_grams
-from vaebias.perturb.gram import relative_scale
+from vaebias.perturb.gram import unit_root
 from vaebias.perturb.pairs import Pairs, check_pairs, check_tangents
 from vaebias.perturb.perturbation import LOADABLE_TYPES, PERTURBATIONS, check_epsilon
 from vaebias.perturb.psi import Psi, PsiPerturbation, coordinates, psi_of
@@ -332,5 +332,6 @@ def _mixed(grid: FactorGrid, psi: Psi, pairs: Pairs, epsilon: float, units: Unit
         ]
     grams = torch.cat(parts)
     cells = [[columns.index(grid.names.index(name)) for name in pair] for pair in pairs]
-    g = grams.numpy() * relative_scale(grid, columns, units)
+    root = unit_root(grid, columns, units)
+    g = (root @ grams @ root).numpy()
     return min(mixed_with_one_sign(g[:, i, i], g[:, j, j], g[:, i, j]) for i, j in cells)

@@ -127,11 +127,11 @@ def priced(
     into = into_range(check_epsilon(epsilon), range)
     metric = _metric(likelihood, scale, into)
     fit = GramFit(grid, pairs, epsilon, seed, steps, frequency, strides)
-    sd = torch.from_numpy(Distribution(grid).sd[fit.columns]).float()
+    root = torch.from_numpy(Distribution(grid).root_of(fit.columns)).float()
     found = [math.nan]
 
     def loss(step: int) -> Tensor:
-        gains = mixing_gain(fit.grams(step, metric) * (sd[:, None] * sd), fit.cells, beta)
+        gains = mixing_gain(root @ fit.grams(step, metric) @ root, fit.cells, beta)
         found[0] = float(gains.detach().mean())
         short = (wanted - gains).relu().mean()
         if not bounds.to_json():

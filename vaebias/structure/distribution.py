@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any, Literal, TypeAlias
 
@@ -97,8 +97,13 @@ class Distribution:
     @cached_property
     def root(self) -> Floats:  # [k, k]
         """Symmetric square root of the covariance: whitened factors times it are levels."""
-        values, vectors = np.linalg.eigh(self.covariance)
-        return np.asarray((vectors * np.sqrt(values.clip(0))) @ vectors.T)
+        return _root(self.covariance)
+
+    def root_of(self, columns: Sequence[int]) -> Floats:  # [c, c]
+        """Return the symmetric square root of the covariance of some of the factors."""
+        if not self.correlated:
+            return np.diag(self.sd[list(columns)])
+        return _root(self.covariance[np.ix_(columns, columns)])
 
     @property
     def correlated(self) -> bool:
@@ -138,6 +143,11 @@ class Distribution:
             scale = np.where(self.sd > 0, self.sd, 1)
             record["correlation"] = (self.covariance / np.outer(scale, scale)).tolist()
         return record
+
+
+def _root(covariance: Floats) -> Floats:
+    values, vectors = np.linalg.eigh(covariance)
+    return np.asarray((vectors * np.sqrt(values.clip(0))) @ vectors.T)
 
 
 def _joint(grid: FactorGrid, probabilities: Probabilities) -> Floats:  # [N]
