@@ -184,9 +184,7 @@ def fetch(
             metavar="DIR", help="Target folder; by default $VAEBIAS_DATA or ~/.cache/vaebias."
         ),
     ] = None,
-    force: Annotated[
-        bool, typer.Option("--force", help="Download files again that are there.")
-    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Download existing files again.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Download the published files of a data set and check them.

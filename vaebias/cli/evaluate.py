@@ -53,7 +53,7 @@ def evaluate(
         typer.Option(metavar="A,B", help="Metrics to compute; by default all of the panel."),
     ] = None,
     repeats: Annotated[
-        int, typer.Option(min=1, help="Number of repeats that intervals are over.")
+        int, typer.Option(min=1, help="Number of repeats; intervals are over these.")
     ] = 5,
     seed: Annotated[int, typer.Option(min=0, help="Seed of all sampling.")] = 0,
     panel: Annotated[

@@ -59,7 +59,7 @@ def perturb(
         ),
     ] = None,
     beta: Annotated[
-        float | None, typer.Option(help="Beta of the VAE whose axes shall turn (priced).")
+        float | None, typer.Option(help="Beta of the VAE whose axes should turn (priced).")
     ] = None,
     likelihood: Annotated[
         str | None, typer.Option(help="Its likelihood: bernoulli or gaussian (priced).")
@@ -69,7 +69,7 @@ def perturb(
     ] = None,
     gain: Annotated[
         float | None,
-        typer.Option(help="Nats by which mixtures shall cost less; beta / 4 by default (priced)."),
+        typer.Option(help="Nats by which mixtures should cost less; beta / 4 by default (priced)."),
     ] = None,
     variance_ratio: Annotated[
         float | None,
@@ -90,7 +90,7 @@ def perturb(
     ] = None,
     range_: Annotated[
         str,
-        typer.Option("--range", help="How images are brought back into [0, 1]: rescale or clip."),
+        typer.Option("--range", help="How images are mapped back into [0, 1]: rescale or clip."),
     ] = "rescale",
     verify: Annotated[
         bool, typer.Option("--verify", help="Check the result; exits with 1 if a check fails.")
