@@ -138,7 +138,7 @@ def test_a_price_is_said_in_one_sentence_and_in_json_and_on_the_page(tmp_path: P
     words += ["--scale", "0.1", "--restrict", "size=3"]
     shown = RUN.invoke(app, words)
     assert shown.exit_code == 0
-    assert "A VAE of beta 8 keeps the factors as its axes by" in " ".join(shown.output.split())
+    assert "A VAE with beta 8 keeps the factors as its axes, by" in " ".join(shown.output.split())
     assert "per standard deviation of the factors" in " ".join(shown.output.split())
     page = tmp_path / "price.html"
     words += ["--patches", "1", "--html", str(page), "--units", "step", "--json"]

@@ -205,7 +205,7 @@ def test_levels_that_do_not_occur_are_not_a_factor(plane: Any) -> None:
         plane([0.1, 0], [0, 0.05]), 1.0, "gaussian", scale=0.02, probabilities={"y": [0, 1, 0, 0]}
     )
     assert found.names == ("x",)
-    assert found.verdict == "A VAE of beta 1 codes x."
+    assert found.verdict == "A VAE with beta 1 encodes x."
 
 
 def test_a_circle_is_said_to_have_no_axis() -> None:
@@ -215,7 +215,7 @@ def test_a_circle_is_said_to_have_no_axis() -> None:
     grid = ArrayGrid("ring", axes, images[:, None, None].astype(np.float32), "rendered")
     found = price(grid, 1.0, "gaussian", scale=0.02)
     assert found.cyclic == ("hue",)
-    assert "hue is a circle: no axis is its own" in found.verdict
+    assert "hue is a circle, which one axis cannot represent" in found.verdict
 
 
 def test_data_without_a_direction_to_look_at_is_refused(plane: Any) -> None:
@@ -231,9 +231,9 @@ def test_data_without_a_direction_to_look_at_is_refused(plane: Any) -> None:
 
 def test_it_says_what_a_vae_will_do_and_is_json(plane: Any) -> None:
     weak = price(plane([0.1, 0], [0, 0.02]), 1.0, "gaussian", scale=0.1)
-    assert weak.verdict == "A VAE of beta 1 codes x and leaves y passive."
+    assert weak.verdict == "A VAE with beta 1 encodes x and drops y."
     found = price(plane([0.1, 0], [0, 0.05]), 1.0, "gaussian", scale=0.02)
-    assert found.verdict.startswith("A VAE of beta 1 keeps the factors as its axes by ")
+    assert found.verdict.startswith("A VAE with beta 1 keeps the factors as its axes, by at least ")
     record = json.loads(json.dumps(found.to_json(), allow_nan=False))
     assert record["units"] == "sd"
     assert record["pairs"]["x+y"]["gain"] == pytest.approx(0, abs=1e-6)

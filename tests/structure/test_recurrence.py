@@ -55,7 +55,7 @@ def test_a_cheaper_phase_is_called_undecided() -> None:
     # two cycles from one corner to the other
     decided, turns, verdict = verdict_on(pattern(grid, [("x", "y")], 0.2, turn=1.0))
     assert (decided, turns) == (False, False)
-    assert "undecided about x and y: their mixture is cheaper, but images return" in verdict
+    assert "undecided for x and y: their mixture is cheaper, but images return" in verdict
     smooth = priced(grid, [("x", "y")], 0.2, steps=150, likelihood="gaussian", scale=0.113)
     decided, turns, verdict = verdict_on(smooth)
     assert (decided, turns) == (True, True)

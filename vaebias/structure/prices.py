@@ -231,29 +231,28 @@ def _verdict(price: Price) -> str:
         said.append("turns " + ", ".join(turns))
     elif kept:
         (a, b), least = min(kept.items(), key=lambda item: item[1].worst - item[1].axes)
-        margin = f"by {least.worst - least.axes:.2f} nats (the least, for {a} and {b})"
-        kept_words = (
-            "the axes of every other pair" if undecided or phases else "the factors as its axes"
-        )
-        said.append(f"keeps {kept_words} {margin}")
-    if undecided:
-        names = ", ".join(f"{a} and {b}" for a, b in undecided)
-        said.append(
-            f"is undecided between {names} and their mixtures (less than "
-            f"{UNDECIDED * price.beta:.2g} nats apart)"
-        )
-    if phases:
-        said.append(
-            f"is undecided about {', '.join(phases)}: their mixture is cheaper, but images return "
-            "along it, and a phase that runs through more than one cycle takes two latents"
-        )
+        margin = f"by at least {least.worst - least.axes:.2f} nats (for {a} and {b})"
+        said.append(f"keeps the factors as its axes, {margin}")
     if not active:
         coded = [name for name in price.names if name not in price.passive]
-        said.append(f"codes {', '.join(coded) or 'nothing'}")
+        said.append(f"encodes {', '.join(coded) or 'nothing'}")
     if price.passive:
-        said.append(f"leaves {', '.join(price.passive)} passive")
-    text = f"A VAE of beta {price.beta:g} {' and '.join(said)}."
+        said.append(f"drops {', '.join(price.passive)}")
+    who = f"VAE with beta {price.beta:g}"
+    sentences = [f"A {who} {' and '.join(said)}."] if said else []
+    start = "The prediction" if said else f"For a {who}, the prediction"
+    if undecided:
+        names = ", ".join(f"{a} and {b}" for a, b in undecided)
+        margin = f"{UNDECIDED * price.beta:.2g} nats"
+        sentences.append(
+            f"{start} is undecided for {names}: factors and mixtures differ by less than {margin}."
+        )
+    if phases:
+        sentences.append(
+            f"{start} is undecided for {', '.join(phases)}: their mixture is cheaper, but images "
+            "return along it, and a phase of more than one cycle takes two latents."
+        )
     if price.cyclic:
         is_one = "is a circle" if len(price.cyclic) == 1 else "are circles"
-        text += f" ({', '.join(price.cyclic)} {is_one}: no axis is its own.)"
-    return text
+        sentences.append(f"({', '.join(price.cyclic)} {is_one}, which one axis cannot represent.)")
+    return " ".join(sentences)

@@ -102,10 +102,10 @@ def find(
     if len(original.values) < 2:
         sentences.append("One seed tells nothing about the spread between seeds.")
     elif min(len(one.values) for one in cells) < FEW:
-        sentences.append(f"Fewer than {FEW} seeds: this is about these runs, not about others.")
+        sentences.append(f"With fewer than {FEW} seeds, this describes these runs only.")
     if table.failures:
         count = len(table.failures)
-        sentences.append(f"{count} {'run' if count == 1 else 'runs'} failed and are left out.")
+        sentences.append(f"{count} {'run' if count == 1 else 'runs'} failed and are excluded.")
     return Finding(lower, beyond_noise, spared, " ".join(sentences))
 
 
@@ -162,12 +162,12 @@ def _judge(lower: bool, beyond_noise: bool, drop: float, cost: float) -> str:
         )
     if beyond_noise:
         return (
-            f"Every run on modified images scores below every run on original ones, by "
-            f"{number(drop)} in the mean, where noise costs {number(max(cost, 0.0))}: the factors "
-            "are the same, and in these runs the score follows the images' variance structure."
+            f"Every run on modified images scores below every run on original images. The mean "
+            f"falls by {number(drop)}, and by {number(max(cost, 0.0))} under noise. The factors "
+            "are the same: in these runs, the score follows the variance structure of the images."
         )
     return (
-        f"Every run on modified images scores below every run on original ones, but noise "
+        f"Every run on modified images scores below every run on original images, but noise "
         f"costs {number(cost)} where the modification costs {number(drop)}: the difference "
         "cannot be put down to the images' structure alone."
     )
@@ -178,7 +178,7 @@ def _compare(control: str, listed: str, lower: bool, lost: float, drop: float) -
     if not lower:
         return text + "."
     if lost < drop / 2:
-        return text + ": the factors can still be found there by other means."
+        return text + ": another method still finds the factors there."
     return text + ": it loses as well, so the factors themselves may be harder to find."
 
 
