@@ -159,7 +159,7 @@ class Mixture:
         squares = np.square(self.weights[:, latent]).mean(0)
         order = [names[i] for i in np.argsort(-squares)]
         what = " with ".join(order[:2]) if mixed > 0.5 else order[0]
-        return f"{what}: {degrees:.0f}° off, a mixture at {mixed:.0%}"
+        return f"{what}: {degrees:.0f}° off, mixed at {100 * mixed:.0f} % of images"
 
     def to_json(self, names: tuple[str, ...]) -> list[dict[str, Any]]:
         """Return one record per latent, with its weights and angles in degrees."""

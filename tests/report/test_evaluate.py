@@ -22,7 +22,7 @@ def test_page_has_every_score_and_chart(found: Evaluation) -> None:
     assert "<codes>" not in html
     for label in found.scores:
         assert f">{label}<" in html
-    for entry in ("z1 and size 1.00", "z2 and hue 1.00"):
+    for entry in ("latent 1 and size 1.00", "latent 2 and hue 1.00"):
         assert entry in html
 
 

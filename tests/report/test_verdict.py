@@ -6,7 +6,7 @@ import pytest
 
 from vaebias.experiments import Protocol, load_protocol
 from vaebias.experiments.results.tables import Cell, Row, Table
-from vaebias.report.verdict import headline, roles
+from vaebias.report.verdict import headline, loses, reading, roles
 
 VARIANTS = ("original", "modified", "noise")
 
@@ -52,6 +52,27 @@ def test_headline_gives_the_loss_the_cost_of_noise_and_the_control(
 def test_overlapping_runs_are_no_loss(demo: Protocol) -> None:
     table = _table({"beta-VAE": ((0.5, 0.7) * 3, (0.4, 0.6) * 3, (0.5, 0.6) * 3)})
     assert _line(table, demo).startswith("beta-VAE shows no clear change in its MIG; noise")
+
+
+@pytest.mark.parametrize(
+    ("modified", "noise", "lost", "said"),
+    [
+        ((0.2,) * 5, (0.45,) * 5, True, "The beta-VAE follows these directions, not the factors."),
+        ((0.2,) * 5, (0.3,) * 5, True, ""),  # noise explains most of it
+        ((0.5, 0.4, 0.6, 0.5, 0.5), (0.5,) * 5, False, ""),
+        ((), (0.5,) * 5, False, ""),
+    ],
+)
+def test_reading_is_given_only_beyond_noise(
+    demo: Protocol,
+    modified: tuple[float, ...],
+    noise: tuple[float, ...],
+    lost: bool,
+    said: str,
+) -> None:
+    table = _table({"beta-VAE": ((0.5,) * 5, modified, noise)})
+    assert loses(table, demo) is lost
+    assert reading(table, demo) == said
 
 
 def test_headline_of_many_models_counts_them(demo: Protocol) -> None:

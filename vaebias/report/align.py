@@ -29,6 +29,7 @@ from vaebias.report.page import HtmlTable, render
 from vaebias.report.papers import GRESELE2021, ROLINEK2019, ZIETLOW2021
 from vaebias.report.theme import Picture
 from vaebias.report.traversal import Latent, decode, moves, traverse
+from vaebias.report.versions import described
 
 __all__ = ["Diagnosed", "align_page"]
 
@@ -70,7 +71,7 @@ def align_page(found: Sequence[Diagnosed], grid: FactorGrid, samples: int, seed:
             for position, (name, one) in enumerate(zip(names, found, strict=True))
         ],
         facts=[
-            ("data", f"{grid.name} ({grid.source}): {len(grid):,} images"),
+            ("data", f"{described(grid.name, grid.source)}: {len(grid):,} images"),
             ("images measured", f"{samples:,}, seed {seed}"),
             ("factors", ", ".join(grid.names)),
         ],
@@ -143,7 +144,7 @@ def _mixtures(d: Diagnosis, active: Sequence[int], name: str) -> Picture | None:
             continue
         weights = np.abs(mixture.weights[judged, latent])
         a, b = np.sort(np.argsort(-np.square(weights).mean(0))[:2])
-        pair = f"z{latent + 1}, from {d.data.factors[a]} to {d.data.factors[b]}"
+        pair = f"latent {latent + 1}, from {d.data.factors[a]} to {d.data.factors[b]}"
         angles[pair] = np.arctan2(weights[:, b], weights[:, a])
     if not angles:
         return None
@@ -205,7 +206,7 @@ def _cosines(d: Diagnosis, name: str, *, components: bool) -> Picture | None:
     words = "local principal components" if components else "factors"
     return maps.matrices(
         {"": mean[np.ix_(rows, present)]},
-        [f"z{i + 1}" for i in rows],
+        [f"latent {i + 1}" for i in rows],
         columns,
         title=f"Mean |cos| of the latents of {name} with the data's {words}",
     )
@@ -218,7 +219,7 @@ def _activity(d: Diagnosis) -> HtmlTable | None:
     marks = (a.zietlow2021, a.rolinek2019, a.burda2016)
     rows = tuple(
         (
-            f"z{i + 1}",
+            f"latent {i + 1}",
             a.regime[i],
             number(float(a.mean_variance[i])),
             number(float(np.sqrt(a.mean_spread[i]))),

@@ -86,7 +86,7 @@ def directions(
             [_signed(direction, here.shape), *map(_rgb, frames)]
             for direction, frames in ((column, along), (component, here + moved))
         ]
-        name = f"z{latent + 1} and PC {matched + 1}"
+        name = f"latent {latent + 1} and PC {matched + 1}"
         alt = f"{name}: their directions, and the image moved along each"
         pairs.append(Pair(name, sheet(np.array(rows), alt)))
     return pairs

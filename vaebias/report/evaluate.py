@@ -17,13 +17,20 @@ from vaebias.report.theme import SERIES, WIDTH, Picture, axes, styled, svg
 
 __all__ = ["code_scatter", "evaluate_page"]
 
-BARS = ("mig", "sap", "explicitness", "mcc", "infomec")
+BARS = ("mig", "sap", "mcc")
 """Metrics whose scores of single factors are drawn."""
-TITLE_SCORES = 4
-"""Number of scores in the title."""
+TITLE_SCORES = ("mig", "dci", "sap", "factor_vae_score")
+"""Scores in the title, if they were computed."""
+TITLES = {
+    "beta_vae_score": "BetaVAE score",
+    "dci": "DCI disentanglement",
+    "factor_vae_score": "FactorVAE score",
+    "infomec": "InfoM",
+}
+"""Names of scores in sentences; others are in capitals if short, and otherwise as they are."""
 STEPS = (
     ("vaebias structure DATA", "Are the data's local principal components its factors?"),
-    ("vaebias align CHECKPOINT --data DATA", "Do the decoder's axes follow them?"),
+    ("vaebias align CHECKPOINT --data DATA", "Do the axes of the decoder follow these components?"),
 )
 
 
@@ -46,8 +53,8 @@ def evaluate_page(found: Evaluation, facts: Sequence[tuple[str, str]], *, comman
         title=_title(found),
         kind="metrics",
         summary=(
-            "Scores compare the codes with the factors. They say how well the two agree on these "
-            "images, not why: compare with a version of the data in which the local principal "
+            "Scores measure how well the codes agree with the factors on these images. They do not "
+            "say why: score the same model on a version of the data in which the local principal "
             "components are mixtures of factors."
         ),
         contents=[
@@ -60,7 +67,8 @@ def evaluate_page(found: Evaluation, facts: Sequence[tuple[str, str]], *, comman
         ],
         steps=STEPS,
         papers=(CHEN2018, ZIETLOW2021),
-        scores=_scores(found),
+        scores=_scores(found, parts=False),
+        parts=_scores(found, parts=True),
         rotations=_rotations(found),
         bars=_bars(found.details),
         matrices=matrices,
@@ -80,11 +88,13 @@ def evaluate_page(found: Evaluation, facts: Sequence[tuple[str, str]], *, comman
 
 def _title(found: Evaluation) -> str:
     plain = [label for label in found.scores if "." not in label] or list(found.scores)
-    return ", ".join(
-        f"{label.upper() if len(label) <= 4 else label.replace('_', ' ')} "
-        f"{number(found.scores[label].mean)}"
-        for label in plain[:TITLE_SCORES]
-    )
+    shown = [label for label in TITLE_SCORES if label in plain] or plain[: len(TITLE_SCORES)]
+    return ", ".join(f"{_named(label)} {number(found.scores[label].mean)}" for label in shown)
+
+
+def _named(label: str) -> str:
+    short = label.upper() if len(label) <= 4 else label.replace("_", " ")
+    return TITLES.get(label, short)
 
 
 @styled
@@ -109,12 +119,13 @@ def code_scatter(
         )  # fmt: skip
         ax.set_xticks([])
         ax.set_yticks([])
-        ax.set_ylabel(f"z{i + 1}" if j == 0 else "", rotation=0, ha="right", va="center")
+        ax.set_ylabel(f"latent {i + 1}" if j == 0 else "", rotation=0, ha="right", va="center")
         ax.set_title(names[j] if i == 0 else "", fontsize=8.5, pad=3)
     return svg(figure, f"Codes of {len(codes)} images over the levels of {', '.join(names)}.")
 
 
-def _scores(found: Evaluation) -> HtmlTable:
+def _scores(found: Evaluation, *, parts: bool) -> HtmlTable:
+    """Tabulate the main scores, or their parts and variants, whose labels have a dot."""
     rows = [
         (
             label,
@@ -123,8 +134,9 @@ def _scores(found: Evaluation) -> HtmlTable:
             "" if one.std is None else number(one.std),
         )
         for label, one in found.scores.items()
+        if ("." in label) is parts
     ]
-    return HtmlTable(("score", "mean", "95 % interval", "deviation"), tuple(rows))
+    return HtmlTable(("score", "mean", "95 % interval", "sd"), tuple(rows))
 
 
 def _rotations(found: Evaluation) -> HtmlTable | None:
@@ -166,7 +178,7 @@ def _bars(details: Mapping[str, dict[str, Any]]) -> Picture | None:
 
 
 def _matrices(details: Mapping[str, dict[str, Any]], latents: int) -> list[tuple[str, Picture]]:
-    rows = [f"z{i + 1}" for i in range(latents)]
+    rows = [f"latent {i + 1}" for i in range(latents)]
     found: list[tuple[str, NDArray[np.float64], list[str]]] = []
     if "mig" in details:
         one = details["mig"]

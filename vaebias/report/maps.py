@@ -131,11 +131,12 @@ def factor_maps(
     *,
     title: str,
     limits: tuple[float, float],
+    square: bool = False,
 ) -> Picture:
     """Draw a value over the plane of two factors, one panel per version.
 
     Where only a sample of the points was measured, levels are averaged in blocks so that every
-    block has a value.
+    block has a value. If ``square``, cells are squares, as pixels are.
     """
     figure, panels = axes(WIDTH, 2.35, columns=max(2, len(maps)))
     said = []
@@ -144,7 +145,7 @@ def factor_maps(
         colours = matplotlib.colormaps["cividis"].with_extremes(bad="#77777a55")
         image = ax.imshow(  # first factor to the right, second downwards, as in the image
             plane.T, cmap=colours, vmin=limits[0], vmax=limits[1], interpolation="none",
-            aspect="auto",
+            aspect="equal" if square else "auto",
         )  # fmt: skip
         ax.set_xticks([])
         ax.set_yticks([])

@@ -19,7 +19,7 @@ __all__ = ["neighbourhood_page", "verdict"]
 STEPS = (
     (
         "vaebias align --model M:NAME --data DATA",
-        "Compare your own decoder with these.",
+        "Compare the axes of your own decoder with these directions.",
     ),
     ("vaebias structure DATA", "With known factors: are they the local principal components?"),
 )
@@ -30,9 +30,15 @@ def verdict(found: Neighbourhoods) -> str:
     record = found.to_json()
     first = record["components"][0]["variance_share"]
     return (
-        f"Around each image, {record['dimension']:.1f} directions carry the variance; "
+        f"Around each image, about {record['dimension']:.0f} directions carry the variance; "
         f"the first carries {100 * first:.0f} %"
     )
+
+
+def _scaled(planes: NDArray[Any]) -> NDArray[Any]:  # [k, C, H, W]
+    """Return components scaled to a largest value of 1 in the mean over colours, which is drawn."""
+    largest = np.abs(planes.mean(1)).max((1, 2))
+    return planes / np.where(largest > 0, largest, 1.0)[:, None, None, None]
 
 
 def neighbourhood_page(
@@ -56,8 +62,8 @@ def neighbourhood_page(
         title=verdict(found),
         kind=f"local variance structure of {name}",
         summary=(
-            "These are the directions that the axes of a VAE's decoder would follow. Where two "
-            "carry equal variance, the seed decides which mixture of them a latent takes."
+            "The axes of a VAE's decoder would follow these directions. If two directions carry "
+            "equal variance, the seed decides which mixture of them a latent encodes."
         ),
         spectrum=figures.spectra(
             {f"{found.neighbours} nearest": found.shares},
@@ -72,13 +78,14 @@ def neighbourhood_page(
                 (
                     strip(images[i : i + 1], f"image {i}"),
                     strip(
-                        planes,
+                        scaled,
                         f"{len(planes)} local principal components around image {i}",
-                        signed=float(np.abs(planes).max()) or 1.0,
+                        signed=1.0,
                     ),
                 ),
             )
             for i, planes in shown
+            for scaled in [_scaled(planes)]
         ],
         facts=[
             ("data", f"{name}: {len(images):,} images of {' × '.join(map(str, images.shape[1:]))}"),

@@ -76,11 +76,18 @@ def labels(names: Sequence[str]) -> list[str]:
 def overview(names: Sequence[str], found: Sequence[Diagnosed]) -> dict[str, Picture | None]:
     diagnoses = dict(zip(labels(names), (one.diagnosis for one in found), strict=True))
     cosines: dict[str, dict[str, list[float]]] = {"local components": {}, "factors": {}}
+    random: dict[str, list[float]] = {"local components": [], "factors": []}
     for name, d in diagnoses.items():
         if d.data is not None:
             cosines["local components"][name] = _mean(d.data.components.matched)
             cosines["factors"][name] = _mean(d.data.tangents.matched)
-    cosines = {group: means for group, means in cosines.items() if means}
+            random["local components"] += _mean(d.data.components.chance)
+            random["factors"] += _mean(d.data.tangents.chance)
+    cosines = {
+        group: means | {"random axes": _mean(np.array(random[group]))}
+        for group, means in cosines.items()
+        if means
+    }
     return {
         "dto": figures.distances(
             {name: d.distance.tolist() for name, d in diagnoses.items()},

@@ -12,7 +12,7 @@ from vaebias.report.page import HtmlTable, render
 from vaebias.report.papers import ZIETLOW2021
 from vaebias.report.structure import structure_sections
 from vaebias.report.theme import MUTED, SERIES, WIDTH, Picture, axes, styled, svg
-from vaebias.report.versions import examples, strips
+from vaebias.report.versions import described, examples, strips
 from vaebias.structure import Structure, structure
 
 __all__ = ["loss_curve", "perturb_page"]
@@ -57,7 +57,7 @@ def perturb_page(
     return render(
         "perturb.html.j2",
         title=_title(made, structures, verification),
-        kind=f"{made.name} perturbation of {original.name}",
+        kind=f"{made.name} perturbation of {described(original.name, original.source)}",
         lead=_lead(original, modified),
         examples=examples({"original": original, made.name: modified}),
         contents=[
@@ -87,7 +87,9 @@ def _title(
     for a, b in getattr(made, "pairs", ()):
         at = before.names.index(a), before.names.index(b)
         shares = [f"{100 * float(one.mixed_share[at]):.0f}\u00a0%" for one in (before, after)]
-        clauses.append(f"{a} and {b} are mixed at {shares[1]} of the images, before at {shares[0]}")
+        clauses.append(
+            f"{a} and {b} are now mixed at {shares[1]} of the images, before at {shares[0]}"
+        )
     if not clauses:
         clauses.append(f"{made.name} of size {made.epsilon:g}")
     if found is not None:
@@ -99,13 +101,14 @@ def _title(
 def _lead(original: PerturbedGrid, modified: PerturbedGrid) -> str:
     made = modified.perturbation
     assert made is not None
+    name = described(original.name, original.source)
     text = (
-        f"Each of the {len(original):,} images of {original.name} is changed by at most ε = "
-        f"{made.epsilon:g} of the pixel range; its factors stay the same."
+        f"Each of the {len(original):,} images of {name} is changed by at most ε = "
+        f"{made.epsilon:g} of the pixel range; the factors stay the same."
     )
     if modified.range == "rescale":
         share = made.epsilon / (1 + 2 * made.epsilon)
-        text += f" Rescaled into the pixel range by 1/(1 + 2ε), the change is at most {share:.2f}."
+        text += f" Rescaling into the pixel range by 1/(1 + 2ε) makes this at most {share:.2f}."
     return text
 
 
@@ -155,7 +158,7 @@ def _facts(
     assert made is not None
     named = ", ".join(f"{n} ({s})" for n, s in zip(original.names, original.sizes, strict=True))
     facts = [
-        ("data", f"{original.name} ({original.source}): {len(original):,} images"),
+        ("data", f"{described(original.name, original.source)}: {len(original):,} images"),
         ("factors", named),
         ("range", f"{modified.range}, ε = {modified.epsilon:g}"),
     ]

@@ -18,7 +18,7 @@ from vaebias.report.page import HtmlTable, render
 from vaebias.report.papers import ROLINEK2019, ZIETLOW2021
 from vaebias.report.price import PRICE_NOTE, price_table
 from vaebias.report.theme import Picture
-from vaebias.report.versions import examples, strips
+from vaebias.report.versions import described, examples, strips
 from vaebias.structure import UNDECIDED, UNITS, Price, Structure, is_mixed
 
 __all__ = [
@@ -36,10 +36,16 @@ RARE = 0.01
 STEPS = (
     (
         "vaebias perturb DATA --out F --verify",
-        "Make a version whose components mix factors.",
+        "Make a version whose local components mix factors.",
     ),
-    ("vaebias structure DATA --perturbation F", "Compare the data set without and with it."),
-    ("vaebias align CHECKPOINT --data DATA", "See whether a trained decoder took these axes."),
+    (
+        "vaebias structure DATA --perturbation F",
+        "Compare the data set without and with the perturbation.",
+    ),
+    (
+        "vaebias align CHECKPOINT --data DATA",
+        "Do the axes of a trained decoder follow these components?",
+    ),
 )
 
 
@@ -78,7 +84,7 @@ def structure_page(
     return render(
         "structure.html.j2",
         title=_title(*list(measured.items())[-1], prices),
-        kind=f"local variance structure of {grid.name}",
+        kind=f"local variance structure of {described(grid.name, grid.source)}",
         summaries=list(verdicts.items()),
         examples=examples({name: one.grid for name, one in measured.items()}),
         contents=[
@@ -99,7 +105,7 @@ def structure_page(
         window_size=WINDOW,
         window_images=min(WINDOW_IMAGES, len(structure.index)),
         facts=[
-            ("data", f"{grid.name} ({grid.source}): {len(grid):,} images of {shape}"),
+            ("data", f"{described(grid.name, grid.source)}: {len(grid):,} images of {shape}"),
             ("factors", named),
             ("tangents", UNITS[structure.units]),
             ("images measured", f"{len(structure.index):,} of {structure.total:,}"),
@@ -225,10 +231,17 @@ def _pair(structures: Mapping[str, Structure], pair: tuple[str, str]) -> dict[st
         "mixed": maps.factor_maps(
             mixed, pair, title=f"Share of points at which {words} are mixed", limits=(0, 1)
         ),
+        "table": _numbers(structures, pair),
         "coupling": maps.factor_maps(
             coupling, pair, title=f"Coupling of {words} with its sign", limits=(-largest, largest)
         ),
     }
+
+
+def _numbers(structures: Mapping[str, Structure], pair: tuple[str, str]) -> HtmlTable:
+    """Tabulate one pair, one row per version."""
+    rows = tuple(row[1:] for row in _table(structures, pair).rows)
+    return HtmlTable(("data", "mixed", "gap", "coupling", "signed"), rows)
 
 
 def _table(structures: Mapping[str, Structure], names: Sequence[str]) -> HtmlTable:
@@ -263,5 +276,9 @@ def _window(measured: Mapping[str, Measured]) -> Picture:
         planes[name] = local_variance(x, window=window).mean((0, 1)).double().numpy().T
     highest = max(float(plane.max()) for plane in planes.values()) or 1.0
     return maps.factor_maps(
-        planes, ("across", "down"), title="Variance within a window of pixels", limits=(0, highest)
+        planes,
+        ("across", "down"),
+        title="Variance within a window of pixels",
+        limits=(0, highest),
+        square=True,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -20,14 +21,15 @@ from vaebias.report.page import HtmlTable, render
 from vaebias.report.papers import CHEN2018, HYVARINEN2017, ROLINEK2019, ZIETLOW2021
 from vaebias.report.theme import Picture
 from vaebias.report.traversal import moves
-from vaebias.report.verdict import headline, roles
-from vaebias.report.versions import examples, strips
+from vaebias.report.verdict import headline, loses, reading, roles
+from vaebias.report.versions import described, examples, strips
 
 __all__ = ["Shown", "structures", "study_page"]
 
 VARIANTS = 6
 """Largest number of variants in a chart, which has as many colours."""
 STRUCTURE_IMAGES = 2048
+SENTENCE_END = re.compile(r"(?<=\.)\s+(?=[A-Z])")
 STEPS = (
     ("vaebias structure DATA", "Are your data's local principal components its factors?"),
     ("vaebias align CHECKPOINT --data DATA", "Do the axes of a decoder you trained follow them?"),
@@ -77,7 +79,7 @@ def structures(sweep: Sweep) -> dict[str, Structure]:
 def study_page(studies: Sequence[Shown]) -> str:
     """Return a page of one or more studies as HTML; its title is the verdict."""
     shown = [_study(f"s{position}", study) for position, study in enumerate(studies)]
-    title = shown[0]["verdict"] if len(shown) == 1 else "Do scores follow factors or variance?"
+    title = shown[0]["verdict"] if len(shown) == 1 else _title(studies)
     return render(
         "study.html.j2",
         title=title,
@@ -86,6 +88,11 @@ def study_page(studies: Sequence[Shown]) -> str:
         steps=STEPS,
         papers=(ZIETLOW2021, ROLINEK2019, CHEN2018, HYVARINEN2017),
     )
+
+
+def _title(studies: Sequence[Shown]) -> str:
+    count = sum(loses(one.document.table, one.sweep.protocol) for one in studies)
+    return f"In {count} of {len(studies)} studies, MIG is lower in every run on modified images"
 
 
 def _study(prefix: str, study: Shown) -> dict[str, Any]:
@@ -104,12 +111,12 @@ def _study(prefix: str, study: Shown) -> dict[str, Any]:
         "id": prefix,
         "name": protocol.name,
         "verdict": headline(table, protocol),
-        "lead": _lead(sweep),
+        "lead": f"{_lead(sweep)} {reading(table, protocol)}".rstrip(),
         "examples": examples(_main(sweep, grids)),
         "size": _size(protocol),
         "control": _control(protocol),
         "contents": _contents(prefix, models, model),
-        "text": study.text,
+        "sentences": SENTENCE_END.split(study.text),
         "pairs": pairs,
         "variants": HtmlTable(("data", "method", "ε", "options"), _variants(sweep), text=2),
         "strips": strips({name: grids[name] for name in shown}),
@@ -122,6 +129,10 @@ def _study(prefix: str, study: Shown) -> dict[str, Any]:
         "model": model,
         "curves": trained.curves(runs),
         "responses": [p for pair in pairs if (p := trained.responses(models, pair)) is not None],
+        "named": [
+            (name, ", ".join(trained.named(found, pairs).values()))
+            for name, found in models.items()
+        ],
         "information": trained.information(models),
         "decoder": trained.decoder(runs, models, model) if model and models else None,
         "moves": moves(
@@ -291,6 +302,7 @@ def _facts(sweep: Sweep, grids: Mapping[str, PerturbedGrid]) -> list[tuple[str, 
     grid = next(iter(grids.values()))
     factors = ", ".join(f"{n} ({s})" for n, s in zip(grid.names, grid.sizes, strict=True))
     shape = " × ".join(map(str, grid.image_shape))
+    name = described(protocol.data.name, grid.source)
     seconds = [result.details["seconds"]["total"] for result in sweep.results]
     versions = {
         f"vaebias {v['vaebias']}, torch {v['torch']}, Python {v['python']}"
@@ -298,10 +310,7 @@ def _facts(sweep: Sweep, grids: Mapping[str, PerturbedGrid]) -> list[tuple[str, 
         if (v := result.details["versions"])
     }
     facts = [
-        (
-            "data",
-            f"{protocol.data.name} ({grid.source}): {len(grid):,} images of {shape}; {factors}",
-        ),
+        ("data", f"{name}: {len(grid):,} images of {shape}; {factors}"),
         ("range", f"{protocol.perturbation.range}, ε = {number(protocol.perturbation.epsilon)}"),
         (
             "models",

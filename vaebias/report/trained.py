@@ -24,7 +24,16 @@ from vaebias.report import figures, maps
 from vaebias.report.theme import Picture
 from vaebias.report.traversal import Latent, traverse
 
-__all__ = ["Trained", "curves", "decoder", "information", "load", "responses", "traversal"]
+__all__ = [
+    "Trained",
+    "curves",
+    "decoder",
+    "information",
+    "load",
+    "named",
+    "responses",
+    "traversal",
+]
 
 CODES = 10_000
 SETTINGS = 16
@@ -69,9 +78,9 @@ def responses(trained: Mapping[str, Trained], pair: Pair) -> Picture | None:
     planes, words = {}, {}
     for name, found in trained.items():
         if found.active:
-            named = _names(found, (pair,))
-            planes[name] = _planes(found, pair, [latent for latent, _ in named])
-            words[name] = [text for _, text in named]
+            latents = named(found, (pair,))
+            planes[name] = _planes(found, pair, list(latents))
+            words[name] = list(latents.values())
     if not planes:
         return None
     title = f"Code of each active latent over {pair[0]} (to the right) and {pair[1]} (downwards)"
@@ -163,14 +172,14 @@ def traversal(prefix: str, found: Trained) -> tuple[Latent, ...]:
     """Return traversals of each active latent from the code of the middle image."""
     grid = found.grid
     middle = grid.index(np.array([[size // 2 for size in grid.sizes]]))
-    named = _names(found, found.result.run.perturbation.pairs)
+    latents = named(found, found.result.run.perturbation.pairs)
     return traverse(
         found.model,
         found.codes,
         _encode(found.model, grid, middle)[0],
-        [latent for latent, _ in named],
+        list(latents),
         prefix=f"t-{prefix}",
-        notes=[text for _, text in named],
+        notes=list(latents.values()),
     )
 
 
@@ -197,7 +206,7 @@ def _planes(
     return planes.transpose(2, 0, 1)[list(latents)]
 
 
-def _names(found: Trained, pairs: Sequence[Pair]) -> list[tuple[int, str]]:
+def named(found: Trained, pairs: Sequence[Pair]) -> dict[int, str]:
     """Return the active latents, each with the factor or mixture that it correlates with most.
 
     They are in the order of these factors, so that versions can be compared row by row.
@@ -206,12 +215,12 @@ def _names(found: Trained, pairs: Sequence[Pair]) -> list[tuple[int, str]]:
         found.codes.numpy(), found.grid.factors(found.points), found.grid.names, pairs
     )
     order = list(found.grid.names)
-    named = []
+    best_of = []
     for latent in found.active:
         best = max(correlations, key=lambda name: correlations[name][latent])
         place = next((i for i, name in enumerate(order) if best.startswith(name)), len(order))
-        named.append((place, latent, f"{best} {number(float(correlations[best][latent]))}"))
-    return [(latent, text) for _, latent, text in sorted(named)]
+        best_of.append((place, latent, f"{best} {number(float(correlations[best][latent]))}"))
+    return {latent: text for _, latent, text in sorted(best_of)}
 
 
 def _chance(found: Trained) -> float:

@@ -61,7 +61,7 @@ def moves(versions: Mapping[str, Sequence[Latent]], *, prefix: str) -> list[Move
         rows.append(
             Move(
                 id=cells[0][1].id if alone else f"{prefix}-row-{rank + 1}",
-                label=cells[0][1].name if alone else f"row {rank + 1}",
+                label=cells[0][1].name if alone else f"code, row {rank + 1}",
                 at=cells[0][1].at,
                 steps=len(cells[0][1].values),
                 cells=cells,

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from vaebias.experiments import Protocol, Table
 from vaebias.experiments.results.compare import FEW
 
-__all__ = ["Roles", "headline", "roles"]
+__all__ = ["Roles", "headline", "loses", "reading", "roles"]
 
 NAMED = 3
 """Largest number of models that a headline names."""
@@ -83,6 +83,40 @@ def headline(table: Table, protocol: Protocol, score: str = "mig", title: str = 
     if 0 < len(spared) <= NAMED:
         clauses.append(f"not {', '.join(spared)}")
     return start + "; ".join(clauses)
+
+
+def loses(table: Table, protocol: Protocol, score: str = "mig") -> bool:
+    """Return whether the first model scores lower in every run on modified images."""
+    change, _ = _first(table, protocol, score)
+    return change is not None and change.clear and change.relative > NOTHING
+
+
+def reading(table: Table, protocol: Protocol, score: str = "mig") -> str:
+    """Return what the loss of the first model means, or "" if noise explains it or nothing is lost.
+
+    The rules are those of `vaebias.experiments.find`: every run on modified images is below every
+    run on original ones, by more than twice what noise of the same size costs.
+    """
+    change, noise = _first(table, protocol, score)
+    if change is None or not loses(table, protocol, score):
+        return ""
+    if noise is None or change.relative <= 2 * noise.relative:
+        return ""
+    where = "In these runs, the" if change.runs < FEW else "The"
+    return f"{where} {table.rows[0].model} follows these directions, not the factors."
+
+
+def _first(table: Table, protocol: Protocol, score: str) -> tuple[_Change | None, _Change | None]:
+    """Return the changes of the first model's score by the modification and by noise."""
+    part = roles(protocol)
+    if part.original is None or not table.rows:
+        return None, None
+    model = table.rows[0].model
+    modified, noise = (
+        None if other is None else _change(table, model, (part.original, other), score)
+        for other in (part.modified, part.noise)
+    )
+    return modified, noise
 
 
 class _Change(NamedTuple):

@@ -12,7 +12,7 @@ from vaebias.numbers import number
 from vaebias.report.images import strip
 from vaebias.report.theme import Picture
 
-__all__ = ["examples", "spread", "strips"]
+__all__ = ["described", "examples", "spread", "strips"]
 
 SHOWN = 8
 """Number of images in a strip."""
@@ -24,6 +24,12 @@ def spread(grid: FactorGrid) -> NDArray[np.int64]:  # [8]
     roots = np.sqrt(np.array([2, 3, 5, 7, 11, 13, 17, 19, 23, 29], dtype=np.float64))
     steps = np.arange(1, SHOWN + 1)[:, None] * np.resize(roots, len(grid.sizes))
     return grid.index(np.floor((steps % 1) * np.array(grid.sizes)).astype(np.int64))
+
+
+def described(name: str, source: str) -> str:
+    """Return the name of a data set, and the source of its images if it differs."""
+    plain = name.removesuffix("-original")
+    return plain if plain == source else f"{plain} ({source})"
 
 
 def examples(grids: Mapping[str, FactorGrid]) -> list[tuple[str, Picture]]:

@@ -33,7 +33,7 @@ for (const group of document.querySelectorAll(".traversal")) {
   const button = document.createElement("button");
   button.type = "button";
   button.className = "play";
-  group.before(button);
+  (group.querySelector(".intro") ?? group.previousElementSibling).append(button);
   let timer = null;
   let direction = 1;
   const step = () => {
