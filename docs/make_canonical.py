@@ -1,17 +1,22 @@
 """Make the canonical sets of a data set: python docs/make_canonical.py blobs [a b c].
 
 Each draw x gets DATA-modified-v1-x, trained with the defaults of the method, and its control
-DATA-noise-v1-x, beside vaebias/perturb/canonical/sets.txt, and their lines in it.
+DATA-noise-v1-x, beside vaebias/perturb/canonical/sets.txt, and their lines in it. Draw a is made
+first. Where `vaebias perturb DATA --method priced --seed N` has been run, its file can be given:
+a=FILE.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import sys
 from pathlib import Path
+from typing import Any
 
 from vaebias import perturb
 from vaebias.data import FactorGrid, load
+from vaebias.errors import InputError
 from vaebias.files import write_text
 from vaebias.perturb import DEFAULTS, PerturbedGrid
 from vaebias.perturb.canonical import pixel_digest
@@ -22,32 +27,42 @@ FOLDER = Path(__file__).resolve().parent.parent / "vaebias" / "perturb" / "canon
 RENDERED = ("dsprites", "shapes3d")
 
 
-def main(data: str, letters: list[str]) -> None:
+def main(data: str, draws: list[str]) -> None:
     """Make the draws of these letters; draw a has seed 0, b 1, and so on."""
     grid = load(data, source="rendered") if data in RENDERED else load(data)
-    settings = DEFAULTS[data].settings(METHOD)
-    epsilon = settings["epsilon"]
+    default = DEFAULTS[data]
+    own = {"epsilon": default.epsilon, "pairs": default.pairs, **default.options.get(METHOD, {})}
     lines: dict[str, str] = {}
-    for letter in letters:
+    for draw in draws:
+        letter, _, file = draw.partition("=")
         seed = ord(letter) - ord("a")
-        for kind, made in {
-            "modified": perturb.PERTURBATIONS[METHOD](grid, seed=seed, **settings),
-            "noise": perturb.PERTURBATIONS["noise"](grid, epsilon=epsilon, seed=seed),
-        }.items():
+        if file:
+            modified = perturb.load(file).perturbation
+            _check(modified.to_json(), own | {"seed": seed})
+        else:
+            modified = perturb.PERTURBATIONS[METHOD](grid, seed=seed, **own)
+        noise = perturb.PERTURBATIONS["noise"](grid, epsilon=own["epsilon"], seed=seed)
+        for kind, made in {"modified": modified, "noise": noise}.items():
             name = f"{data}-{kind}-{VERSION}-{letter}"
             path = FOLDER / f"{name}.safetensors"
             perturb.save(path, made, grid, half=True)
-            stored = perturb.load(path)
-            lines[name] = _line(name, path, stored.on(grid))
+            lines[name] = _line(name, path, perturb.load(path).on(grid))
             print(lines[name], flush=True)
     first = FOLDER / f"{data}-modified-{VERSION}-a.safetensors"
-    original = PerturbedGrid(grid, None, epsilon)
     name = f"{data}-original-{VERSION}"
-    lines[name] = _line(name, first, original)
+    lines[name] = _line(name, first, PerturbedGrid(grid, None, own["epsilon"]))
     table = FOLDER / "sets.txt"
     known = table.read_text(encoding="utf-8").splitlines() if table.is_file() else []
     kept = {line.split()[0]: line for line in known} | lines
     write_text(table, "".join(f"{line}\n" for _, line in sorted(kept.items())))
+
+
+def _check(found: dict[str, Any], wanted: dict[str, Any]) -> None:
+    """Raise InputError unless a perturbation was made with these settings."""
+    for name, value in wanted.items():
+        plain = json.loads(json.dumps(value))
+        if found[name] != plain:
+            raise InputError(name, repr(plain), repr(found[name]))
 
 
 def _line(name: str, path: Path, grid: FactorGrid) -> str:

@@ -21,6 +21,9 @@ def rescore(
     rotations: Annotated[
         int | None, typer.Option(min=1, help="Random rotations of the codes; 20 by default.")
     ] = None,
+    dci: Annotated[
+        bool, typer.Option(help="Compute DCI too, which takes most of the time.")
+    ] = True,
     force: Force = False,
     as_json: AsJson = False,
 ) -> None:
@@ -43,6 +46,7 @@ def rescore(
                 folder,
                 images=running.IMAGES if images is None else images,
                 rotations=running.ROTATIONS if rotations is None else rotations,
+                dci=dci,
                 force=force,
                 progress=progress,
             )

@@ -87,12 +87,13 @@ def fates(results: Sequence[Result]) -> tuple[Fate, ...]:
 def fate_section(found: Sequence[Fate]) -> Section:
     """Return the table of fates."""
     turns = list(dict.fromkeys(name for one in found for name in one.turns))
-    head = ("model", "data", *SCORES.values(), *(_heading(name) for name in turns), "result")
+    names = [name for name in SCORES if any(one.cells[name].values for one in found)]
+    head = ("model", "data", *(SCORES[name] for name in names), *(_heading(name) for name in turns), "result")
     rows = tuple(
         (
             one.model,
             one.variant,
-            *(str(one.cells[name]) for name in SCORES),
+            *(str(one.cells[name]) for name in names),
             *(_degrees(one.turns.get(name)) for name in turns),
             one.word,
         )
