@@ -88,7 +88,8 @@ def fate_section(found: Sequence[Fate]) -> Section:
     """Return the table of fates."""
     turns = list(dict.fromkeys(name for one in found for name in one.turns))
     names = [name for name in SCORES if any(one.cells[name].values for one in found)]
-    head = ("model", "data", *(SCORES[name] for name in names), *(_heading(name) for name in turns), "result")
+    scores = [*(SCORES[name] for name in names), *map(_heading, turns)]
+    head = ("model", "data", *scores, "result")
     rows = tuple(
         (
             one.model,
