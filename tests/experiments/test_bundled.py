@@ -7,6 +7,7 @@ import pytest
 from vaebias.experiments.protocol import Protocol, bundled, load_protocol
 from vaebias.experiments.running.estimate import estimate
 from vaebias.experiments.running.run import check
+from vaebias.perturb.canonical import shipped
 
 PAPER = {"AE", "beta-VAE", "FactorVAE", "beta-TCVAE", "SlowVAE", "PCL", "weak GAN"}
 
@@ -19,6 +20,10 @@ def test_protocol_names_only_what_exists_and_no_run_twice(name: str) -> None:
     runs = protocol.runs()
     assert len({run.key for run in runs}) == len(runs)
     assert len({run.label for run in runs}) == len(runs)
+    for _, variant in protocol.versions():
+        if variant.method == "shipped":
+            grid = protocol.data.load()
+            assert shipped(grid, protocol.perturbation.epsilon, **variant.options)
 
 
 @pytest.mark.parametrize("name", bundled())
