@@ -257,12 +257,15 @@ def traffic() -> list[Traffic]:
     pixels, elements, points = B * P, 65536 * 16, B * 4096
     images, pairs = 2000, 4
     planes, side, window = 256, 64, 9
-    band = 16 + window - 1  # rows that a block reads for 16 rows of output
-    batch = 1024
+    band = 32 + window - 1  # rows that a block reads for 32 rows of output
+    batch, spans = 1024, 4
+    partials = spans * batch * (4 * d + 2) * 8  # written by blocks, read by the launch that merges
     cosines = points * (d + k) * 4
     return [
         Traffic("elbo with gradients, float32", f"{B} x {P}", pixels * 12 + B * 48, pixels * 12),
         Traffic("elbo with gradients, bytes", f"{B} x {P}", pixels * 9 + B * 48, pixels * 9),
+        Traffic("elbo, bfloat16 and float32", f"{B} x {P}", pixels * 8 + B * 48, pixels * 8),
+        Traffic("elbo, bfloat16 and bytes", f"{B} x {P}", pixels * 5 + B * 48, pixels * 5),
         Traffic("sample_and_kl", f"{elements}", elements * 16, elements * 16),
         Traffic("laplace_kl with slopes", f"{elements}", elements * 24, elements * 24),
         Traffic(
@@ -275,10 +278,17 @@ def traffic() -> list[Traffic]:
             images * pairs * 2 * 4096 * 4, images * 4096 * 4,
         ),
         Traffic(
-            "local_variance, float32", f"{planes} x {side} x {side}, window {window}",
-            planes * side * (side / 16 * band + side) * 4, planes * side * side * 8,
+            "tangent_gram, bytes", f"{images} x {pairs} x 4096",
+            images * pairs * 2 * 4096, images * 4096,
         ),
-        Traffic("total_correlation", f"{batch} x {d}", batch / 8 * batch * d * 8, batch * d * 12),
+        Traffic(
+            "local_variance, float32", f"{planes} x {side} x {side}, window {window}",
+            planes * side * (side / 32 * band + side) * 4, planes * side * side * 8,
+        ),
+        Traffic(
+            "total_correlation", f"{batch} x {d}",
+            batch / 8 * batch * d * 8 + 2 * partials, batch * d * 12,
+        ),
     ]  # fmt: skip
 
 

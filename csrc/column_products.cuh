@@ -83,6 +83,7 @@ __device__ void products_of_columns(int tasks, int columns, std::int64_t P, cons
   const double* const x = tile + block.x * shape.stride;
   const double* const y = tile + block.y * shape.stride;
   const int x_step = block.x_step * shape.stride, y_step = block.y_step * shape.stride;
+  const bool same = x == y && x_step == y_step;  // columns against themselves are read once
   double sums[kBlock][kBlock] = {};
   for (std::int64_t first = 0; first < P; first += shape.width) {
     const int width = static_cast<int>(P - first < shape.width ? P - first : shape.width);
@@ -92,8 +93,8 @@ __device__ void products_of_columns(int tasks, int columns, std::int64_t P, cons
       double of_x[kBlock], of_y[kBlock];
 #pragma unroll
       for (int r = 0; r < kBlock; ++r) {
-        of_x[r] = x[r * x_step + p];
-        of_y[r] = y[r * y_step + p];
+        of_x[r] = of_y[r] = x[r * x_step + p];
+        if (!same) of_y[r] = y[r * y_step + p];
       }
 #pragma unroll
       for (int r = 0; r < kBlock; ++r) {

@@ -61,9 +61,9 @@ def fit(
     objective
         A model from `vaebias.models.build`.
     grid
-        The data. Images stay in memory up to 1 GiB (black and white ones as bits; on a GPU up to
-        half of its free memory) if the run draws at least as many as there are; else each batch
-        is read from the grid.
+        The data. Images stay in memory up to 1 GiB (on a GPU up to half of its free memory, floats
+        as float16 if need be; black and white ones as bits) if the run draws at least as many as
+        there are; else each batch is read from the grid.
     steps
         Number of optimiser steps; or a `TrainingConfig`, which then holds all settings.
     batch_size, learning_rate, schedule
