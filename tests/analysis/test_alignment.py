@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 
 import numpy as np
 import pytest
@@ -40,6 +41,14 @@ def test_chance_level_is_the_papers(d: int, paper: float) -> None:
     chance = dto_chance(d)
     assert chance.mean == pytest.approx(paper, abs=0.01 + 3 * chance.standard_error)
     assert chance.standard_error < 0.01
+
+
+def test_chance_level_of_many_latents_needs_few_draws() -> None:
+    started = time.process_time()
+    chance = dto_chance(256)
+    assert time.process_time() - started < 20  # 4,000 draws of this size took 50 s and 2 GB
+    assert chance.standard_error < 1e-3 * chance.mean
+    assert chance.mean < math.sqrt(2 * 256)
 
 
 def test_chance_level_in_the_plane_is_its_integral() -> None:
