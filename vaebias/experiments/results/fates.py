@@ -103,8 +103,10 @@ def fate_section(found: Sequence[Fate]) -> Section:
     note = (
         "Kept: the mean MIG is less than .05 below that on original images. Turned: MIG after the "
         "best linear map of the codes to the factors falls by less than half as much. Lost: by "
-        "more. DCI is by histogram trees. A turn is 0 degrees at a factor, 45 at an even mixture."
+        "more. A turn is 0 degrees at a factor, 45 at an even mixture."
     )
+    if "dci.fast" in names:
+        note += " DCI is by histogram trees."
     return Section("Turned or lost", head, rows, 2, note)
 
 
