@@ -33,6 +33,16 @@ def test_a_phase_of_the_sum_returns_along_the_sum_alone() -> None:
     assert _along(circle, (0, 2.5)) == pytest.approx(1, abs=1e-6)
 
 
+def test_starts_are_spread_over_a_grid_that_is_in_order() -> None:
+    levels = np.stack(np.unravel_index(np.arange(600 * 5), (600, 5)), 1)
+    late = levels[:, 0] >= 300
+    phase = np.pi * levels[:, 1]  # returns every second level, in the later half of the grid
+    values = np.stack([levels[:, 1] / 10, np.where(late, 0.5 + 0.4 * np.cos(phase), 0.5)], 1)
+    axes = [Factor("a", np.arange(600)), Factor("b", np.arange(5))]
+    grid = ArrayGrid("long", axes, values[:, None, None, :].astype(np.float32), "rendered")
+    assert recurrence(grid, np.arange(len(grid)), (0, 1), np.array((0, 1.0)), GAUSSIAN) > 0.5
+
+
 def test_a_way_that_only_leads_away_does_not_return() -> None:
     ramp = np.stack([LEVELS.sum(1) / 20, LEVELS[:, 0] / 12], 1)
     for step in ((1, 1), (1, 0), (0.3, -0.1)):

@@ -26,7 +26,13 @@ BOUNDS = ("variance_ratio", "psnr", "ssim")
 def perturb(
     data: Annotated[str, typer.Argument(metavar="DATA", help="Data set, such as dsprites.")],
     out: Annotated[Path, typer.Option(metavar="F", help="File to write.")],
-    method: Annotated[str, typer.Option(help="learned, gram, priced, pattern or noise.")] = "gram",
+    method: Annotated[
+        str,
+        typer.Option(
+            help="learned, gram, priced, pattern or noise; priced is recommended for turning the "
+            "axes of a VAE of known beta."
+        ),
+    ] = "gram",
     epsilon: Annotated[
         float | None,
         typer.Option(help="Size of the change, in (0, 1]; by default that of the data set."),

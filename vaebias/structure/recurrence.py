@@ -14,8 +14,8 @@ __all__ = ["RECURS", "recurrence"]
 RECURS = 0.2
 """Recurrence from which a direction counts as a phase.
 
-In the data sets of docs/prediction.md it is .00 along the stronger of the turned axes, but for the
-two whose latents did not turn as predicted, with .26 and .42.
+In the data sets of docs/prediction.md it is .00 along the stronger of the turned axes, but for
+those whose latents did not turn as the gain says, with .27 and more.
 """
 _STARTS = 256
 _PLACES = 24  # along the way
@@ -44,7 +44,7 @@ def recurrence(
     Parameters
     ----------
     grid, index
-        The starting points; 256 of them are used.
+        The starting points; 256 of them, evenly spaced, are used.
     pair
         Columns of the two factors.
     step
@@ -54,11 +54,13 @@ def recurrence(
     """
     columns = list(pair)
     sizes = np.array([grid.sizes[column] for column in columns])
-    origin = grid.factors(index[:_STARTS])
+    # a draw is in order: its first points would all be at one end of the first factor
+    starts = index[np.linspace(0, len(index) - 1, min(_STARTS, len(index))).astype(np.int64)]
+    origin = grid.factors(starts)
     # so far that the whole grid is crossed in one of the factors
     ratio = np.abs(step) / np.maximum(sizes - 1, 1)
     whole = step / ratio.max()
-    start = _seen(grid, index[:_STARTS], metric)
+    start = _seen(grid, starts, metric)
     distances: list[float] = []
     before = np.zeros(2, np.int64)
     for place in range(1, _PLACES + 1):
