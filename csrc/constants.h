@@ -17,7 +17,7 @@ constexpr int kMaxColumns = 64;
 constexpr double kTargetTolerance = 1e-3;
 
 // Posteriors, or rows, that a block of total_correlation's CUDA kernels walks over at the least.
-constexpr std::int64_t kSpan = 64;
+constexpr std::int64_t kSpan = 32;
 
 // In how many spans those blocks take a batch of B: enough for some 512 blocks of eight rows each,
 // and the same on every device, so that sums do not depend on it.

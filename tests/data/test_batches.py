@@ -45,6 +45,17 @@ def test_device_images_equal_those_of_the_grid(make: object, packed: bool, devic
         assert torch.equal(found.cpu(), expected)
 
 
+@pytest.mark.parametrize("device", DEVICES)
+def test_floats_in_16_bits_need_half_the_memory_and_stay_close(device: str) -> None:
+    grid = soft()
+    half, whole = DeviceImages(grid, device, half=True), DeviceImages(grid, device)
+    assert 2 * half._kept.nbytes == whole._kept.nbytes
+    index = torch.arange(len(grid))
+    assert half[index].dtype == torch.float32
+    assert (half[index] - whole[index]).abs().max() <= 2**-12
+    assert DeviceImages(grey(), device, half=True)[index[:2]].dtype == torch.uint8
+
+
 def test_packed_images_need_an_eighth_of_the_memory() -> None:
     packed, plain = DeviceImages(sprites()), DeviceImages(sprites(), packed=False)
     assert packed._kept.nbytes == len(packed) * 11  # 81 pixels

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -166,3 +167,59 @@ def test_a_step_that_reads_a_value_goes_on_without_a_graph() -> None:
     with pytest.warns(UserWarning, match="not captured"):
         found.append(step()["sum"])
     assert all(float(each) == 5 for each in [*found, step()["sum"]])
+
+
+def test_steps_are_counted_until_one_is_captured(monkeypatch: pytest.MonkeyPatch) -> None:
+    happened: list[str] = []
+
+    class Stream:
+        def wait_stream(self, other: object) -> None:
+            happened.append("wait")
+
+    class Graph:
+        def replay(self) -> None:
+            happened.append("replay")
+            step()
+
+    def step() -> dict[str, Tensor]:
+        happened.append("step")
+        total.add_(1)
+        return {"total": total}
+
+    total = torch.zeros(())
+    monkeypatch.setattr(torch.cuda, "Stream", Stream)
+    monkeypatch.setattr(torch.cuda, "current_stream", Stream)
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
+    for name in ("stream", "graph"):
+        monkeypatch.setattr(torch.cuda, name, nullcontext)
+    monkeypatch.setattr(Tensor, "record_stream", lambda self, stream: None)
+    replayed = Replayed(step)
+    for _ in range(3):
+        replayed()
+    assert happened == 3 * ["wait", "step", "wait"]
+    happened.clear()
+    one, other = replayed()["total"], replayed()["total"]
+    # The first step is that of the capture, which a GPU would not run.
+    assert happened == ["step", "replay", "step", "replay", "step"]
+    assert (float(one), float(other)) == (5, 6)
+
+
+def test_a_step_that_cannot_be_captured_is_taken_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Refused:
+        def __init__(self, graph: object) -> None:
+            raise RuntimeError("operation not permitted when stream is capturing")
+
+    for name in ("Stream", "CUDAGraph"):
+        monkeypatch.setattr(torch.cuda, name, object)
+    monkeypatch.setattr(torch.cuda, "graph", Refused)
+    monkeypatch.setattr(Replayed, "_warm_up", lambda self: self._step())
+    steps: list[dict[str, Tensor]] = []
+    replayed = Replayed(lambda: steps.append({}) or steps[-1])  # type: ignore[func-returns-value]
+    for _ in range(3):
+        replayed()
+    with pytest.warns(UserWarning, match="not captured in a CUDA graph: operation not permitted"):
+        replayed()
+    replayed()  # without a second attempt
+    assert len(steps) == 5

@@ -29,29 +29,32 @@ class Replayed:
 
     def __init__(self, step: Callable[[], dict[str, Tensor]]) -> None:
         self._step = step
-        self._taken = 0
+        self._before_capture = WARM_UP
+        self._side_stream = torch.cuda.Stream()
         self._graph: torch.cuda.CUDAGraph | None = None
         self._result: dict[str, Tensor] = {}
 
     def __call__(self) -> dict[str, Tensor]:
         """Take a step and return its tensors, which the next call leaves as they are."""
-        if self._graph is None and self._taken >= WARM_UP:
+        if self._before_capture == 0:
             self._capture()
+        self._before_capture -= 1  # below 0 after the only attempt
+        if self._before_capture >= 0:
+            return self._warm_up()
         if self._graph is None:
-            return self._on_side_stream()
+            return self._step()
         self._graph.replay()
         return {name: value.clone() for name, value in self._result.items()}
 
-    def _on_side_stream(self) -> dict[str, Tensor]:
+    def _warm_up(self) -> dict[str, Tensor]:
         """Take a step on a stream of its own, as capture asks of the steps before it."""
-        self._taken += 1
-        stream = torch.cuda.Stream()
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
+        own = torch.cuda.current_stream()
+        self._side_stream.wait_stream(own)
+        with torch.cuda.stream(self._side_stream):
             result = self._step()
-        torch.cuda.current_stream().wait_stream(stream)
+        own.wait_stream(self._side_stream)
         for value in result.values():
-            value.record_stream(torch.cuda.current_stream())
+            value.record_stream(own)
         return result
 
     def _capture(self) -> None:
@@ -62,6 +65,5 @@ class Replayed:
                 self._result = self._step()
         except RuntimeError as error:
             warnings.warn(f"a step is not captured in a CUDA graph: {error}", stacklevel=3)
-            self._taken = -(2**62)  # never again
         else:
             self._graph = graph
