@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import re
 import subprocess
@@ -31,24 +32,38 @@ def test_nothing_is_spilled_to_memory(name, tmp_path):
     assert not any(spilled.values()), spilled
 
 
+@pytest.fixture(scope="module")
+def ptx_of(tmp_path_factory):
+    """Compile a source once; return the PTX of each of its kernels, by mangled name."""
+
+    @functools.cache
+    def compiled(name):
+        ptx = tmp_path_factory.mktemp("ptx") / f"{name}.ptx"
+        command = [
+            cuda_report.nvcc(), "-std=c++17", "-O3", "-arch=sm_90", "-ptx", f"-I{ROOT / 'csrc'}",
+            str(ROOT / "csrc" / f"{name}.cu"), "-o", str(ptx),
+        ]  # fmt: skip
+        subprocess.run(command, check=True, capture_output=True)
+        kernels = re.split(r"\.entry ", ptx.read_text())[1:]
+        return {text.split("(", 1)[0]: text for text in kernels}
+
+    return compiled
+
+
 @needs_nvcc
 @pytest.mark.parametrize(
-    ("types", "vector"),
+    ("types", "vector", "count"),
     [
-        ("EfffE", "v4.f32"), ("EffhE", "v4.f32"), ("EdddE", "v2.f64"), ("Ef6__half", "v2.f32"),
-        ("Ef13__nv_bfloat16", "v2.f32"),
+        ("EfffE", "v4.f32", 2),
+        ("EffhE", "v4.f32", 2),
+        ("EdddE", "v2.f64", 2),
+        ("Ef6__half", "v2.f32", 6),
+        ("Ef13__nv_bfloat16", "v2.f32", 6),
     ],
-)  # fmt: skip
-def test_gradients_of_pixels_leave_as_vectors(types, vector, tmp_path):
-    ptx = tmp_path / "nll.ptx"
-    command = [
-        cuda_report.nvcc(), "-std=c++17", "-O3", "-arch=sm_90", "-ptx", f"-I{ROOT / 'csrc'}",
-        str(ROOT / "csrc" / "nll.cu"), "-o", str(ptx),
-    ]  # fmt: skip
-    subprocess.run(command, check=True, capture_output=True)
-    kernels = re.split(r"\.entry ", ptx.read_text())[1:]
-    packed = [text for text in kernels if "Lb1" + types in text.split("(", 1)[0]]
-    assert len(packed) == (6 if "_" in types else 2)  # two likelihoods, for half types' targets
+)  # of two likelihoods each; of half types with three kinds of targets
+def test_gradients_of_pixels_leave_as_vectors(types, vector, count, ptx_of):
+    packed = [text for name, text in ptx_of("nll").items() if "Lb1" + types in name]
+    assert len(packed) == count
     for text in packed:
         streamed = re.findall(r"st\.global\.cs\.(\S+)", text)
         assert streamed, "no gradient is written"
@@ -56,15 +71,9 @@ def test_gradients_of_pixels_leave_as_vectors(types, vector, tmp_path):
 
 
 @needs_nvcc
-def test_tiles_of_bytes_are_copied_sixteen_at_a_time_and_later(tmp_path):
-    ptx = tmp_path / "tangent_gram.ptx"
-    command = [
-        cuda_report.nvcc(), "-std=c++17", "-O3", "-arch=sm_90", "-ptx", f"-I{ROOT / 'csrc'}",
-        str(ROOT / "csrc" / "tangent_gram.cu"), "-o", str(ptx),
-    ]  # fmt: skip
-    subprocess.run(command, check=True, capture_output=True)
-    kernels = re.split(r"\.entry ", ptx.read_text())[1:]
-    packed = [text for text in kernels if "byte_gram_kernelILb1" in text.split("(", 1)[0]]
+def test_tiles_of_bytes_are_copied_sixteen_at_a_time_and_later(ptx_of):
+    kernels = ptx_of("tangent_gram")
+    packed = [text for name, text in kernels.items() if "byte_gram_kernelILb1" in name]
     assert len(packed) == 2  # float and double
     for text in packed:
         assert re.search(r"cp\.async\.c[ag]\.shared\.global \[.*\], \[.*\], 16", text)
