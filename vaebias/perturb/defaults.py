@@ -46,7 +46,8 @@ DEFAULTS: Mapping[str, Default] = MappingProxyType(
                 "gram": {"frequency": 30.0, "strides": (1, 2, 3), "margin": 0.3, "steps": 600},
                 "learned": {"frequency": 50.0, "noise": 0.7, "share": 0.92, "steps": 300},
                 "pattern": {"turn": 6.0},
-                # the width at which posteriors are when training begins to tell positions apart
+                # gains .21 beta, but as a phase: at this epsilon, nothing that was tried turns the
+                # axes of whole images (docs/perturbation.md)
                 "priced": {
                     "beta": 8.0,
                     "gain": 4.0,
