@@ -29,10 +29,9 @@ def verdict(found: Neighbourhoods) -> str:
     """Return in how many directions images vary locally, in one sentence."""
     record = found.to_json()
     first = record["components"][0]["variance_share"]
-    return (
-        f"Around each image, about {record['dimension']:.0f} directions carry the variance; "
-        f"the first carries {100 * first:.0f} %"
-    )
+    count = round(record["dimension"])
+    carry = "one direction carries" if count == 1 else f"about {count} directions carry"
+    return f"Around each image, {carry} the variance; the first carries {100 * first:.0f} %"
 
 
 def _scaled(planes: NDArray[Any]) -> NDArray[Any]:  # [k, C, H, W]

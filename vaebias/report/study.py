@@ -92,7 +92,8 @@ def study_page(studies: Sequence[Shown]) -> str:
 
 def _title(studies: Sequence[Shown]) -> str:
     count = sum(loses(one.document.table, one.sweep.protocol) for one in studies)
-    return f"In {count} of {len(studies)} studies, MIG is lower in every run on modified images"
+    named = f"In {count} of {len(studies)} studies, the first model"
+    return f"{named} has a lower MIG in every run on modified images"
 
 
 def _study(prefix: str, study: Shown) -> dict[str, Any]:
