@@ -193,3 +193,9 @@ def test_damaged_record_is_named(tmp_path: Path, text: str) -> None:
         file["provenance"] = text
     with pytest.raises(InputError, match=r"provenance of .*b.h5: expected a record of vaebias"):
         load(tmp_path / "b.h5")
+
+
+def test_the_path_may_be_a_string(tmp_path: Path) -> None:
+    grid = load("dsprites").restrict(scale=5, orientation=0, posX=[0, 8], posY=[0, 8])
+    export(grid, str(tmp_path / "sprites.npz"))
+    assert load(tmp_path / "sprites.npz").sizes == grid.sizes

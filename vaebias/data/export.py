@@ -9,6 +9,7 @@ import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from math import prod
+from os import PathLike
 from pathlib import Path
 from typing import IO, Any, ClassVar
 
@@ -62,7 +63,7 @@ def check_layout(grid: FactorGrid, path: Path, layout: str | None = None) -> str
 
 def export(
     grid: FactorGrid,
-    path: Path,
+    path: str | PathLike[str],
     *,
     layout: str | None = None,
     progress: Progress | None = None,
@@ -104,6 +105,7 @@ def export(
     InputError
         See `check_layout`.
     """
+    path = Path(path)
     layout = check_layout(grid, path, layout)
     map_parts = map_parts or map_serially(grid)
     pixels: Pixels = "bytes"
