@@ -7,9 +7,8 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
+import scipy
 import torch
-from scipy.optimize import linear_sum_assignment
-from scipy.stats import special_ortho_group
 from torch import Tensor
 
 from vaebias.errors import InputError
@@ -104,9 +103,10 @@ def dto_chance(d: int, draws: int | None = None, seed: int = 0) -> Chance:
     distances: list[float] = []
     while len(distances) < draws:  # in blocks of bounded memory
         block = min(draws - len(distances), max(1, _DRAWS * _WIDE**2 // d**2))
-        rotations = special_ortho_group.rvs(d, size=block, random_state=rng).reshape(block, d, d)
+        rotations = scipy.stats.special_ortho_group.rvs(d, size=block, random_state=rng)
+        rotations = rotations.reshape(block, d, d)
         for absolute in np.abs(rotations):
-            matched = absolute[linear_sum_assignment(absolute, maximize=True)].sum()
+            matched = absolute[scipy.optimize.linear_sum_assignment(absolute, maximize=True)].sum()
             # norm² = 2d - 2 tr(P(V)ᵀ V)
             distances.append(math.sqrt(max(0.0, 2 * (d - matched))))
     found = np.array(distances)
@@ -150,7 +150,7 @@ def matched_cosines(
         columns = np.flatnonzero(exists[i])
         table = absolute[i][np.ix_(latents, columns)]
         if table.size:
-            rows, matches = linear_sum_assignment(table, maximize=True)
+            rows, matches = scipy.optimize.linear_sum_assignment(table, maximize=True)
             mean[i] = table[rows, matches].mean()
             partner[i, latents[rows]] = columns[matches]
     return MatchedCosines(torch.from_numpy(mean).float(), torch.from_numpy(partner))

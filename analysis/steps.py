@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import scipy
 import torch
 from numpy.typing import NDArray
-from scipy.stats import ortho_group
 from torch import Tensor
 
 from vaebias.analysis.activity import expected_variance
@@ -231,7 +231,7 @@ def _turned(j: Tensor, mask: Tensor, part: slice) -> Iterator[Tensor]:
     for draw in range(TURNS):
         # a stream for each point, so that results do not depend on the size of chunks
         rotations = [
-            ortho_group.rvs(count, random_state=np.random.default_rng([draw, point]))
+            scipy.stats.ortho_group.rvs(count, random_state=np.random.default_rng([draw, point]))
             for point in range(part.start, part.stop)
             if count > 1
         ]

@@ -13,8 +13,8 @@ from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import optimize, stats
 
 from vaebias.errors import InputError
 
@@ -117,7 +117,7 @@ def mean_interval(values: Sequence[float], level: float = LEVEL) -> Interval | N
     quantile = _upper(level)
     if sd == 0:
         return None
-    half = float(stats.t.ppf(quantile, n - 1)) * sd / math.sqrt(n)
+    half = float(scipy.stats.t.ppf(quantile, n - 1)) * sd / math.sqrt(n)
     return Interval(mean - half, mean + half)
 
 
@@ -140,7 +140,7 @@ def welch_interval(before: Moments, after: Moments, level: float = LEVEL) -> Int
     quantile = _upper(level)
     if error == 0:
         return None
-    half = float(stats.t.ppf(quantile, freedom)) * error
+    half = float(scipy.stats.t.ppf(quantile, freedom)) * error
     difference = after.mean - before.mean
     return Interval(difference - half, difference + half)
 
@@ -150,7 +150,7 @@ def welch_p(before: Moments, after: Moments) -> float | None:
     error, freedom = _welch(before, after)
     if error == 0:
         return None
-    return float(2 * stats.t.sf(abs(after.mean - before.mean) / error, freedom))
+    return float(2 * scipy.stats.t.sf(abs(after.mean - before.mean) / error, freedom))
 
 
 def equivalence_p(before: Moments, after: Moments, margin: float = MARGIN) -> float | None:
@@ -187,7 +187,7 @@ def equivalence_p(before: Moments, after: Moments, margin: float = MARGIN) -> fl
     if error == 0:
         return None
     difference = after.mean - before.mean
-    return float(stats.t.sf((margin - abs(difference)) / error, freedom))
+    return float(scipy.stats.t.sf((margin - abs(difference)) / error, freedom))
 
 
 def permutation_p(before: Sequence[float], after: Sequence[float], seed: int = 0) -> float:
@@ -304,9 +304,9 @@ def power(effect: float, seeds: int, level: float = LEVEL) -> float:
     if seeds < 2:
         raise InputError("seeds", "at least 2", seeds)
     freedom, shift = seeds - 1, effect * math.sqrt(seeds)
-    edge = float(stats.t.ppf(_upper(level), freedom))
+    edge = float(scipy.stats.t.ppf(_upper(level), freedom))
     # t² is F with 1 and n - 1 degrees of freedom; scipy.stats.nct is NaN for some of these
-    return float(stats.ncf.sf(edge**2, 1, freedom, shift**2))
+    return float(scipy.stats.ncf.sf(edge**2, 1, freedom, shift**2))
 
 
 def seeds_needed(effect: float, wanted: float = 0.8, level: float = LEVEL) -> int:
@@ -325,7 +325,9 @@ def detectable_effect(seeds: int, wanted: float = 0.8, level: float = LEVEL) -> 
     high = 1.0
     while power(high, seeds, level) < wanted:
         high *= 2
-    return float(optimize.brentq(lambda effect: power(effect, seeds, level) - wanted, 1e-6, high))
+    return float(
+        scipy.optimize.brentq(lambda effect: power(effect, seeds, level) - wanted, 1e-6, high)
+    )
 
 
 def _welch(before: Moments, after: Moments) -> tuple[float, float]:

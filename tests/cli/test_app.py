@@ -36,6 +36,14 @@ def test_help_does_not_wait_for_torch(tmp_path: Path) -> None:
     assert done.returncode == 0
 
 
+def test_analysis_loads_only_what_every_use_needs(tmp_path: Path) -> None:
+    heavy = {"sklearn", "scipy.stats", "scipy.optimize", "pandas"}
+    code = f"import sys, vaebias.analysis; print(sorted({heavy} & set(sys.modules)))"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, check=True, cwd=tmp_path, capture_output=True, text=True)
+    assert done.stdout.strip() == "[]"
+
+
 @pytest.mark.parametrize(
     "arguments", [["nope"], ["demo", "--nope"], ["align"], ["demo", "--jobs", "0"]]
 )
@@ -63,7 +71,7 @@ def test_interrupted_command_exits_with_130(
     def interrupted(*args: object, **kwargs: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(experiments, "sweep", interrupted)
+    monkeypatch.setattr(experiments, "load_protocol", interrupted)
     result = RUN.invoke(app, ["demo", "--out", str(tmp_path / "d")])
     assert result.exit_code == 130
     assert one_line(result) == "stopped"
@@ -75,7 +83,7 @@ def test_full_disk_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     def full(*args: object, **kwargs: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(experiments, "sweep", full)
+    monkeypatch.setattr(experiments, "load_protocol", full)
     result = RUN.invoke(app, ["demo", "--out", str(tmp_path / "d")])
     assert result.exit_code == 1
     assert one_line(result) == "error: [Errno 28] No space left on device"

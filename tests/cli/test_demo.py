@@ -53,6 +53,7 @@ def test_demo_writes_a_report_and_the_same_results_that_it_prints(
         "report.html",
         "results.json",
         "runs",
+        "structure.html",
         "study.json",
     ]
     rows = printed["table"]["rows"]
@@ -116,6 +117,8 @@ def test_force_replaces_the_report_and_repeats_no_run(finished: tuple[Path, Resu
     assert result.exit_code == 0, result.stderr
     assert "beta-VAE" in result.stdout
     assert "report.html" in result.stdout
+    expected = result.stdout.index("before any model is trained")
+    assert expected < result.stdout.index("structure.html") < result.stdout.index("beta-VAE")
     assert {path: path.stat().st_mtime_ns for path in stamps} == stamps
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import scipy
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from vaebias import _core
@@ -49,7 +49,7 @@ def gram_alignment_reference(
         elif m:
             squared, vectors = torch.linalg.eigh(gram[b][at][:, at])
             squared, vectors = squared.flip(0).clamp_min(0), vectors.detach().flip(1)
-            rows, columns = linear_sum_assignment(-vectors.abs().cpu().numpy())
+            rows, columns = scipy.optimize.linear_sum_assignment(-vectors.abs().cpu().numpy())
             order = torch.as_tensor(columns, device=J.device)
             signs = vectors[rows, columns].sign()[order.argsort()]
             values[b, :m], v[b, at, :m] = squared.sqrt(), vectors * signs

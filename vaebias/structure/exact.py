@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
+import scipy
 import torch
 from numpy.typing import NDArray
-from scipy.optimize import minimize
 from torch import Tensor
 
 from vaebias.data.grid import FactorGrid, Index
@@ -174,7 +174,7 @@ def _least(
         return float(cost.detach()), gradient.numpy()
 
     bounds = [(middle - _FACTOR, middle + _FACTOR) for middle in np.log(start)]
-    found = minimize(
+    found = scipy.optimize.minimize(
         loss, np.log(start), jac=True, method="L-BFGS-B", bounds=bounds,
         options={"maxiter": 40, "ftol": 1e-7},
     )  # fmt: skip

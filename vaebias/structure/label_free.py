@@ -9,8 +9,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.decomposition import IncrementalPCA
-from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
 from vaebias.checks import check_index
@@ -187,6 +185,8 @@ def global_components(
     if not 1 <= components <= min(len(images) - 1, pixels):
         limit = min(len(images) - 1, pixels)
         raise InputError("components", f"1..{limit} of {len(images)} images", components)
+    from sklearn.decomposition import IncrementalPCA
+
     pca = IncrementalPCA(components)
     # an SVD of a part needs about five times the part; a part below m rows cannot be fitted
     step = max(2 * components, memory // (24 * pixels))
@@ -212,6 +212,8 @@ def nearest(
     the pool may be bytes, or a memory map larger than memory.
     """
     pixels = int(np.prod(images.shape[1:]))
+    from sklearn.neighbors import NearestNeighbors
+
     step = max(count, memory // (8 * pixels))
     found = np.zeros((len(index), count), np.int64)
     for mine in _slices(len(index), step):

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Literal, TypeAlias, overload
 
 import numpy as np
+import scipy
 import torch
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment, minimize_scalar
 from torch import Tensor
 
 __all__ = [
@@ -114,7 +114,9 @@ def best_angle(
         return 0.0, sign * costs[lowest]
     step = _ANGLES[1] - _ANGLES[0]
     bounds = _ANGLES[lowest] - step, _ANGLES[lowest] + step
-    found = minimize_scalar(cost, bounds=bounds, method="bounded", options={"xatol": 1e-4})
+    found = scipy.optimize.minimize_scalar(
+        cost, bounds=bounds, method="bounded", options={"xatol": 1e-4}
+    )
     angle, best = min(
         (float(_ANGLES[lowest]), costs[lowest]), (float(found.x), float(found.fun)), key=_second
     )
@@ -178,7 +180,7 @@ def _sweep(
 
 def _ordered(rotation: Floats) -> Floats:
     """Give each axis the column of the factor of which it has most, with a positive sign."""
-    _, columns = linear_sum_assignment(-np.abs(rotation))
+    _, columns = scipy.optimize.linear_sum_assignment(-np.abs(rotation))
     ordered = rotation[:, columns]
     return np.asarray(ordered * np.where(np.diagonal(ordered) < 0, -1.0, 1.0))
 

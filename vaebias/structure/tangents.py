@@ -7,9 +7,9 @@ from math import prod
 from typing import Literal, TypeAlias
 
 import numpy as np
+import scipy
 import torch
 from numpy.typing import NDArray
-from scipy.stats import norm, qmc
 from torch import Tensor
 
 from vaebias.data.grid import FactorGrid, Index
@@ -171,6 +171,6 @@ def _images(grid: FactorGrid, index: NDArray[np.int64]) -> Tensor:  # [*index, P
 
 def _offsets(widths: Floats, draws: int, seed: int) -> NDArray[np.int64]:  # [draws, k]
     """Return normal draws of these widths, rounded to levels, spread evenly."""
-    uniform = qmc.Sobol(len(widths), seed=seed).random(draws)
-    normal = norm.ppf(uniform.clip(1e-6, 1 - 1e-6))
+    uniform = scipy.stats.qmc.Sobol(len(widths), seed=seed).random(draws)
+    normal = scipy.stats.norm.ppf(uniform.clip(1e-6, 1 - 1e-6))
     return np.asarray(np.rint(normal * widths).astype(np.int64))
