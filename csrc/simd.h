@@ -47,6 +47,7 @@
 
 // A helper must inline into every clone, or it would be compiled for the baseline only.
 #define VAEBIAS_INLINE inline __attribute__((always_inline))
+#define VAEBIAS_INLINE_LAMBDA __attribute__((always_inline))
 
 namespace vaebias::simd {
 

@@ -71,7 +71,9 @@ VAEBIAS_INLINE void add_block(Strip<T> x, const T* const* y, std::int64_t width,
                               std::int64_t stride) {
   constexpr std::int64_t N = W * sizeof(double) / sizeof(T);
   using Numbers = typename Register<T, N>::type;
-  const auto load = [](const T* from) { return *reinterpret_cast<const Numbers*>(from); };
+  const auto load = [](const T* from) VAEBIAS_INLINE_LAMBDA {
+    return *reinterpret_cast<const Numbers*>(from);
+  };
   Numbers block[R][C] = {};
   std::int64_t p = 0;
   for (; p + N <= width; p += N) {
@@ -107,7 +109,7 @@ using Count = std::integral_constant<int, count>;
 template <int W, class T>
 VAEBIAS_INLINE void add_pair(Strip<T> x, const T* const* y, std::int64_t count, std::int64_t width,
                              double* sums, std::int64_t stride) {
-  const auto add = [&](auto columns, std::int64_t j) {
+  const auto add = [&](auto columns, std::int64_t j) VAEBIAS_INLINE_LAMBDA {
     add_block<W, 2, columns.value>(j ? x.alone() : x, y + j, width, sums + j * kLanesOfSum, stride);
   };
   std::int64_t j = 0;

@@ -88,7 +88,9 @@ constexpr std::int64_t kTangents = 2 * kStrip + 16;  // pixels: room for a strip
 VAEBIAS_INLINE bool all_zero(const std::uint8_t* const* plus, const std::uint8_t* const* minus,
                              std::int64_t first, std::int64_t last, std::int64_t pixel) {
   using Words = Register<std::uint64_t, 4>::type;
-  const auto load = [](const std::uint8_t* bytes) { return *reinterpret_cast<const Words*>(bytes); };
+  const auto load = [](const std::uint8_t* bytes) VAEBIAS_INLINE_LAMBDA {
+    return *reinterpret_cast<const Words*>(bytes);
+  };
   Words changed = {};
   for (std::int64_t a = first; a < last; ++a) {
 #pragma GCC unroll 8
@@ -109,7 +111,7 @@ VAEBIAS_CLONES void add_tangents(const std::uint8_t* const* plus, const std::uin
                                  double* sums) {
   if (count == 0) return;
   std::int64_t filled = 0;
-  const auto append = [&](std::int64_t begin, std::int64_t end) {
+  const auto append = [&](std::int64_t begin, std::int64_t end) VAEBIAS_INLINE_LAMBDA {
     if (begin == end) return;
     for (std::int64_t a = 0; a < count; ++a)
       subtract(plus[a] + begin, minus[a] + begin, end - begin, tangents + a * kTangents + filled);
