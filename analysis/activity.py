@@ -203,7 +203,7 @@ def expected_variance(
     Parameters
     ----------
     jacobian
-        Of the mean of the likelihood.
+        Jacobian of the mean of the likelihood.
     beta
         Weight of the KL.
     likelihood, mean, scale, dispersion

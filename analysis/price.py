@@ -56,7 +56,7 @@ def axes_price(
     Parameters
     ----------
     jacobian
-        Of the mean m of the likelihood: the image, or the expected counts.
+        Jacobian of the mean m of the likelihood: of the image, or of the expected counts.
     beta
         Weight of the KL divergence.
     likelihood

@@ -93,6 +93,12 @@ def test_invalid_image_sets_are_named(tmp_path: Path) -> None:
         load_pictures(tmp_path / "absent.npy")
 
 
+def test_a_file_without_images_is_named(tmp_path: Path) -> None:
+    np.save(tmp_path / "none.npy", COLOURS[:0])
+    with pytest.raises(InputError, match=r"none\.npy: expected at least one image, found none"):
+        load_pictures(tmp_path / "none.npy")
+
+
 def test_pictures_are_a_grid_without_factors(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", COLOURS)
     grid = load(tmp_path / "a.npy")

@@ -68,7 +68,10 @@ def load_pictures(path: Path) -> npt.NDArray[Any]:  # [N, C, H, W]
     """
     if path.is_dir():
         return _folder(path)
-    return as_images(*_stored(path))
+    images = as_images(*_stored(path))
+    if not len(images):
+        raise InputError(str(path), "at least one image", "none")
+    return images
 
 
 def _stored(path: Path) -> tuple[str, npt.NDArray[Any]]:
