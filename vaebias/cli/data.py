@@ -213,7 +213,7 @@ def verify(
 ) -> None:
     """Compare files with their published checksums; files without one are opened instead.
 
-    For a canonical set, such as blobs-modified-v1, this compares the pixels that this machine makes.
+    For a canonical set, such as blobs-modified-v1, it compares the pixels that this machine makes.
     Exits with 1 if a file is damaged or not the one its name says, or if pixels differ.
     """
     from vaebias.cli.progress import watch_points
