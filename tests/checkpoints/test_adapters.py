@@ -329,7 +329,9 @@ def test_a_lightning_file_with_its_network_beside_it_is_read(tmp_path: Path) -> 
 
 def test_the_file_instead_of_its_folder_is_named(tmp_path: Path) -> None:
     folder = _write_pythae(tmp_path, _pythae_state())
-    with pytest.raises(InputError, match=r"expected its folder .*final_model, which has the sett"):
+    with pytest.raises(
+        InputError, match=r"expected the folder .*final_model, which contains the sett"
+    ):
         load(folder / "model.pt")
 
 
@@ -382,7 +384,7 @@ def test_wrong_description_is_named(tmp_path: Path, fields: dict[str, Any], mess
 def test_tensors_of_other_networks_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="disent's tensors"):
         load(_write_disent(tmp_path, {"_model._encoder.model.weight": torch.ones(2)}))
-    with pytest.raises(InputError, match=r"a file last\.json beside them that names it, or the"):
+    with pytest.raises(InputError, match=r"a file last\.json beside them that names their"):
         load(_write_disent(tmp_path, {"encoder.weight": torch.ones(2)}))
     state = _fc_state()
     state["_model._encoder.model.1.weight"] = torch.ones(1200, 784)

@@ -87,16 +87,17 @@ def load(path: str | Path) -> Model:
     for name in CHECKPOINT_FORMATS.names():
         if CHECKPOINT_FORMATS[name].recognises(path):
             return CHECKPOINT_FORMATS[name].load(path)
-    raise InputError(str(path), _ways(path), "none of them")
+    raise InputError(str(path), *_expected_and_found(path))
 
 
-def _ways(path: Path) -> str:
-    """Say what would have been read instead of ``path``."""
+def _expected_and_found(path: Path) -> tuple[str, str]:
+    """Say what could be read instead of ``path``, and what it is."""
     formats = [CHECKPOINT_FORMATS[name] for name in CHECKPOINT_FORMATS.names()]
     if path.is_file() and any(one.recognises(path.parent) for one in formats):
-        return f"its folder {path.parent}, which has the settings too"
-    return (
-        f"a checkpoint of a known format ({', '.join(CHECKPOINT_FORMATS.names())}); for weights of"
-        f" another network, a file {path.stem}.json beside them that names it, or the network"
-        " itself by --model module:build (checkpoints.load_weights, analysis.diagnose)"
+        return f"the folder {path.parent}, which contains the settings too", "one file of it"
+    expected = (
+        f"a checkpoint in one of the formats {', '.join(CHECKPOINT_FORMATS.names())}; or, for"
+        f" other weights, a file {path.stem}.json beside them that names their network, or"
+        " --model module:build (in Python, checkpoints.load_weights or analysis.diagnose)"
     )
+    return expected, "a folder without any" if path.is_dir() else "a file in another format"
