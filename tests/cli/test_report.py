@@ -40,6 +40,15 @@ name = "modified"
 method = "gram"
 options = { steps = 20 }
 
+[[variants]]
+name = "weaker"
+method = "gram"
+options = { steps = 5 }
+
+[[variants]]
+name = "noise"
+method = "noise"
+
 [[models]]
 name = "<VAE>"
 objective = "vae"
@@ -84,6 +93,8 @@ def test_page_shows_the_results_of_the_study(page: Path) -> None:
     assert "<VAE>" not in html
     assert "Differences of the means" in html
     assert re.search(r"<title>latent \d, size: [\d.e-]+</title>", html)
+    maps = re.findall(r'aria-label="Code of each active latent[^"]*"', html)
+    assert len(maps) == 2  # four versions: two pictures, side by side
     assert page.stat().st_size < 5 * 2**20
 
 
@@ -96,7 +107,7 @@ def test_perturbations_are_read_from_the_study_not_trained_again(
     monkeypatch.setattr(run, "_perturbation", trained)
     protocol = read_study(study).protocol
     modified = replace(protocol, variants=protocol.variants[1:])
-    assert list(run.perturbations(modified, study)) == ["modified"]
+    assert list(run.perturbations(modified, study)) == ["modified", "weaker", "noise"]
 
 
 @pytest.mark.parametrize(
@@ -155,6 +166,17 @@ def test_page_fits_the_screen_and_is_accessible(
     tab.close()
 
 
+@pytest.mark.parametrize("width", [1280, 390])
+def test_page_of_several_studies_fits_the_screen(browser: Any, study: Path, width: int) -> None:
+    path = study.parent / f"several-{width}.html"
+    result = RUN.invoke(app, ["report", str(study), str(study), "--out", str(path)])
+    assert result.exit_code == 0, result.stderr
+    tab, messages = _opened(browser, path, width)
+    assert tab.evaluate("document.documentElement.scrollWidth") <= width
+    assert messages == []
+    tab.close()
+
+
 POSITION = "(frame) => getComputedStyle(frame).backgroundPositionX"
 
 
@@ -162,13 +184,13 @@ def test_sliders_move_all_frames_of_their_row(browser: Any, page: Path) -> None:
     tab, _ = _opened(browser, page, reduced_motion="reduce")
     move = tab.locator(".move").first
     slider, frames = move.locator("input"), move.locator(".frame").all()
-    assert len(frames) == 2
+    assert len(frames) == 4
     seen = []
     slider.evaluate("(input) => { input.value = 0; }")
     for key in ("ArrowRight", "End"):
         slider.press(key)
         seen.append([float(frame.evaluate(POSITION).rstrip("%")) for frame in frames])
-    assert seen == [[10, 10], [100, 100]]
+    assert seen == [[10] * 4, [100] * 4]
     tab.close()
 
 

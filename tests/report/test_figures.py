@@ -10,6 +10,7 @@ from vaebias.report.theme import Picture
 
 SCORES = {"beta-VAE": {"a": [0.5, 0.7], "b": [0.1]}, "PCL": {"a": [0.9, 0.9], "b": []}}
 RNG = np.random.default_rng(0)
+SVG_TEXT = "{http://www.w3.org/2000/svg}text"
 
 PICTURES = {
     "score_bars": lambda: figures.score_bars(SCORES, label="MIG", title="MIG"),
@@ -84,6 +85,45 @@ def test_cells_of_a_matrix_have_tooltips() -> None:
     assert "<title>a&lt;b, y: 1</title>" in picture.html
 
 
+VERSIONS = ("original", "gram", "priced", "priced, slight", "grating", "noise")
+
+
+def test_legend_of_many_versions_stays_within_the_picture() -> None:
+    scores = {model: dict.fromkeys(VERSIONS, [0.4, 0.5]) for model in ("one", "two")}
+    root = ET.fromstring(str(figures.score_bars(scores, label="MIG", title="t").html))
+    width = float(root.attrib["viewBox"].split()[2])
+    places = {each.text: float(each.get("x", "nan")) for each in root.iter(SVG_TEXT)}
+    assert all(places[version] + 5 * len(version) < width for version in VERSIONS)
+
+
+def test_numbers_of_crowded_bars_are_upright() -> None:
+    few, many = ({str(i): SCORES["PCL"] for i in range(n)} for n in (2, 8))
+    assert "rotate(-90" not in _numbers(figures.score_bars(few, label="", title="t"))
+    assert "rotate(-90" in _numbers(figures.score_bars(many, label="", title="t"))
+
+
+def test_many_matrices_stand_in_rows_of_readable_cells() -> None:
+    square = dict.fromkeys(VERSIONS, np.eye(3))
+    factors = ["x", "y", "size"]
+    heights = []
+    for shown in (dict(list(square.items())[:2]), square):
+        picture = maps.matrices(shown, factors, factors, title="t")
+        heights.append(float(ET.fromstring(str(picture.html)).attrib["viewBox"].split()[3]))
+        assert all(f">{name}<" in picture.html for name in shown)
+    assert heights[1] > 1.5 * heights[0]
+
+
+def test_maps_are_as_wide_as_in_a_row_of_the_columns_asked_for() -> None:
+    def title_at(columns: int | None) -> float:
+        drawn = maps.response_maps(
+            {"a": np.zeros((1, 4, 4))}, ("p", "q"), title="t", words={"a": ["x"]}, columns=columns
+        )
+        texts = ET.fromstring(str(drawn.html)).iter(SVG_TEXT)
+        return next(float(each.attrib["x"]) for each in texts if each.text == "x")
+
+    assert title_at(3) < title_at(None) / 2  # the first of three, not the only one
+
+
 def test_curves_end_where_their_runs_end() -> None:
     runs = [([1, 2], [4.0, 1.0]), ([1, 2], [4.0, 3.0])]
     picture = figures.curves({"one": runs, "none": []}, label="loss", title="Training")
@@ -109,3 +149,9 @@ def test_chance_is_drawn_and_said() -> None:
     picture = figures.score_bars(SCORES, label="cos", title="t", chance=0.25)
     assert picture.alt.endswith("chance: .25.")
     assert ">chance<" in picture.html
+
+
+def _numbers(picture: Picture) -> str:
+    """Return the transforms of the means that stand under the bars."""
+    texts = ET.fromstring(str(picture.html)).iter(SVG_TEXT)
+    return " ".join(each.get("transform", "") for each in texts if each.text == ".90")

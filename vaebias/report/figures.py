@@ -62,6 +62,7 @@ def score_bars(
     groups, series = list(scores), list(next(iter(scores.values())))
     figure, (ax,) = axes(WIDTH, 2.7)
     width = 0.8 / len(series)
+    crowded = len(groups) * len(series) > 13  # numbers side by side would touch
     said = []
     for position, group in enumerate(groups):
         for place, name in enumerate(series):
@@ -95,8 +96,9 @@ def score_bars(
                 number(values.mean()),
                 (x, limits[0]),
                 textcoords="offset points",
-                xytext=(0, -11),
+                xytext=(0, -17 if crowded else -11),
                 ha="center",
+                rotation=90 if crowded else 0,
                 fontsize=8.5,
                 color=INK,
                 annotation_clip=False,
@@ -110,11 +112,11 @@ def score_bars(
         )  # fmt: skip
         said.append(f"chance: {number(chance)}")
     ax.set_xticks(range(len(groups)), groups)
-    ax.tick_params(axis="x", length=0, pad=15)
+    ax.tick_params(axis="x", length=0, pad=22 if crowded else 15)
     ax.set_ylabel(label)
     ax.set_ylim(limits[0], limits[1] * 1.04)
     ax.grid(axis="y")
-    _legend_above(ax, len(series))
+    _legend_above(ax, len(series) if sum(map(len, series)) <= 32 else 3)
     return svg(figure, f"{title}. {'; '.join(said)}.")
 
 

@@ -15,6 +15,8 @@ from vaebias.report.theme import WIDTH, Picture, axes, hover, styled, svg
 
 __all__ = ["factor_maps", "matrices", "response_maps", "without_gaps"]
 
+LEAST_CELL = 0.27  # inches, of a matrix
+
 
 @styled
 def matrices(
@@ -26,7 +28,7 @@ def matrices(
     limits: tuple[float, float] = (0.0, 1.0),
     diagonal: bool = True,
 ) -> Picture:
-    """Draw heat maps side by side, with the number in each cell.
+    """Draw heat maps with the number in each cell, side by side while the numbers fit.
 
     Parameters
     ----------
@@ -40,16 +42,22 @@ def matrices(
         If False, the diagonal is left blank.
     """
     margin = 0.25 + 0.075 * max(map(len, rows), default=0)
-    cell = min(0.46, (WIDTH - 0.45 - margin) / len(values) / (len(columns) + 0.35))
+    room = (WIDTH - 0.45 - margin) / (len(columns) + 0.35)
+    across = max(1, min(len(values), int(room / LEAST_CELL)))
+    down = -(-len(values) // across)
+    cell = min(0.46, room / across)
     letters = max(map(len, columns), default=0)
     slanted = 0.075 * letters > cell
     figure, panels = axes(
-        margin + len(values) * cell * (len(columns) + 0.35) + 0.45,
-        0.35 + cell * len(rows) + 0.2 * any(values) + 0.045 * letters * slanted,
-        columns=len(values),
+        margin + across * cell * (len(columns) + 0.35) + 0.45,
+        0.15 + down * (0.2 + cell * len(rows) + 0.2 * any(values) + 0.045 * letters * slanted),
+        rows=down,
+        columns=across,
     )
+    for ax in panels[len(values) :]:
+        ax.set_visible(False)
     said = []
-    for ax, (name, given) in zip(panels, values.items(), strict=True):
+    for ax, (name, given) in zip(panels, values.items(), strict=False):
         shown = np.array(given, dtype=float)
         if not diagonal:
             np.fill_diagonal(shown, np.nan)
@@ -72,7 +80,7 @@ def matrices(
             )
         else:
             ax.set_xticks(range(len(columns)), columns)
-        ax.set_yticks(range(len(rows)), rows if ax is panels[0] else [])
+        ax.set_yticks(range(len(rows)), rows if ax in panels[::across] else [])
         ax.set_title(name, pad=6)
         ax.tick_params(length=0, labeltop=True, labelbottom=False)
         for spine in ax.spines.values():
@@ -90,12 +98,14 @@ def response_maps(
     *,
     title: str,
     words: Mapping[str, Sequence[str]],
+    columns: int | None = None,
 ) -> Picture:
     """Draw the mean code of each latent over the plane of two factors, one row per model.
 
     Bands parallel to an axis mean that the latent is one factor, slanted bands a mixture.
+    Maps are as large as in a row of ``columns``; by default, as in the longest row.
     """
-    columns = max(len(m) for m in maps.values())
+    columns = max([columns or 0, *map(len, maps.values())])
     image: AxesImage | None = None
     figure, panels = axes(WIDTH, 0.35 + 1.28 * len(maps), rows=len(maps), columns=columns)
     for row, (name, planes) in enumerate(maps.items()):

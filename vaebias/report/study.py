@@ -129,7 +129,7 @@ def _study(prefix: str, study: Shown) -> dict[str, Any]:
         ],
         "model": model,
         "curves": trained.curves(runs),
-        "responses": [p for pair in pairs if (p := trained.responses(models, pair)) is not None],
+        "responses": [p for pair in pairs for p in trained.responses(models, pair)],
         "named": [
             (name, ", ".join(trained.named(found, pairs).values()))
             for name, found in models.items()

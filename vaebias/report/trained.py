@@ -73,18 +73,28 @@ def load(results: Sequence[Result], grid: FactorGrid) -> Trained | None:
     return None
 
 
-def responses(trained: Mapping[str, Trained], pair: Pair) -> Picture | None:
-    """Draw the mean code of each active latent over the plane of two factors."""
+def responses(trained: Mapping[str, Trained], pair: Pair) -> list[Picture]:
+    """Draw the mean code of each active latent over the plane of two factors.
+
+    More than three versions are drawn as two pictures, which stand side by side.
+    """
     planes, words = {}, {}
     for name, found in trained.items():
         if found.active:
             latents = named(found, (pair,))
             planes[name] = _planes(found, pair, list(latents))
             words[name] = list(latents.values())
-    if not planes:
-        return None
     title = f"Code of each active latent over {pair[0]} (to the right) and {pair[1]} (downwards)"
-    return maps.response_maps(planes, pair, title=title, words=words)
+    names = list(planes)
+    half = len(names) if len(names) <= 3 else -(-len(names) // 2)
+    columns = max(map(len, planes.values()), default=0)
+    return [
+        maps.response_maps(
+            {name: planes[name] for name in part}, pair, title=title, words=words, columns=columns
+        )
+        for part in (names[:half], names[half:])
+        if part
+    ]
 
 
 def information(trained: Mapping[str, Trained]) -> list[tuple[str, Picture]]:

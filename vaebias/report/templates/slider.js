@@ -22,7 +22,8 @@ for (const group of document.querySelectorAll(".traversal")) {
       for (const { frame, values } of frames) {
         frame.style.backgroundPositionX = `${(100 * at) / Math.max(values.length - 1, 1)}%`;
       }
-      output.textContent = [...new Set(frames.map(({ values }) => values[at]))].join(" | ");
+      const codes = frames.map(({ values }) => values[at]); // one, if all versions have the same
+      output.textContent = (new Set(codes).size === 1 ? [codes[0]] : codes).join(" | ");
       input.setAttribute("aria-valuetext", output.textContent);
     };
     input.addEventListener("input", show);
