@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vaebias.data import load
-from vaebias.data.dsprites import _BLOCK, _fill, _heart, render
+from vaebias.data.dsprites import _BLOCK, _accumulate_xor, _fill, _heart, render
 from vaebias.errors import InputError
 
 
@@ -203,3 +203,16 @@ def test_values_that_cannot_be_drawn_are_refused(
 def test_grid_without_pixels_is_refused() -> None:
     with pytest.raises(InputError, match="size"):
         load("dsprites", size=0)
+
+
+def test_words_accumulate_exclusive_or_as_bytes_do() -> None:
+    marks = np.random.default_rng(0).choice(np.array([0, 255], np.uint8), (5, 3, 40))
+    expected = np.bitwise_xor.accumulate(marks, axis=2)
+    _accumulate_xor(marks)
+    np.testing.assert_array_equal(marks, expected)
+
+
+def test_a_width_that_is_no_multiple_of_a_word_is_drawn() -> None:
+    whole = render(3, 1.0, 0.4, 0.5, 0.5, 57)
+    assert whole.shape == (1, 57, 57)
+    assert whole.mean() == pytest.approx(render(3, 1.0, 0.4, 0.5, 0.5, 64).mean(), rel=0.02)

@@ -159,12 +159,28 @@ def _fill(
     x1, y1 = x[image, following], y[image, following]
     crossing = x0 + (row - y0) * (x1 - x0) / (y1 - y0)
     column = np.clip(np.ceil(crossing), 0, size).astype(np.int64)
-    marks = np.zeros((len(x), size, size), dtype=np.uint8)
+    width = -(-size // 8) * 8  # whole words
+    marks = np.zeros((len(x), size, width), dtype=np.uint8)
     seen = column < size
-    at = ((image * size + row) * size + column)[seen]
+    at = ((image * size + row) * width + column)[seen]
     np.bitwise_xor.at(marks.reshape(-1), at, np.uint8(255))
-    filled: npt.NDArray[np.uint8] = np.bitwise_xor.accumulate(marks, axis=2)
-    return filled
+    _accumulate_xor(marks)
+    return marks[:, :, :size]
+
+
+def _accumulate_xor(
+    marks: npt.NDArray[np.uint8],  # [n, H, W], W a multiple of 8, values 0 or 255
+) -> None:
+    """Replace each byte by the exclusive-or of its row up to it.
+
+    Eight bytes at a time: numpy's own accumulate takes one, and took half the time of drawing.
+    """
+    words = marks.view("<u8")
+    for shift in (8, 16, 32):
+        words ^= words << np.uint64(shift)
+    # the last byte of a word is its parity: 1 or 0 after the shift, times 255 in each byte
+    for word in range(1, words.shape[2]):
+        words[:, :, word] ^= (words[:, :, word - 1] >> np.uint64(63)) * np.uint64(2**64 - 1)
 
 
 @DATASETS.register("dsprites")
