@@ -91,7 +91,7 @@ def align(
     from vaebias.cli.console import output
     from vaebias.cli.progress import watch_points
     from vaebias.files import refuse_to_overwrite
-    from vaebias.report import Diagnosed, align_page, page
+    from vaebias.report import Diagnosed
 
     if html is not None:
         refuse_to_overwrite(html, force=force, option="--html")
@@ -126,6 +126,8 @@ def align(
             )
         found.append(Diagnosed(path, loaded, diagnosis))
     if html is not None:
+        from vaebias.report import align_page, page
+
         page.write(html, align_page(found, grid, samples, seed), force=force, option="--html")
     if as_json:
         document = {
