@@ -15,7 +15,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from vaebias.analysis.latents import choose_coordinates, flattened
 from vaebias.errors import InputError
-from vaebias.inference import check_repeatable, evaluating
+from vaebias.inference import CPU_BATCH, check_repeatable, evaluating
 from vaebias.interfaces import Decoder, Output
 
 __all__ = ["DecoderJacobian", "jacobian", "prepare_jacobian"]
@@ -56,11 +56,14 @@ class DecoderJacobian:
         self,
         z: Tensor,  # [B, d]
     ) -> Tensor:  # [B, d, P]
-        """Return Jacobians at ``z``, of all points at once."""
+        """Return Jacobians at ``z``."""
         if len(z) == 0:
             return z.new_zeros(0, self.latents, self.pixels)
         columns = _all_or(self.coordinates, z)
-        j = _METHODS[self.method](self.function, z.detach(), columns)
+        size = max(1, CPU_BATCH // (1 + len(columns))) if z.is_cpu else len(z)
+        differentiate = _METHODS[self.method]
+        parts = [differentiate(self.function, part, columns) for part in z.detach().split(size)]
+        j = parts[0] if len(parts) == 1 else torch.cat(parts)
         return j.float() if j.dtype in (torch.float16, torch.bfloat16) else j
 
     def chunk(self, memory: int) -> int:

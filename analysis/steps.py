@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -229,16 +230,21 @@ def _turned(j: Tensor, mask: Tensor, part: slice) -> Iterator[Tensor]:
     count = int(mask.sum())
     active = mask.to(j.device)
     for draw in range(TURNS):
-        # a stream for each point, so that results do not depend on the size of chunks
-        rotations = [
-            scipy.stats.ortho_group.rvs(count, random_state=np.random.default_rng([draw, point]))
-            for point in range(part.start, part.stop)
-            if count > 1
-        ]
         turned = j.clone()
-        if rotations:
-            turned[:, active] = torch.from_numpy(np.stack(rotations)).to(j) @ j[:, active]
+        if count > 1:
+            rotations = _rotations(count, draw, part.start, part.stop)
+            turned[:, active] = rotations.to(j) @ j[:, active]
         yield turned
+
+
+@lru_cache(maxsize=TURNS)  # each chunk's are used for every reference in turn
+def _rotations(count: int, draw: int, start: int, stop: int) -> Tensor:  # [stop - start, m, m]
+    # a stream for each point, so that results do not depend on the size of chunks
+    rotations = [
+        scipy.stats.ortho_group.rvs(count, random_state=np.random.default_rng([draw, point]))
+        for point in range(start, stop)
+    ]
+    return torch.from_numpy(np.stack(rotations))
 
 
 def _named(name: str, fields: Rows) -> Rows:

@@ -18,6 +18,7 @@ from vaebias.posterior import check_log_variance, posterior
 __all__ = [
     "ACTIVE_BELOW",
     "BATCH",
+    "CPU_BATCH",
     "batches_of",
     "check_encoder",
     "check_repeatable",
@@ -29,6 +30,7 @@ __all__ = [
 ]
 
 BATCH = 512  # images encoded at a time
+CPU_BATCH = 128  # images decoded at a time on a CPU, whose caches 1024's activations overflow
 ACTIVE_BELOW = 0.8  # mean posterior variance of an active latent, as in Zietlow 2021
 
 _ROWS = 3  # inputs that a function is checked on

@@ -133,3 +133,28 @@ def test_global_components_are_those_of_the_covariance(memory: int) -> None:
     assert float(total) == pytest.approx(values.sum(), rel=1e-3)
     with pytest.raises(InputError, match=r"components: expected 1\.\.12 of 300"):
         global_components(pool, 13)
+
+
+@pytest.mark.parametrize("offset", [0, 100])
+def test_global_components_by_lanczos_are_those_of_a_full_svd(offset: int) -> None:
+    rng = np.random.default_rng(0)
+    directions = rng.normal(size=(6, 200)) * np.array([9, 7, 5, 4, 3, 2])[:, None]
+    pool = rng.normal(size=(400, 6)) @ directions + rng.normal(size=(400, 200)) + 128 + offset
+    pool = pool.clip(0, 255).astype(np.uint8)
+    kept = pool.copy()
+    found = global_components(pool, 4)
+    wide = pool / 255 - (pool / 255).mean(0)
+    _, singular, right = np.linalg.svd(wide, full_matrices=False)
+    np.testing.assert_allclose(found.variances[0], singular[:4] ** 2 / 399, rtol=1e-5)
+    cosines = np.abs(found.components[0].double().numpy() @ right[:4].T)
+    np.testing.assert_allclose(cosines, np.eye(4), atol=1e-5)
+    assert float(found.total) == pytest.approx((wide**2).sum() / 399)
+    same = global_components(torch.from_numpy(pool).float() / 255, 4)
+    torch.testing.assert_close(same.components, found.components)
+    np.testing.assert_array_equal(pool, kept)
+
+
+def test_images_that_are_all_the_same_have_no_variance() -> None:
+    found = global_components(np.full((300, 100), 7, np.uint8), 2)
+    assert not found.variances.any()
+    assert not found.total.any()

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from vaebias.checks import check_index
 from vaebias.errors import InputError
-from vaebias.inference import evaluating
+from vaebias.inference import CPU_BATCH, evaluating
 from vaebias.interfaces import Decoder, Output, Progress
 from vaebias.pixels import as_tensor
 from vaebias.structure.local_pca import by_gram
@@ -159,7 +159,7 @@ def posterior_components(
         pixels = decoder(mu[:1]).numel()
         for part in _slices(n, max(1, memory // (64 * draws * pixels))):
             z = mu[part, None] + (logvar[part, None] / 2).exp() * noise
-            images = decoder(z.flatten(0, 1)).unflatten(0, (-1, draws)).flatten(2)
+            images = _decoded(decoder, z.flatten(0, 1)).unflatten(0, (-1, draws)).flatten(2)
             rows = images.sigmoid() if output == "logits" else images
             parts.append(centred_components(rows, m))
     return _joined(parts)
@@ -173,8 +173,9 @@ def global_components(
 ) -> PrincipalComponents:  # of one "point": [1, m, P], [1, m], [1]
     """Leading principal components of all images, for comparison with local ones.
 
-    By scikit-learn's IncrementalPCA, read in parts under ``memory`` bytes: exact if all
-    images fit into one part, otherwise limited by its merging of leading subspaces.
+    By Lanczos iteration (scipy's svds) to rounding if the images fit into ``memory`` bytes as
+    float32; otherwise by scikit-learn's IncrementalPCA, read in parts, whose accuracy is
+    limited by its merging of leading subspaces.
 
     Raises
     ------
@@ -182,9 +183,15 @@ def global_components(
         Fewer images or pixels than components.
     """
     pixels = int(np.prod(images.shape[1:]))
-    if not 1 <= components <= min(len(images) - 1, pixels):
-        limit = min(len(images) - 1, pixels)
+    limit = min(len(images) - 1, pixels)
+    if not 1 <= components <= limit:
         raise InputError("components", f"1..{limit} of {len(images)} images", components)
+    # where a good part of the components is wanted, a full SVD is as fast
+    if 4 * len(images) * pixels <= memory and limit > 20 * components:
+        flat = as_tensor(images).flatten(1).cpu()
+        mean = flat.mean(0)
+        own = images.dtype in (np.uint8, torch.uint8)  # these were copied
+        return _by_lanczos(flat.sub_(mean) if own else flat - mean, components)
     from sklearn.decomposition import IncrementalPCA
 
     pca = IncrementalPCA(components)
@@ -197,6 +204,28 @@ def global_components(
         torch.from_numpy(pca.components_[None]).float(),
         torch.from_numpy(pca.explained_variance_[None]).float(),
         torch.tensor([pca.var_.sum() * len(images) / (len(images) - 1)]).float(),
+    )
+
+
+def _by_lanczos(
+    centred: Tensor,  # [N, P]
+    components: int,
+) -> PrincipalComponents:
+    total = torch.linalg.vector_norm(centred, dtype=torch.float64).square()
+    if total == 0:  # nothing to iterate on
+        zeros = torch.zeros(1, components, centred.shape[1])
+        return PrincipalComponents(zeros, zeros[..., 0], zeros[:, 0, 0])
+    from scipy.sparse.linalg import svds
+    from sklearn.utils.extmath import svd_flip
+
+    start = np.random.default_rng(0).normal(size=min(centred.shape))
+    left, singular, right = svds(centred.numpy(), components, v0=start)
+    right = svd_flip(left, right, u_based_decision=False)[1][::-1]
+    freedom = len(centred) - 1
+    return PrincipalComponents(
+        torch.from_numpy(right[None].copy()).float(),
+        torch.from_numpy(singular[None, ::-1] ** 2 / freedom).float(),
+        (total / freedom)[None].float(),
     )
 
 
@@ -244,6 +273,14 @@ def centred_components(
     return PrincipalComponents(
         found.to(kind), (variances / freedom).to(kind), (total / freedom).to(kind)
     )
+
+
+def _decoded(
+    decoder: Decoder,
+    z: Tensor,  # [B, d]
+) -> Tensor:  # [B, ...]
+    """Decode in batches that suit the device."""
+    return torch.cat([decoder(part) for part in z.split(CPU_BATCH if z.is_cpu else len(z))])
 
 
 def _joined(parts: list[PrincipalComponents]) -> PrincipalComponents:
