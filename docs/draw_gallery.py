@@ -6,6 +6,7 @@ and Chromium. The pages come from the commands in docs/gallery.md.
 
 from __future__ import annotations
 
+import math
 import shutil
 import sys
 from pathlib import Path
@@ -21,7 +22,14 @@ def draw(browser: Browser, name: str, page: Path) -> None:
     """Write a picture of the top of a page and, of the demo's, of two of its sections."""
     tab = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT}, reduced_motion="reduce")
     tab.goto(page.resolve().as_uri())
-    tab.screenshot(path=FOLDER / f"{name}.png")
+    hero = tab.locator(".hero")
+    box = hero.first.bounding_box() if hero.count() else None
+    height = HEIGHT if box is None else math.ceil(box["y"] + box["height"]) + 16  # no line cut
+    tab.screenshot(
+        path=FOLDER / f"{name}.png",
+        clip={"x": 0, "y": 0, "width": WIDTH, "height": min(height, 800)},
+        full_page=True,
+    )
     if name == "demo":
         for part, selector in SECTIONS.items():
             tab.locator(selector).screenshot(path=FOLDER / f"{part}.png")
