@@ -89,7 +89,7 @@ VERSIONS = ("original", "gram", "priced", "priced, slight", "grating", "noise")
 
 
 def test_legend_of_many_versions_stays_within_the_picture() -> None:
-    scores = {model: dict.fromkeys(VERSIONS, [0.4, 0.5]) for model in ("one", "two")}
+    scores = {model: {name: [0.4, 0.5] for name in VERSIONS} for model in ("one", "two")}
     root = ET.fromstring(str(figures.score_bars(scores, label="MIG", title="t").html))
     width = float(root.attrib["viewBox"].split()[2])
     places = {each.text: float(each.get("x", "nan")) for each in root.iter(SVG_TEXT)}
