@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from skimage.metrics import structural_similarity
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
@@ -231,6 +230,8 @@ def measure_change(
 def _ssim(before: FactorGrid, after: FactorGrid, index: Index) -> float | None:
     if min(before.image_shape[1:]) < _WINDOW:
         return None
+    from skimage.metrics import structural_similarity
+
     values = [
         structural_similarity(x, y, win_size=_WINDOW, data_range=1.0, channel_axis=0)
         for x, y in zip(before.images(index), after.images(index), strict=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from vaebias.report.align import align_page
-    from vaebias.report.overview import Diagnosed
+    from vaebias.report.diagnosed import Diagnosed
     from vaebias.report.page import HtmlTable, render, write
     from vaebias.report.study import Shown, structures, study_page
     from vaebias.report.theme import Picture
@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 _MODULES = {
-    "Diagnosed": "overview",
+    "Diagnosed": "diagnosed",
     "HtmlTable": "page",
     "Picture": "theme",
     "Shown": "study",

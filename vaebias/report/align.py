@@ -14,10 +14,10 @@ from vaebias.data import FactorGrid
 from vaebias.inference import encode
 from vaebias.numbers import number
 from vaebias.report import figures, maps
+from vaebias.report.diagnosed import Diagnosed
 from vaebias.report.directions import Pair, directions
 from vaebias.report.images import strip
 from vaebias.report.overview import (
-    Diagnosed,
     cell,
     labels,
     model_names,

@@ -4,42 +4,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 
-from vaebias.analysis import Diagnosis
-from vaebias.checkpoints import Model
 from vaebias.numbers import number
 from vaebias.report import figures
+from vaebias.report.diagnosed import Diagnosed
 from vaebias.report.page import HtmlTable
 from vaebias.report.theme import Picture
 
-__all__ = ["Diagnosed", "cell", "labels", "model_names", "overview", "table", "verdict"]
+__all__ = ["cell", "labels", "model_names", "overview", "table", "verdict"]
 
 ALIGNED = 0.8
 """Share of the chance level below which axes count as closer than chance."""
 
 LABEL = 28
 """Longest name in a chart, in characters; longer ones lose their beginning."""
-
-
-class Diagnosed(NamedTuple):
-    """A checkpoint, its model and its diagnosis."""
-
-    path: Path
-    model: Model
-    diagnosis: Diagnosis
-
-    def to_json(self) -> dict[str, Any]:
-        """Return path, model and diagnosis as plain values."""
-        return {
-            "checkpoint": str(self.path),
-            "model": self.model.name,
-            "format": self.model.format,
-            "diagnosis": self.diagnosis.to_json(),
-        }
 
 
 def verdict(found: Sequence[Diagnosed]) -> str:
