@@ -113,7 +113,7 @@ def test_line_search_is_drawn(folder: Path, run: Command, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("sweep", "nope", "--out", "{new}"), "unknown protocol 'nope'; known: demo"),
+        (("sweep", "nope", "--out", "{new}"), "unknown protocol 'nope'; known: controls"),
         (("sweep", "{protocol}", "--out", "{new}", "--on", "moon"), "unknown place to run 'moon'"),
         (("sweep", "{protocol}", "--out", "{new}", "--models", "x"), "unknown model"),
         (("sweep", "demo", "--out", "{folder}", "--steps", "1"), "a folder of its own for demo"),

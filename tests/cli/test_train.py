@@ -307,14 +307,14 @@ def test_resume_needs_the_same_settings(tmp_path: Path) -> None:
     assert "run.json: expected the settings of a run, in JSON" in line
 
 
-def _poisoned(grid: FactorGrid, good: int) -> FactorGrid:
-    """A grid that gives NaN after so many batches."""
+def _poisoned(grid: FactorGrid, good: int, batch: int = 8) -> FactorGrid:
+    """A grid that gives NaN after so many batches of this size."""
     images = grid.images(np.arange(len(grid)))
     left = [good]
 
     class Poisoned(ArrayGrid):
         def images(self, index: Any) -> Any:
-            if len(index) == 8:  # a batch, not all images
+            if len(index) == batch:  # not all images
                 left[0] -= 1
             return super().images(index) * (np.nan if left[0] < 0 else 1)
 
@@ -330,7 +330,7 @@ def test_nan_stops_the_run_and_keeps_the_last_good_checkpoint(
     out = tmp_path / "run"
     code, line = _error(out, "--seed", "4")
     assert code == 1
-    assert line.startswith("error: seed 4: the loss is not finite at step 24: loss nan")
+    assert line.startswith("error: seed 4: no loss at step 24: target: expected floats in 0..1")
     assert line.endswith("the checkpoint of step 20 is kept")
     assert checkpoints.load_state(out / "checkpoint.safetensors").step == 20
     weights = load_file(out / "checkpoint.safetensors")
@@ -339,6 +339,17 @@ def test_nan_stops_the_run_and_keeps_the_last_good_checkpoint(
     monkeypatch.undo()
     (run,) = _json(out, "--seed", "4", "--resume")["runs"]
     assert run["resumed_from"] == 20
+
+
+def test_images_that_a_stack_refuses_stop_all_its_seeds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grid = data.load("blobs")
+    monkeypatch.setattr(data, "load", lambda name, **options: _poisoned(grid, 23, batch=16))
+    monkeypatch.setattr(training.batches, "IN_MEMORY", 0)
+    code, line = _error(tmp_path / "run", "--seeds", "4,5", "--stack")
+    assert code == 1
+    assert line.startswith("error: seeds 4, 5: no loss at step 24: target: expected floats in 0..1")
 
 
 def test_failed_checkpoint_stops_the_run_and_leaves_no_partial_file(
@@ -418,9 +429,9 @@ def test_wrong_arguments_are_named_and_write_nothing(
 
 
 def test_unknown_model_lists_the_known(tmp_path: Path) -> None:
-    code, line = _error(tmp_path / "run", model="gan")
+    code, line = _error(tmp_path / "run", model="nope")
     assert code == 2
-    assert line.startswith("error: unknown model 'gan'; known: ada_gvae, annealed_vae, ")
+    assert line.startswith("error: unknown model 'nope'; known: ada_gvae, annealed_vae, ")
 
 
 def test_out_that_is_a_file_is_refused(tmp_path: Path) -> None:

@@ -121,9 +121,9 @@ def test_without_a_seed_weights_come_from_the_global_generator() -> None:
 
 def test_unknown_model_lists_the_known() -> None:
     with pytest.raises(
-        UnknownNameError, match=r"unknown model 'gan'; known: .*autoencoder, beta_tcvae, beta_vae"
+        UnknownNameError, match=r"unknown model 'nope'; known: .*autoencoder, beta_tcvae, beta_vae"
     ):
-        build("gan", SHAPE, 3)
+        build("nope", SHAPE, 3)
 
 
 @pytest.mark.parametrize(

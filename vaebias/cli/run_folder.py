@@ -98,10 +98,8 @@ class RunFolder:
         if not isinstance(error, RunFailedError):
             return
         text, seed = str(error), f"seed {self.seed}: "
-        if text.startswith("seed ") and not text.startswith(
-            seed
-        ):  # of another seed, trained in the same stack
-            return
+        if text.startswith("seed") and not text.startswith(seed):
+            return  # of another seed of the same stack, or of them all
         kept = f"; the checkpoint of step {self._saved} is kept" if self._saved else ""
         raise RunFailedError(f"{seed}{text.removeprefix(seed)}{kept}") from error
 

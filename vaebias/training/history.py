@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from vaebias.errors import RunFailedError
+from vaebias.errors import InputError, RunFailedError
 from vaebias.models import Objective
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-__all__ = ["History", "add", "check_weights"]
+__all__ = ["History", "add", "check_weights", "refusals_of_step"]
 
 
 @dataclass
@@ -88,3 +90,17 @@ def check_weights(objective: Objective, done: int) -> None:
     for name, tensor in objective.state_dict().items():
         if not tensor.isfinite().all():
             raise RunFailedError(f"the weights {name} are not finite after step {done}")
+
+
+@contextmanager
+def refusals_of_step(number: int, first: int) -> Iterator[None]:
+    """Turn a batch that the loss refuses into a failed run; the message names the step.
+
+    What the ``first`` step of a run refuses is bad input, and its error passes unchanged.
+    """
+    try:
+        yield
+    except InputError as error:
+        if number == first:
+            raise
+        raise RunFailedError(f"no loss at step {number + 1}: {error}") from error

@@ -20,7 +20,7 @@ from vaebias.training.config import (
     configure,
 )
 from vaebias.training.convolutions import in_channels_last
-from vaebias.training.history import History
+from vaebias.training.history import History, refusals_of_step
 from vaebias.training.latents import LatentUse
 from vaebias.training.memory import keep_freed_memory
 from vaebias.training.optimisers import Optimisers
@@ -132,7 +132,8 @@ def fit(
         pending: list[dict[str, Tensor]] = []
         for number in range(reached, config.steps):
             # read together every log_every steps: on a GPU each reading waits for the device
-            pending.append(train_step(number, seed))
+            with refusals_of_step(number, reached):
+                pending.append(train_step(number, seed))
             done = number + 1
             if done % config.log_every and done < config.steps:
                 continue

@@ -26,7 +26,7 @@ from vaebias.training.config import (
     configure,
 )
 from vaebias.training.convolutions import convolves
-from vaebias.training.history import History
+from vaebias.training.history import History, refusals_of_step
 from vaebias.training.latents import LatentUse
 from vaebias.training.loop import check_reached, fit
 from vaebias.training.memory import keep_freed_memory
@@ -205,8 +205,9 @@ class _Runs:
         with keep_freed_memory():
             taken = Replayed(step) if graph else step
             for number, points in self._draw(sample, images, reached):
-                step.load(number, points)
-                pending.append(taken())
+                with _naming(*seeds), refusals_of_step(number, reached):
+                    step.load(number, points)
+                    pending.append(taken())
                 optimisers.schedule()
                 done = number + 1
                 if done % config.log_every and done < config.steps:
@@ -263,9 +264,10 @@ def _join(states: Sequence[TrainingState | None]) -> TrainingState | None:
 
 
 @contextmanager
-def _naming(seed: int) -> Iterator[None]:
-    """Name the seed in the message of a failed run."""
+def _naming(*seeds: int) -> Iterator[None]:
+    """Name the seed, or all of a stack, in the message of a failed run."""
     try:
         yield
     except RunFailedError as error:
-        raise RunFailedError(f"seed {seed}: {error}") from error
+        named = f"seed{'s' * (len(seeds) > 1)} {', '.join(map(str, seeds))}"
+        raise RunFailedError(f"{named}: {error}") from error
