@@ -210,9 +210,3 @@ def test_words_accumulate_exclusive_or_as_bytes_do() -> None:
     expected = np.bitwise_xor.accumulate(marks, axis=2)
     _accumulate_xor(marks)
     np.testing.assert_array_equal(marks, expected)
-
-
-def test_a_width_that_is_no_multiple_of_a_word_is_drawn() -> None:
-    whole = render(3, 1.0, 0.4, 0.5, 0.5, 57)
-    assert whole.shape == (1, 57, 57)
-    assert whole.mean() == pytest.approx(render(3, 1.0, 0.4, 0.5, 0.5, 64).mean(), rel=0.02)
