@@ -223,7 +223,7 @@ class TestDamage:
 def test_unknown_format_lists_the_known(tmp_path: Path, make: Callable[[Path], object]) -> None:
     path = tmp_path / "thing"
     make(path)
-    with pytest.raises(InputError, match=r"\(disent, .*, state_dict, vaebias\)"):
+    with pytest.raises(InputError, match=r"formats disent, .*, state_dict, vaebias;"):
         load(path)
 
 

@@ -13,9 +13,8 @@ model = models.build("beta_vae", grid.image_shape, 5, beta=8, likelihood="gaussi
 training.fit(model, grid, 3000, 128, 2e-3, seed=0, schedule="one-cycle")
 codes = training.encode_grid(model, grid)[0]
 print(metrics.mig(codes, grid.factors(range(len(grid))), names=grid.names).per_factor)
-print(
-    analysis.diagnose(model.decode, encoder=model.encode, data=grid, output=model.output).summary()
-)
+diagnosis = analysis.diagnose(model.decode, encoder=model.encode, data=grid, output=model.output)
+print(diagnosis.summary())
 
 factors = grid.factors(range(len(grid)))
 score: float = metrics.sap(codes, factors, continuous=True).score
