@@ -30,8 +30,7 @@ RENDERED = ("dsprites", "shapes3d")
 def main(data: str, draws: list[str]) -> None:
     """Make the draws of these letters; draw a has seed 0, b 1, and so on."""
     grid = load(data, source="rendered") if data in RENDERED else load(data)
-    default = DEFAULTS[data]
-    own = {"epsilon": default.epsilon, "pairs": default.pairs, **default.options.get(METHOD, {})}
+    own = DEFAULTS[data].settings(METHOD)
     lines: dict[str, str] = {}
     for draw in draws:
         letter, _, file = draw.partition("=")
