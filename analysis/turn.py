@@ -34,15 +34,25 @@ class LatentTurn:
         does not change with either.
     latents
         The m <= 2 active latents that change most with the pair.
+    between
+        [n] degrees, 0 to 90: angle between the directions of the two latents in that plane. At 90
+        the latents are whitened factors after a rotation; the less, the more of a shear. NaN where
+        one of them does not change, or if m < 2.
     """
 
     angles: NDArray[np.float64]
     latents: tuple[int, ...]
+    between: NDArray[np.float64]
 
     @property
     def degrees(self) -> float | None:
         """Median angle over points and latents; None if no latent answers to the pair."""
-        return None if np.isnan(self.angles).all() else float(np.nanmedian(self.angles))
+        return _median(self.angles)
+
+    @property
+    def between_degrees(self) -> float | None:
+        """Median over points of ``between``; None if there is no second latent."""
+        return _median(self.between)
 
     @property
     def even_share(self) -> float | None:
@@ -55,6 +65,7 @@ class LatentTurn:
         return {
             "degrees": self.degrees,
             "even_share": self.even_share,
+            "between_degrees": self.between_degrees,
             "latents": list(self.latents),
         }
 
@@ -131,7 +142,25 @@ def latent_turn(
         active = np.exp(logvar.astype(np.float64)).mean(0) < ACTIVE_BELOW
     strength = np.where(active, np.hypot(*change.mean(0)), -1)
     chosen = [int(latent) for latent in np.argsort(-strength)[:2] if active[latent]]
-    first, second = np.abs(change[:, :, chosen]).transpose(1, 0, 2)
+    directions = change[:, :, chosen]
+    first, second = np.abs(directions).transpose(1, 0, 2)
     angles = np.degrees(np.arctan2(np.minimum(first, second), np.maximum(first, second)))
     angles[(first == 0) & (second == 0)] = np.nan
-    return LatentTurn(angles, tuple(chosen))
+    return LatentTurn(angles, tuple(chosen), _between(directions))
+
+
+def _between(
+    directions: NDArray[np.float64],  # [n, factor, m]
+) -> NDArray[np.float64]:  # [n]
+    """Return the angles between two latents' directions in a plane, in degrees."""
+    if directions.shape[2] < 2:
+        return np.full(len(directions), np.nan)
+    a, b = np.moveaxis(directions, 2, 0)  # [n, factor] each
+    sine, cosine = np.abs(a[:, 0] * b[:, 1] - a[:, 1] * b[:, 0]), np.abs((a * b).sum(1))
+    angles: NDArray[np.float64] = np.degrees(np.arctan2(sine, cosine))
+    angles[~(a.any(1) & b.any(1))] = np.nan
+    return angles
+
+
+def _median(angles: NDArray[np.float64]) -> float | None:
+    return None if np.isnan(angles).all() else float(np.nanmedian(angles))

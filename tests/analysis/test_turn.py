@@ -45,6 +45,22 @@ def test_a_rotation_of_whitened_factors_turns_by_its_angle(
     assert found.degrees == pytest.approx(turn, abs=1e-3)
     assert found.even_share == float(turn > 22.5)
     assert np.nanstd(found.angles) < 1e-3
+    assert found.between_degrees == pytest.approx(90, abs=1e-3)
+
+
+@pytest.mark.parametrize("apart", [0, 30, 75])
+def test_a_shear_is_told_from_a_rotation_by_the_angle_between_latents(
+    plane: FactorGrid, apart: float
+) -> None:
+    columns = torch.cat([rotation(20)[:, :1], rotation(20 + apart)[:, :1]], 1)
+    found = latent_turn(lambda x: whitened(x) @ columns, plane, ("x", "y"))
+    assert found.between_degrees == pytest.approx(apart, abs=1e-2)
+
+
+def test_a_single_latent_has_no_angle_to_another(plane: FactorGrid) -> None:
+    found = latent_turn(lambda x: whitened(x)[:, :1], plane, ("x", "y"))
+    assert found.degrees == pytest.approx(0, abs=1e-3)
+    assert found.between_degrees is None
 
 
 def test_the_distance_of_neighbours_does_not_matter_to_a_linear_encoder(plane: FactorGrid) -> None:

@@ -101,6 +101,7 @@ class PredictedTurn:
             "seeds": list(self.seeds),
             "measured_degrees": [turn.degrees for turn in self.turns],
             "even_share": [turn.even_share for turn in self.turns],
+            "between_degrees": [turn.between_degrees for turn in self.turns],
             "mig": [None if value is None else finite(value) for value in self.mig],
             "error_degrees": self.error,
         }
