@@ -21,7 +21,8 @@ from vaebias.structure import PairPrice
 
 
 def cell(gain: float, angle: float, *measured: float) -> PredictedTurn:
-    turns = tuple(LatentTurn(np.full((3, 2), degrees), (0, 1), np.full(3, 90.0)) for degrees in measured)
+    right = np.full(3, 90.0)
+    turns = tuple(LatentTurn(np.full((3, 2), degrees), (0, 1), right) for degrees in measured)
     price = PairPrice(
         axes=20.0,
         even=20.0 - gain,
