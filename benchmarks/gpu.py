@@ -2,20 +2,23 @@
 
 Run by ``make gpu``. A part that is done for these sources is not done again; one that fails, that
 this machine cannot do, or for which the ten minutes do not suffice, says so and the next goes on:
-the same command takes up what is left. Results: benchmarks/results/<device>.json (key "gpu") and
-<device>.txt.
+the same command takes up what is left. Timings run alone, the sanitizers' parts side by side.
+Results: benchmarks/results/<device>.json (key "gpu") and <device>.txt.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
+import importlib.util
 import json
+import os
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,7 +33,12 @@ from run import device_name, machine  # noqa: E402
 
 ALL_SECONDS = 600  # of one run; parts that would begin later wait for the next
 PART_SECONDS = 240  # of one part at most
+PROCESSES = max(
+    1, min(8, (os.cpu_count() or 2) // 2)
+)  # of tests; each takes some of the GPU's memory
+TOOLS = ("memcheck", "racecheck", "initcheck", "synccheck")  # of compute-sanitizer
 STARTED = time.monotonic()
+BUSY_CYCLES = 2_000_000  # about a millisecond
 STEPS = 400  # timed, after a quarter of them unclocked
 OPERATOR_TESTS = sorted(path.stem for path in (ROOT / "tests" / "ops").glob("test_*.py"))
 
@@ -57,25 +65,32 @@ def remaining() -> float:
     return min(left, PART_SECONDS)
 
 
-def pytest(files: Sequence[str], select: str, before: Sequence[str] = ()) -> dict[str, Any]:
+def pytest(
+    files: Sequence[str], select: str, before: Sequence[str] = (), options: Sequence[str] = ()
+) -> dict[str, Any]:
     """Run the CUDA cases of test files and return pytest's last line."""
-    options = ["-q", "-p", "no:cacheprovider", "-k", select]
-    command = [*before, sys.executable, "-m", "pytest", *options, *files]
+    paths = [str(ROOT / file) for file in files]
+    command = [*before, sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    # not from the checkout, whose sources -m would import: they may have no kernels beside them
     done = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, timeout=remaining(), check=False
-    )
-    last = done.stdout.strip().splitlines()[-1:] or [done.stderr[-500:]]
+        [*command, *options, "-k", select, *paths],
+        cwd=HERE, capture_output=True, text=True, timeout=remaining(), check=False,
+    )  # fmt: skip
+    lines = done.stdout.strip().splitlines() or [done.stderr[-500:]]
+    last = next((line for line in lines[::-1] if " in " in line), lines[-1])  # a tool's come after
     if done.returncode == 5:  # pytest: no test was selected
         return {"result": "no tests on CUDA"}
     if done.returncode:
-        raise RuntimeError(f"{last[0]}\n{done.stdout[-2000:]}")
-    return {"result": last[0]}
+        raise RuntimeError(f"{last}\n{done.stdout[-6000:]}")
+    return {"result": last.strip("= ")}
 
 
 def tests() -> dict[str, Any]:
     """tests/ops on the GPU, and training that is captured in a graph."""
     needs_gpu()
-    return pytest(["tests/ops", "tests/training/test_replay.py"], "cuda or graph")
+    side_by_side = importlib.util.find_spec("xdist") is not None
+    options = [f"--numprocesses={PROCESSES}"] if side_by_side else []
+    return pytest(["tests/ops", "tests/training"], "cuda or graph", options=options)
 
 
 def sanitizer(tool: str, name: str) -> dict[str, Any]:
@@ -84,7 +99,14 @@ def sanitizer(tool: str, name: str) -> dict[str, Any]:
     found = shutil.which("compute-sanitizer")
     if found is None:
         raise Skipped("compute-sanitizer is not on the path")
-    before = (found, "--tool", tool, "--error-exitcode", "9", "--target-processes", "all")
+    # Our own kernels: looking at torch's as well takes many times as long. A port for each part,
+    # since they run side by side.
+    port = 49152 + 16 * (TOOLS.index(tool) * len(OPERATOR_TESTS) + OPERATOR_TESTS.index(name))
+    before = (
+        *(found, "--tool", tool, "--kernel-name", "kns=vaebias", "--error-exitcode", "9"),
+        *("--target-processes", "application-only", "--require-cuda-init", "no"),
+        *("--port", str(port)),
+    )
     # without torch's own allocator, in whose large blocks a read past an array goes unseen
     plain = ("env", "PYTORCH_NO_CUDA_MEMORY_CACHING=1")
     return pytest([f"tests/ops/{name}.py"], "cuda and not compile", (*plain, *before))
@@ -98,12 +120,19 @@ def copy_bandwidth() -> float:
 
 
 def median_seconds(function: Callable[[], Any], repeats: int = 20) -> float:
-    """Median time of a call on the device, by events, after three calls unclocked."""
+    """Median time of a call on the device, by events, after three calls unclocked.
+
+    Before each the cache is swept, and the device kept busy until the call is queued: what
+    Python takes to launch kernels is not in it.
+    """
     for _ in range(3):
         function()
+    sweep = torch.empty(2**26, device="cuda")
     times = []
     for _ in range(repeats):
         start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        sweep.zero_()
+        torch.cuda._sleep(BUSY_CYCLES)
         start.record()
         function()
         end.record()
@@ -158,8 +187,8 @@ def losses() -> dict[str, Competitor]:
     from vaebias.ops.elbo import elbo_reference
     from vaebias.ops.nll import bernoulli_nll_reference
 
-    logits, target = normal(1024, 12288), torch.rand(1024, 12288, device="cuda")
-    posterior = [normal(1024, 10), normal(1024, 10)]
+    logits, target = normal(8192, 12288), torch.rand(8192, 12288, device="cuda")
+    posterior = [normal(8192, 10), normal(8192, 10)]
     whole = [with_gradient(lambda *x, f=f: f(*x).loss) for f in (elbo, elbo_reference)]
     rows = [with_gradient(f) for f in (bernoulli_nll, bernoulli_nll_reference)]
     half, bytes_ = logits.bfloat16(), (255 * target).to(torch.uint8)
@@ -206,7 +235,7 @@ def windows() -> dict[str, Competitor]:
     from vaebias.ops import local_variance
     from vaebias.ops.local_variance import local_variance_reference
 
-    images = normal(1024, 1, 64, 64)
+    images = normal(8192, 1, 64, 64)  # more than the cache holds
     bytes_ = torch.randint(0, 256, images.shape, device="cuda", dtype=torch.uint8)
     both = (lambda x: local_variance(x, 9), lambda x: local_variance_reference(x, 9))
     return {
@@ -227,7 +256,14 @@ def columns() -> dict[str, Competitor]:
     jacobian, directions = normal(2048, 10, 4096), normal(2048, 5, 4096)
     images = normal(20000, 4096)
     bytes_ = torch.randint(0, 256, images.shape, device="cuda", dtype=torch.uint8)
-    neighbours = torch.randint(0, 20000, (20000, 4, 2), device="cuda")
+    shape = (10, 10, 10, 20)  # of a grid of factors, whose neighbours are a step along each
+    at = torch.arange(20000, device="cuda")
+    steps = torch.tensor([2000, 200, 20, 1], device="cuda")
+    level = at[:, None] // steps % torch.tensor(shape, device="cuda")
+    last = torch.tensor(shape, device="cuda") - 1
+    up = torch.where(level < last, at[:, None] + steps, at[:, None])
+    down = torch.where(level > 0, at[:, None] - steps, at[:, None])
+    neighbours = torch.stack([up, down], 2)
     both = (tangent_gram, tangent_gram_reference)
     return {
         "gram_alignment, beside bmm and eigh": (
@@ -243,32 +279,41 @@ def columns() -> dict[str, Competitor]:
 
 
 def training() -> dict[str, Any]:
-    """Steps a second of a convolutional beta-VAE: one seed, ten stacked, ten as a CUDA graph."""
+    """Steps a second of convolutional beta-VAEs: one seed, ten stacked, ten as a CUDA graph."""
     needs_gpu()
+    from vaebias.training import arithmetic
+
+    rates = {
+        f"{network}, {name}": steps_per_second(network, seeds, graph)
+        for network in ("conv_patch", "conv")
+        for name, seeds, graph in (
+            ("one seed", 1, False), ("ten stacked", 10, False), ("ten, with graph", 10, True)
+        )
+    }  # fmt: skip
+    return {"steps_per_second": rates, "result": arithmetic("cuda")}
+
+
+def steps_per_second(network: str, seeds: int, graph: bool) -> float:
+    """Return the joint steps a second of a beta-VAE on 64x64 images, batches of 64."""
     from vaebias import data, models
-    from vaebias.training import arithmetic, fit_seeds
+    from vaebias.training import fit_seeds
 
     grid = data.load("blobs", levels=(16, 16, 8), width=64)
-    rates = {}
-    for name, seeds, graph in (
-        ("one seed", 1, False), ("ten stacked", 10, False), ("ten stacked, with graph", 10, True)
-    ):  # fmt: skip
-        clock: list[float] = []
+    clock: list[float] = []
 
-        def tell(done: int, total: int, clock: list[float] = clock) -> None:
-            clock.append(time.perf_counter())  # once the losses were read, the device has caught up
+    def tell(done: int, total: int) -> None:
+        clock.append(time.perf_counter())  # once the losses were read, the device has caught up
 
-        objectives = [
-            models.build("beta_vae", grid.image_shape, 10, "conv", seed=seed).cuda()
-            for seed in range(seeds)
-        ]
-        quarter = STEPS // 4
-        fit_seeds(
-            objectives, grid, STEPS + quarter, 64, seeds=range(seeds), stack=True, graph=graph,
-            progress=tell, log_every=quarter,
-        )  # fmt: skip
-        rates[name] = STEPS / (clock[-1] - clock[0])
-    return {"steps_per_second": rates, "result": arithmetic("cuda")}
+    objectives = [
+        models.build("beta_vae", grid.image_shape, 10, network, seed=seed).cuda()
+        for seed in range(seeds)
+    ]
+    quarter = STEPS // 4
+    fit_seeds(
+        objectives, grid, STEPS + quarter, 64, seeds=range(seeds), stack=True, graph=graph,
+        progress=tell, log_every=quarter,
+    )  # fmt: skip
+    return STEPS / (clock[-1] - clock[0])
 
 
 PARTS: dict[str, Callable[[], dict[str, Any]]] = {
@@ -277,7 +322,7 @@ PARTS: dict[str, Callable[[], dict[str, Any]]] = {
     "training": training,
     **{
         f"{tool}.{name.removeprefix('test_')}": partial(sanitizer, tool, name)
-        for tool in ("memcheck", "racecheck")
+        for tool in TOOLS
         for name in OPERATOR_TESTS
     },
 }
@@ -302,6 +347,17 @@ def run_part(part: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     except (RuntimeError, subprocess.SubprocessError, OSError) as error:
         outcome = {"state": "failed", "reason": str(error)[-2000:]}
     return {**outcome, "took_seconds": round(time.perf_counter() - start, 1)}
+
+
+def outcomes(names: Sequence[str]) -> Iterable[tuple[str, dict[str, Any]]]:
+    """Run parts, timings and tests one after the other, the sanitizers' several at a time."""
+    alone = [name for name in names if "." not in name]
+    for name in alone:
+        yield name, run_part(PARTS[name])
+    with ThreadPoolExecutor(PROCESSES) as pool:
+        running = {pool.submit(run_part, PARTS[n]): n for n in names if n not in alone}
+        for done in as_completed(running):
+            yield running[done], done.result()
 
 
 def text(results: dict[str, Any]) -> str:
@@ -334,14 +390,17 @@ def main() -> int:
     results = {"machine": machine(), "parts": {}}
     if kept.exists() and not options.again:
         results["parts"] = json.loads(kept.read_text(encoding="utf-8"))["parts"]
-    for name in options.parts or PARTS:
+    wanted = list(options.parts or PARTS)
+    for name in wanted:
         if results["parts"].get(name, {}).get("state") == "done":
             print(f"{name}: done before", flush=True)
-            continue
-        results["parts"][name] = run_part(PARTS[name])
-        print(name, results["parts"][name]["state"], flush=True)
+    wanted = [name for name in wanted if results["parts"].get(name, {}).get("state") != "done"]
+    for name, outcome in outcomes(wanted):
+        results["parts"][name] = outcome
+        print(name, outcome["state"], flush=True)
         kept.parent.mkdir(parents=True, exist_ok=True)
         kept.write_text(json.dumps(results, indent=1), encoding="utf-8")
+    results["parts"] = {name: results["parts"][name] for name in PARTS if name in results["parts"]}
     if torch.cuda.is_available():
         target = HERE / "results" / f"{device_name()}.json"
         earlier = json.loads(target.read_text(encoding="utf-8")) if target.exists() else machine()
