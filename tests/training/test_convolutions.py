@@ -1,20 +1,22 @@
-"""Convolutions on the CPU: channels last, the replaced kernels, memory kept between steps."""
+"""Convolutions: channels last, replaced kernels, stacked networks, memory kept between steps."""
 
 from __future__ import annotations
 
 import resource
 import sys
+import warnings
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from vaebias.data import FactorGrid, load
 from vaebias.models import Objective, build
 from vaebias.training import TrainingState, encode_grid, fit, launch
-from vaebias.training.convolutions import FastConvolutions
+from vaebias.training.convolutions import BatchedConvolutions, FastConvolutions
 from vaebias.training.memory import keep_freed_memory
 
 SMALL = {"name": "conv_small", "width": 6, "hidden": 8}
@@ -115,3 +117,53 @@ def test_memory_is_kept_between_steps() -> None:
     with keep_freed_memory():
         faults()  # the first ones map the memory
         assert faults() < 8 * 2**23 // resource.getpagesize() / 10
+
+
+@pytest.mark.parametrize("kind", ["conv2d", "conv_transpose2d"])
+@pytest.mark.parametrize(
+    ("kernel", "stride", "padding", "side"),
+    [(4, 2, 1, 8), (3, 1, 1, 5), (3, 2, 0, 7), (2, 2, 0, 6), (2, 2, 0, 7), (2, 3, 1, 7)],
+)
+def test_stacked_convolutions_are_those_of_each_network(
+    kind: str, kernel: int, stride: int, padding: int, side: int
+) -> None:
+    def layer(*tensors: Tensor) -> Tensor:
+        output: Tensor = getattr(F, kind)(*tensors, (stride, stride), (padding, padding))
+        return output
+
+    generator = torch.Generator().manual_seed(0)
+    channels = (5, 3) if kind == "conv2d" else (3, 5)  # to 5 from 3
+    shapes = [(4, 2, 3, side, side), (4, *channels, kernel, kernel), (4, 5)]
+    images, weight, bias = (
+        torch.randn(shape, generator=generator, dtype=torch.float64, requires_grad=True)
+        for shape in shapes
+    )
+    expected = torch.stack([layer(*each) for each in zip(images, weight, bias, strict=True)])
+    with BatchedConvolutions():
+        found = torch.vmap(layer)(images, weight, bias)
+    assert "Convolution" not in str(found.grad_fn)
+    slope = torch.randn(expected.shape, generator=generator, dtype=torch.float64)
+    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)
+    for one, other in zip(
+        torch.autograd.grad(found, [images, weight, bias], slope),
+        torch.autograd.grad(expected, [images, weight, bias], slope),
+        strict=True,
+    ):
+        torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)
+
+
+def test_stacked_convolutions_have_a_forward_derivative() -> None:
+    generator = torch.Generator().manual_seed(0)
+    images, tangent = torch.randn(2, 2, 3, 6, 6, generator=generator, dtype=torch.float64)
+    layer, back = nn.Conv2d(3, 4, 4, 2, 1).double(), nn.ConvTranspose2d(4, 2, 4, 2, 1).double()
+
+    def network(x: Tensor) -> Tensor:
+        output: Tensor = back(layer(x).relu())
+        return output
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's own, of what it imports for it
+        _, expected = torch.func.jvp(network, (images,), (tangent,))
+        with BatchedConvolutions():
+            _, found = torch.func.jvp(network, (images,), (tangent,))
+    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-10)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from functools import cache
 from math import log
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -97,27 +99,29 @@ def laplace_pairs(
     index = grid.sample(n, rng)
     which = rng.integers(len(rates), size=n) if rate is None else np.zeros(n, dtype=np.int64)
     levels = grid.factors(index)
-    tables = [  # per factor [rates, size, size]
-        np.stack([laplace_transitions(size, period, r) if ordinal else np.eye(size) for r in rates])
+    steps = [
+        _Steps.of(size, period if ordinal else 0, tuple(rates))
         for size, period, ordinal in zip(grid.sizes, grid.periods, grid.ordinal, strict=True)
     ]
-    moves = [table * (1 - np.eye(table.shape[1])) for table in tables]
-    k = len(tables)
+    k = len(steps)
     first = np.full(n, -1)  # the first factor that changes; -1: not conditioned
     if force_change:
-        change = np.stack([moves[a].sum(2)[which, levels[:, a]] for a in range(k)], axis=1)
+        change = np.stack([s.change[which, levels[:, a]] for a, s in enumerate(steps)], axis=1)
         still_before = np.cumprod(1 - np.roll(change, 1, axis=1) * (np.arange(k) > 0), axis=1)
         weight = change * still_before
         if n and weight.sum(axis=1).min() == 0:
             raise InputError(
                 "force_change", "a factor that can change at this rate", f"rate {rate}"
             )
-        first = _draw(weight, rng)
+        first = _draw(np.cumsum(weight, axis=1), rng)
     following = np.empty_like(levels)
-    for a in range(k):
+    for a, of_factor in enumerate(steps):
         level = levels[:, a]
-        weight = np.where((first == a)[:, None], moves[a][which, level], tables[a][which, level])
-        following[:, a] = np.where(a < first, level, _draw(weight, rng))
+        cumulative = of_factor.any[which, level]
+        if force_change:
+            moved = of_factor.moves[which, level]
+            cumulative = np.where((first == a)[:, None], moved, cumulative)
+        following[:, a] = np.where(a < first, level, _draw(cumulative, rng))
     return index, grid.index(following)
 
 
@@ -215,11 +219,28 @@ def _distinct(grid: FactorGrid) -> npt.NDArray[np.int64]:
     return np.array([p or size for size, p in zip(grid.sizes, grid.periods, strict=True)])
 
 
+class _Steps(NamedTuple):
+    """Probabilities of the steps of a factor, for each rate and level."""
+
+    any: npt.NDArray[np.float64]  # [rates, size, size], cumulative
+    moves: npt.NDArray[np.float64]  # [rates, size, size], cumulative, without staying
+    change: npt.NDArray[np.float64]  # [rates, size], of any change
+
+    @staticmethod
+    @cache  # each batch of a run needs the same
+    def of(size: int, period: int | None, rates: tuple[float, ...]) -> _Steps:
+        """Return the steps of a factor of so many levels; one of period 0 does not change."""
+        table = np.stack(
+            [np.eye(size) if period == 0 else laplace_transitions(size, period, r) for r in rates]
+        )
+        moves = table * (1 - np.eye(size))
+        return _Steps(np.cumsum(table, axis=2), np.cumsum(moves, axis=2), moves.sum(2))
+
+
 def _draw(
-    weight: npt.NDArray[np.float64],  # [n, m]
+    cumulative: npt.NDArray[np.float64],  # [n, m]
     rng: np.random.Generator,
 ) -> npt.NDArray[np.int64]:  # [n]
-    """Draw one column per row, with probability proportional to its weight."""
-    cumulative = np.cumsum(weight, axis=1)
-    threshold = rng.random((len(weight), 1)) * cumulative[:, -1:]
+    """Draw one column per row, by the cumulative weights of the columns."""
+    threshold = rng.random((len(cumulative), 1)) * cumulative[:, -1:]
     return np.asarray((threshold >= cumulative[:, :-1]).sum(axis=1), dtype=np.int64)

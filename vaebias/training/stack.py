@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from vaebias.interfaces import Index
 from vaebias.models import Adversary, Loss, Objective, Step
 from vaebias.models.batch import Batch
 from vaebias.training.batches import Images
+from vaebias.training.convolutions import BatchedConvolutions, convolves
 from vaebias.training.optimisers import Optimisers
 from vaebias.training.step import LossModule, loss_of
 
@@ -38,6 +40,10 @@ class Stacked:
         self.weight_decay = objectives[0].weight_decay
         self.device = next(objectives[0].parameters()).device
         self._seeds = torch.tensor(seeds, device=self.device)
+        batched = self.device.type == "cuda" and convolves(self._modules[0])  # slower on a CPU
+        self._convolutions: AbstractContextManager[object] = (
+            BatchedConvolutions() if batched else nullcontext()
+        )
 
     def parameters(self) -> Iterable[nn.Parameter]:
         """Return the stacked parameters, ``[S, ...]`` each."""
@@ -80,9 +86,10 @@ class Stacked:
             loss: Loss = functional_call(self._modules[0], (parameters, buffers), (closure,))
             return tuple(part for part in loss if part is not None)
 
-        found, parts, *against = torch.vmap(one)(
-            self._parameters, self._buffers, batch, self._seeds
-        )
+        with self._convolutions:
+            found, parts, *against = torch.vmap(one)(
+                self._parameters, self._buffers, batch, self._seeds
+            )
         parts = {"loss": found.detach(), **parts}
         return Loss(found.sum(), parts, *(loss.sum() for loss in against))
 
