@@ -79,7 +79,7 @@ def recurrence(
         change = _seen(grid, grid.index(levels), metric) - start[inside]
         distances.append(float(np.square(change).sum(1).mean()))
     farthest = np.maximum.accumulate(distances) if distances else np.zeros(0)
-    falls = [1 - d / f for d, f in zip(distances, farthest, strict=True) if f > 0]
+    falls = [1 - float(d / f) for d, f in zip(distances, farthest, strict=True) if f > 0]
     return max(falls, default=0.0)
 
 
