@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +23,8 @@ from torch.overrides import TorchFunctionMode
 from vaebias.models import Objective
 
 __all__ = ["BatchedConvolutions", "FastConvolutions", "convolves", "in_channels_last"]
+
+Pair: TypeAlias = tuple[int, int]
 
 FEW_CHANNELS = 4
 """Largest number of output channels for which a product and ``fold`` beat oneDNN."""
@@ -205,9 +207,9 @@ def _conv_transpose(
 
 def _patches(
     images: Tensor,  # [B, C, H, W]
-    kernel: Sequence[int],
-    stride: Sequence[int],
-    padding: Sequence[int],
+    kernel: Pair,
+    stride: Pair,
+    padding: Pair,
 ) -> Tensor:  # [B, H', W', C h w]
     """Return the patch of each place of a kernel.
 
@@ -221,27 +223,26 @@ def _patches(
 
 def _overlap(
     patches: Tensor,  # [B, H', W', C h w]
-    size: Sequence[int],  # H, W
-    kernel: Sequence[int],
-    stride: Sequence[int],
-    padding: Sequence[int],
+    size: Pair,  # H, W
+    kernel: Pair,
+    stride: Pair,
+    padding: Pair,
 ) -> Tensor:  # [B, C, H, W]
     """Return images that are the sum of their patches, the adjoint of `_patches`."""
     covered = [k * n for k, n in zip(kernel, patches.shape[1:3], strict=True)]
-    if list(kernel) == list(stride) and covered == list(size):  # each pixel is in one patch
+    if kernel == stride and covered == list(size):  # each pixel is in one patch
         pixels = patches.unflatten(3, (-1, *kernel)).permute(0, 3, 1, 4, 2, 5)
         return pixels.flatten(4).flatten(2, 3)
     columns = patches.flatten(1, 2).mT
-    return F.fold(columns, list(size), list(kernel), padding=list(padding), stride=list(stride))
+    images: Tensor = F.fold(columns, size, kernel, padding=padding, stride=stride)
+    return images
 
 
 class _Patches(torch.autograd.Function):
     """`_patches`, with `_overlap` for its gradient."""
 
     @staticmethod
-    def forward(
-        images: Tensor, kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int]
-    ) -> Tensor:
+    def forward(images: Tensor, kernel: Pair, stride: Pair, padding: Pair) -> Tensor:
         return _patches(images, kernel, stride, padding)
 
     @staticmethod
@@ -268,10 +269,10 @@ class _Overlap(torch.autograd.Function):
     @staticmethod
     def forward(
         patches: Tensor,
-        size: Sequence[int],
-        kernel: Sequence[int],
-        stride: Sequence[int],
-        padding: Sequence[int],
+        size: Pair,
+        kernel: Pair,
+        stride: Pair,
+        padding: Pair,
     ) -> Tensor:
         return _overlap(patches, size, kernel, stride, padding)
 
