@@ -232,7 +232,8 @@ def _overlap(
     covered = [k * n for k, n in zip(kernel, patches.shape[1:3], strict=True)]
     if kernel == stride and covered == list(size):  # each pixel is in one patch
         pixels = patches.unflatten(3, (-1, *kernel)).permute(0, 3, 1, 4, 2, 5)
-        return pixels.flatten(4).flatten(2, 3)
+        whole: Tensor = pixels.flatten(4).flatten(2, 3)
+        return whole
     columns = patches.flatten(1, 2).mT
     images: Tensor = F.fold(columns, size, kernel, padding=padding, stride=stride)
     return images
