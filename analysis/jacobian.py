@@ -5,13 +5,15 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.overrides import TorchFunctionMode
 
 from vaebias.analysis.latents import choose_coordinates, flattened
 from vaebias.errors import InputError
@@ -219,11 +221,26 @@ def _forward(function: Callable[[Tensor], Tensor], z: Tensor, columns: Tensor) -
         derivative: Tensor = torch.func.jvp(function, (z,), (tangent,))[1]
         return derivative
 
-    with torch.no_grad(), warnings.catch_warnings():
+    with torch.no_grad(), _BiasAsWeight(), warnings.catch_warnings():
         # torch's own use of torch.jit.script, at the first forward-mode call of a process
         warnings.filterwarnings("ignore", "`torch.jit.script", DeprecationWarning)
         rows: Tensor = torch.func.vmap(push)(basis)  # [d, B, P]
     return rows.movedim(0, 1)
+
+
+class _BiasAsWeight(TorchFunctionMode):
+    """Compute x Wᵀ + b as [x, 1] [W, b]ᵀ.
+
+    Where a constant is added, torch's forward mode calls its Python reference of the sum, and the
+    first call imports torch.compile: 2 to 4 s of a process.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is functional.linear and not kwargs and len(args) == 3 and args[2] is not None:
+            x, weight, bias = args
+            x = torch.cat([x, x.new_ones(*x.shape[:-1], 1)], -1)
+            args = x, torch.cat([weight, bias[:, None]], 1)
+        return func(*args, **(kwargs or {}))
 
 
 def _reverse(function: Callable[[Tensor], Tensor], z: Tensor, columns: Tensor) -> Tensor:

@@ -12,13 +12,17 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-import scipy
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from vaebias.analysis.activity import expected_variance
-from vaebias.analysis.alignment import align, matched_cosines, principal_angles
+from vaebias.analysis.alignment import (
+    align,
+    matched_cosines,
+    principal_angles,
+    random_rotations,
+)
 from vaebias.analysis.mixture import factor_mixture
 from vaebias.analysis.points import Points, Pool
 from vaebias.analysis.price import Likelihood, axes_price
@@ -240,11 +244,11 @@ def _turned(j: Tensor, mask: Tensor, part: slice) -> Iterator[Tensor]:
 @lru_cache(maxsize=TURNS)  # each chunk's are used for every reference in turn
 def _rotations(count: int, draw: int, start: int, stop: int) -> Tensor:  # [stop - start, m, m]
     # a stream for each point, so that results do not depend on the size of chunks
-    rotations = [
-        scipy.stats.ortho_group.rvs(count, random_state=np.random.default_rng([draw, point]))
+    normal = [
+        np.random.default_rng([draw, point]).normal(size=(count, count))
         for point in range(start, stop)
     ]
-    return torch.from_numpy(np.stack(rotations))
+    return torch.from_numpy(random_rotations(np.stack(normal)))
 
 
 def _named(name: str, fields: Rows) -> Rows:

@@ -44,6 +44,18 @@ def test_analysis_loads_only_what_every_use_needs(tmp_path: Path) -> None:
     assert done.stdout.strip() == "[]"
 
 
+def test_align_imports_neither_the_compiler_nor_scikit_learn(tmp_path: Path) -> None:
+    heavy = {"torch._dynamo", "sklearn", "scipy.stats", "pandas", "h5py"}
+    code = (
+        "import sys; from vaebias.cli.app import app; from typer.testing import CliRunner;"
+        "found = CliRunner().invoke(app, ['align', 'example', '--data', 'blobs']);"
+        f"assert found.exit_code == 0, found.output; print(sorted({heavy} & set(sys.modules)))"
+    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, check=True, cwd=tmp_path, capture_output=True, text=True)
+    assert done.stdout.strip() == "[]"
+
+
 @pytest.mark.parametrize(
     "arguments", [["nope"], ["demo", "--nope"], ["align"], ["demo", "--jobs", "0"]]
 )

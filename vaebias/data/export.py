@@ -13,7 +13,6 @@ from os import PathLike
 from pathlib import Path
 from typing import IO, Any, ClassVar
 
-import h5py
 import numpy as np
 import numpy.typing as npt
 
@@ -202,6 +201,8 @@ def _write_h5(
     blocks: Iterator[npt.NDArray[Any]],
     labels: dict[str, npt.NDArray[Any]],
 ) -> None:
+    import h5py
+
     channels, height, width = grid.image_shape
     image = (height, width) if layout == "dsprites" else (height, width, channels)
     rows = max(1, min(len(grid), 2**18 // (prod(image) * record.dtype.itemsize)))

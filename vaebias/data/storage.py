@@ -13,9 +13,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from math import prod
 from pathlib import Path
-from typing import IO, Any, TypeAlias
+from typing import IO, TYPE_CHECKING, Any, TypeAlias
 
-import h5py
 import numpy as np
 import numpy.typing as npt
 
@@ -23,6 +22,9 @@ from vaebias.data.files import unpack_folder
 from vaebias.errors import InputError, RunFailedError, reading
 from vaebias.files import atomic_write
 from vaebias.interfaces import Progress
+
+if TYPE_CHECKING:  # h5py takes a third of a second, and most data sets are in no HDF5 file
+    import h5py
 
 __all__ = [
     "Check",
@@ -278,12 +280,16 @@ def _read_npy_header(file: IO[bytes], name: str) -> tuple[tuple[int, ...], np.dt
 @contextmanager
 def _open_hdf5(path: Path) -> Iterator[h5py.File]:
     """Open an HDF5 file for reading; raises InputError for other files."""
+    import h5py
+
     with reading(path, "a complete HDF5 file"), h5py.File(path, "r") as file:
         yield file
 
 
 def hdf5_keys(path: Path) -> set[str]:
     """Return the names of the data sets at the top of an HDF5 file and one level below."""
+    import h5py
+
     keys: set[str] = set()
     with _open_hdf5(path) as file:
         for name, item in file.items():
@@ -292,6 +298,8 @@ def hdf5_keys(path: Path) -> set[str]:
 
 
 def _dataset(path: Path, file: h5py.File, key: str) -> h5py.Dataset:
+    import h5py
+
     found = file.get(key)
     if not isinstance(found, h5py.Dataset):
         keys = f"data sets {', '.join(sorted(file)) or 'none'}"

@@ -216,14 +216,15 @@ def _by_lanczos(
         zeros = torch.zeros(1, components, centred.shape[1])
         return PrincipalComponents(zeros, zeros[..., 0], zeros[:, 0, 0])
     from scipy.sparse.linalg import svds
-    from sklearn.utils.extmath import svd_flip
 
     start = np.random.default_rng(0).normal(size=min(centred.shape))
-    left, singular, right = svds(centred.numpy(), components, v0=start)
-    right = svd_flip(left, right, u_based_decision=False)[1][::-1]
+    _, singular, right = svds(centred.numpy(), components, v0=start)
+    right = right[::-1]
+    # the largest entry of each is positive, as in scikit-learn
+    right = right * np.sign(np.take_along_axis(right, np.abs(right).argmax(1)[:, None], 1))
     freedom = len(centred) - 1
     return PrincipalComponents(
-        torch.from_numpy(right[None].copy()).float(),
+        torch.from_numpy(right[None]).float(),
         torch.from_numpy(singular[None, ::-1] ** 2 / freedom).float(),
         (total / freedom)[None].float(),
     )
@@ -237,28 +238,27 @@ def nearest(
 ) -> NDArray[np.int64]:  # [n, count]
     """Index of the ``count`` images nearest to each of some images, itself (or a copy) first.
 
-    Part by part of the pool, each searched by scikit-learn and merged with the nearest so far:
-    the pool may be bytes, or a memory map larger than memory.
+    Part by part of the pool, each merged with the nearest so far: the pool may be bytes, or a
+    memory map larger than memory. Distances are |x|² - 2 x·y + |y|² in float64, whose rounding
+    is far below a step of one pixel's byte. Of equally near images, the first in the pool count.
     """
     pixels = int(np.prod(images.shape[1:]))
-    from sklearn.neighbors import NearestNeighbors
-
-    step = max(count, memory // (8 * pixels))
+    step = max(count, memory // (24 * pixels))  # a pixel as float32 and float64 on either side
     found = np.zeros((len(index), count), np.int64)
     for mine in _slices(len(index), step):
-        queries = _flat(images[index[mine]])
-        distances = np.full((len(queries), 0), np.inf, np.float32)
-        owners = np.zeros((len(queries), 0), np.int64)
+        queries = _rows(images[index[mine]])
+        distances = queries.new_zeros(len(queries), 0)
+        owners = torch.zeros(len(queries), 0, dtype=torch.int64)
         for pool in _slices(len(images), step):
-            candidates = _flat(images[pool])
-            search = NearestNeighbors(n_neighbors=min(count, len(candidates)), algorithm="brute")
-            far, which = search.fit(candidates).kneighbors(queries)
-            distances = np.concatenate([distances, far], 1)
-            owners = np.concatenate([owners, which + pool.start], 1)
-            order = np.argsort(distances, 1, kind="stable")[:, :count]
-            distances = np.take_along_axis(distances, order, 1)
-            owners = np.take_along_axis(owners, order, 1)
-        found[mine] = owners
+            candidates = _rows(images[pool])
+            # without |y|², which is the same for all candidates
+            far = torch.addmm(candidates.square().sum(1), queries, candidates.T, alpha=-2)
+            near, which = (each[:, :count] for each in far.sort(dim=1, stable=True))
+            distances = torch.cat([distances, near], 1)
+            owners = torch.cat([owners, which + pool.start], 1)
+            distances, order = distances.sort(dim=1, stable=True)
+            distances, owners = distances[:, :count], owners.gather(1, order[:, :count])
+        found[mine] = owners.numpy()
     return found
 
 
@@ -290,6 +290,10 @@ def _joined(parts: list[PrincipalComponents]) -> PrincipalComponents:
 def _flat(images: NDArray[Any] | Tensor) -> NDArray[np.float32]:
     flat: NDArray[np.float32] = as_tensor(images).flatten(1).cpu().numpy()
     return flat
+
+
+def _rows(images: NDArray[Any] | Tensor) -> Tensor:
+    return as_tensor(images).flatten(1).cpu().double()
 
 
 def _slices(total: int, step: int) -> Iterator[slice]:
