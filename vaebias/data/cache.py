@@ -74,6 +74,8 @@ class ImageCache:
         wanted, positions = np.unique(index[missing], return_inverse=True)
         drawn = draw(wanted)
         self._keep(wanted, drawn)
+        if missing.all():
+            return drawn if np.array_equal(wanted, index) else drawn[positions]
         out = np.empty((len(index), *self._kept.shape[1:]), dtype=self._kept.dtype)
         out[~missing] = self._kept[slots[~missing]]
         out[missing] = drawn[positions]

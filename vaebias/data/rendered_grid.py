@@ -76,6 +76,8 @@ class RenderedGrid(FactorGrid):
     ) -> Images:  # [n, C, H, W]
         """Return the images at the given points, from the cache or drawn."""
         index = self.check_index(index)
+        if len(index) <= self._chunk:
+            return self._cache.get(index, self._draw)
         out = np.empty((len(index), *self.image_shape), dtype=self._dtype)
         for start in range(0, len(index), self._chunk):
             part = slice(start, start + self._chunk)

@@ -272,8 +272,9 @@ def structure(
     if sample is not None and sample < 1:
         raise InputError("sample", "a number of points >= 1, or None for all", sample)
     k = len(grid.names)
-    grid.neighbours(np.zeros(1, np.int64), stride)  # refuses a stride before any work
-    images = max(1, memory // (4 * prod(grid.image_shape)))
+    first = np.zeros(1, np.int64)
+    grid.neighbours(first, stride)  # refuses a stride before any work
+    images = max(1, memory // grid.images(first).nbytes)
     if sample is None or sample >= len(grid):
         index = np.arange(len(grid), dtype=np.int64)
         parts = places = boxes(grid, stride, images)
