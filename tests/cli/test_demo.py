@@ -25,7 +25,7 @@ def _quick() -> Iterator[None]:
     """The demo's own protocol with a perturbation that is trained for a quarter of its steps."""
     protocol = experiments.load_protocol("demo")
     variants = tuple(
-        replace(v, options={**v.options, "steps": 150}) if v.method == "gram" else v
+        replace(v, options={**v.options, "steps": 150}) if v.method == "priced" else v
         for v in protocol.variants
     )
     with pytest.MonkeyPatch.context() as patch:

@@ -29,8 +29,8 @@ def perturb(
     method: Annotated[
         str,
         typer.Option(
-            help="learned, gram, priced, pattern or noise; priced is recommended for turning the "
-            "axes of a VAE of known beta."
+            help="learned, gram, priced, mosaic, pattern or noise; to turn the axes of a VAE of "
+            "known beta, take priced, or mosaic where images have hard edges."
         ),
     ] = "gram",
     epsilon: Annotated[
@@ -91,6 +91,12 @@ def perturb(
     turn: Annotated[
         float | None, typer.Option(help="Number of periods of the grating (pattern).")
     ] = None,
+    tiles: Annotated[
+        int | None, typer.Option(help="Tiles across the image, and down it (mosaic).")
+    ] = None,
+    changes: Annotated[
+        int | None, typer.Option(help="Changes of each tile; an odd number is best (mosaic).")
+    ] = None,
     picture: Annotated[
         Path | None, typer.Option(metavar="F.npy", help="Array [C, H, W] in [-1, 1] (pattern).")
     ] = None,
@@ -148,6 +154,8 @@ def perturb(
             "range": range_,
             "form": form if picture is None else form or "picture",
             "turn": turn,
+            "tiles": tiles,
+            "changes": changes,
             "picture": None if picture is None else _read(picture),
         },
     )

@@ -4,6 +4,7 @@ from vaebias.perturb.change import Bounds, Change, measure_change
 from vaebias.perturb.defaults import DEFAULTS, Default
 from vaebias.perturb.gram import GramPerturbation, gram, mixing_loss
 from vaebias.perturb.learned import LearnedPerturbation, learned
+from vaebias.perturb.mosaic import MosaicPerturbation, mosaic
 from vaebias.perturb.noise import NoisePerturbation, noise
 from vaebias.perturb.patterns import PatternPerturbation, pattern
 from vaebias.perturb.perturbation import PERTURBATIONS, RANGES, Perturbation, PerturbedGrid
@@ -23,6 +24,7 @@ __all__ = [
     "Default",
     "GramPerturbation",
     "LearnedPerturbation",
+    "MosaicPerturbation",
     "Neighbourhoods",
     "NoisePerturbation",
     "PatternPerturbation",
@@ -39,6 +41,7 @@ __all__ = [
     "measure_change",
     "mixing_gain",
     "mixing_loss",
+    "mosaic",
     "neighbourhoods",
     "noise",
     "pattern",

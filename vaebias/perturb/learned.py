@@ -17,7 +17,7 @@ from vaebias.data.grid import FactorGrid, Index
 from vaebias.errors import InputError, RunFailedError
 from vaebias.perturb.fit import psi_grams
 from vaebias.perturb.gram import unit_root
-from vaebias.perturb.pairs import Pairs, check_pairs, check_tangents
+from vaebias.perturb.pairs import Pairs, check_acyclic, check_pairs, check_tangents
 from vaebias.perturb.perturbation import LOADABLE_TYPES, PERTURBATIONS, check_epsilon
 from vaebias.perturb.psi import Psi, PsiPerturbation, coordinates, psi_of
 from vaebias.pixels import as_floats
@@ -285,9 +285,8 @@ class _Patches:
 def _check(grid: FactorGrid, pairs: Sequence[tuple[str, str]]) -> Pairs:
     chosen = check_pairs(grid, pairs)
     names = [name for pair in chosen for name in pair]
+    check_acyclic(grid, chosen)
     for name in names:
-        if grid.cyclic[grid.names.index(name)]:
-            raise InputError("pairs", "factors that are not cyclic", f"{name!r}, which is")
         if names.count(name) > 1:
             raise InputError("pairs", "each factor in one pair", f"{name!r} in several")
     return chosen

@@ -7,13 +7,15 @@ from typing import TypeAlias
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from vaebias.data.grid import FactorGrid, Index
 from vaebias.errors import InputError
 from vaebias.ops import tangent_gram
 from vaebias.pixels import as_floats
+from vaebias.structure import Units, uniform_sd
 
-__all__ = ["Pairs", "check_pairs", "check_tangents", "inner_points"]
+__all__ = ["Pairs", "check_acyclic", "check_pairs", "check_tangents", "inner_points", "pair_sum"]
 
 Pairs: TypeAlias = tuple[tuple[str, str], ...]
 
@@ -44,6 +46,19 @@ def check_pairs(grid: FactorGrid, pairs: Sequence[tuple[str, str]], stride: int 
                 found = f"{name!r} with {grid.sizes[at]}"
                 raise InputError("pairs", f"factors of at least {least} levels", found)
     return tuple((a, b) for a, b in chosen)
+
+
+def check_acyclic(grid: FactorGrid, pairs: Pairs) -> None:
+    """Refuse pairs with a cyclic factor: neither a sum of levels nor a latent has a seam.
+
+    Raises
+    ------
+    InputError
+        Naming the factor.
+    """
+    for name in (name for pair in pairs for name in pair):
+        if grid.cyclic[grid.names.index(name)]:
+            raise InputError("pairs", "factors that are not cyclic", f"{name!r}, which is")
 
 
 def check_tangents(grid: FactorGrid, pairs: Pairs) -> None:
@@ -80,3 +95,38 @@ def inner_points(
         if grid.periods[a] is None:
             levels[:, a] = rng.integers(stride, grid.sizes[a] - stride, size=count)
     return grid.index(levels)
+
+
+def pair_sum(
+    grid: FactorGrid,
+    index: Index,  # [n]
+    pair: tuple[str, str],
+    sizes: tuple[int, int],
+    units: Units = "sd",
+) -> NDArray[np.float64]:  # [n]
+    """Return the sum of a pair's factors, from -1 at their lowest to 1 at their highest levels.
+
+    Parameters
+    ----------
+    grid, index
+        The points.
+    pair, sizes
+        Two factors, and their numbers of levels.
+    units
+        ``"sd"``: a standard deviation of either moves the sum alike; ``"step"``: a level.
+
+    Raises
+    ------
+    InputError
+        The grid lacks one of them, or has it with another size.
+    """
+    levels = grid.factors(index)
+    u = np.zeros(len(index))
+    steps = [1 / uniform_sd(size) if units == "sd" else 1.0 for size in sizes]
+    for name, size, step in zip(pair, sizes, steps, strict=True):
+        if name not in grid.names or grid.sizes[grid.names.index(name)] != size:
+            found = f"{grid.names} of sizes {grid.sizes}"
+            raise InputError("grid", f"a factor {name!r} of {size} levels", found)
+        u += levels[:, grid.names.index(name)] * (step / steps[0])
+    top = sum((n - 1) * step / steps[0] for n, step in zip(sizes, steps, strict=True))
+    return np.asarray(2 * u / top - 1)

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from vaebias.data.grid import FactorGrid, Index
 from vaebias.errors import InputError
-from vaebias.perturb.pairs import Pairs, check_pairs, check_tangents
+from vaebias.perturb.pairs import Pairs, check_acyclic, check_pairs, check_tangents, pair_sum
 from vaebias.perturb.perturbation import LOADABLE_TYPES, PERTURBATIONS, Perturbation, check_epsilon
-from vaebias.structure import Units, check_units, uniform_sd
+from vaebias.structure import Units, check_units
 
 __all__ = ["FORMS", "PatternPerturbation", "pattern"]
 
@@ -62,18 +62,9 @@ class PatternPerturbation(Perturbation):
         InputError
             The grid lacks a factor of the pairs, or has it with another size.
         """
-        levels = grid.factors(index)
         m = np.zeros((len(index), *grid.image_shape))
         for number, (pair, sizes) in enumerate(zip(self.pairs, self.sizes, strict=True)):
-            u = np.zeros(len(index))
-            steps = [1 / uniform_sd(size) if self.units == "sd" else 1.0 for size in sizes]
-            for name, size, step in zip(pair, sizes, steps, strict=True):
-                if name not in grid.names or grid.sizes[grid.names.index(name)] != size:
-                    found = f"{grid.names} of sizes {grid.sizes}"
-                    raise InputError("grid", f"a factor {name!r} of {size} levels", found)
-                u += levels[:, grid.names.index(name)] * (step / steps[0])
-            top = sum((n - 1) * step / steps[0] for n, step in zip(sizes, steps, strict=True))
-            u = 2 * u / top - 1
+            u = pair_sum(grid, index, pair, sizes, self.units)
             m += self._driven(u[:, None, None, None], number, grid.image_shape)
         return (m / len(self.pairs)).astype(np.float32)
 
@@ -184,9 +175,7 @@ def pattern(
     """
     strength = check_epsilon(epsilon)
     chosen = check_pairs(grid, pairs)
-    for name in (name for pair in chosen for name in pair):
-        if grid.cyclic[grid.names.index(name)]:
-            raise InputError("pairs", "factors that are not cyclic", f"{name!r}, which is")
+    check_acyclic(grid, chosen)
     if form not in FORMS:
         raise InputError("form", f"one of {', '.join(FORMS)}", repr(form))
     for label, value in (("turn", turn), ("cycles", cycles)):
