@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
 from typer.testing import CliRunner
 
 from vaebias.analysis import LatentTurn
@@ -96,6 +98,23 @@ def test_the_chart_says_what_was_found() -> None:
     picture = prediction_chart([cell(-4.0, 0, 2, 1), cell(0.1, 44, 30, 3), cell(4.0, 41, 40, 42)])
     assert "3 data sets and models, 2 of them decided" in picture.alt
     assert "<svg" in picture.html
+
+
+def test_no_two_studies_look_alike_in_the_chart(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: set[tuple[str, str]] = set()
+    plot = Axes.plot
+
+    def watched(self: Axes, x: Any, y: Any, marker: str, **style: Any) -> Any:
+        if style["label"] in names:
+            drawn.add((style["color"], marker))
+        return plot(self, x, y, marker, **style)
+
+    names = [f"study {number}" for number in range(14)]
+    monkeypatch.setattr(Axes, "plot", watched)
+    cells = [replace(cell(4.0, 41, 40), study=name) for name in names]
+    picture = prediction_chart([*cells, replace(cell(0.1, 44, 30), study="study 0")])
+    assert len(drawn) == len(names)
+    assert all(picture.html.count(f">{name}<") == 1 for name in names)
 
 
 def test_a_study_without_a_pair_is_refused(tiny: Protocol, tmp_path: Path) -> None:

@@ -17,8 +17,9 @@ __all__ = ["prediction_chart"]
 def prediction_chart(cells: Sequence[PredictedTurn]) -> Picture:
     """Draw each run's measured turn over the gain that was predicted from the data alone.
 
-    Marks are runs, one colour and shape per study; rings are the predicted angles. The band is the
-    range in which nothing is predicted.
+    Marks are runs, one colour and shape per study; they are hollow where the prediction is
+    undecided, and rings are the angles of the others. The band is the range of gains in which
+    nothing is predicted.
 
     Raises
     ------
@@ -31,14 +32,26 @@ def prediction_chart(cells: Sequence[PredictedTurn]) -> Picture:
     figure, (ax,) = axes(WIDTH * 1.3, 3.6)
     ax.axvspan(-UNDECIDED, UNDECIDED, color=MUTED, alpha=0.18, lw=0)
     for place, study in enumerate(dict.fromkeys(cell.study for cell in shown)):
-        colour, marker = SERIES[place % len(SERIES)], MARKERS[place % len(MARKERS)]
+        colour = SERIES[place % len(SERIES)]
+        # another shape where colours come again
+        marker = MARKERS[(place + place // len(SERIES)) % len(MARKERS)]
         own = [cell for cell in shown if cell.study == study]
-        points = [(cell.relative_gain, turn) for cell in own for turn in cell.degrees]
-        ax.plot(*zip(*points, strict=True), marker, color=colour, ms=4, lw=0, alpha=0.8,
-                label=study.removeprefix("prediction-"))  # fmt: skip
+        label: str | None = study.removeprefix("prediction-")
+        for filled in (True, False):
+            points = [
+                (cell.relative_gain, turn)
+                for cell in own
+                if cell.decided is filled
+                for turn in cell.degrees
+            ]
+            if points:
+                ax.plot(*zip(*points, strict=True), marker, color=colour, ms=4, lw=0, alpha=0.8,
+                        mfc=colour if filled else "none", label=label)  # fmt: skip
+                label = None  # once in the legend
+    decided = [cell for cell in shown if cell.decided]
     ax.plot(
-        [cell.relative_gain for cell in shown],
-        [abs(cell.price.angle) for cell in shown],
+        [cell.relative_gain for cell in decided],
+        [abs(cell.price.angle) for cell in decided],
         "o",
         ms=9,
         mfc="none",
