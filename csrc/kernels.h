@@ -32,6 +32,11 @@ VAEBIAS_KERNEL(nll, const void* prediction, Storage predictions, const void* tar
                Storage targets, std::int64_t B, std::int64_t P, Likelihood likelihood, double scale,
                double weight, double* workspace, T* nll, void* gradient)
 
+// Multiplies rows [B, P], stored as said (not as bytes), by a factor each, [B], or all by factors[0]
+// where `shared`. Rows whose factor is 1 are neither read nor written.
+VAEBIAS_KERNEL(scale_rows, void* rows, Storage stored, const T* factors, bool shared,
+               std::int64_t B, std::int64_t P)
+
 // The fused loss mean_b(reconstruction_b + beta sum_j kl_bj), with its gradients already over B.
 // As nll, with mu, logvar [B, d]; loss []; reconstruction [B]; kl, grad_mu, grad_logvar [B, d].
 // The three gradients are written together, or left out (all null).

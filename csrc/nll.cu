@@ -2,9 +2,6 @@
 // same exponential, the gradient is written at once and the loss stays in registers. A block sums
 // one piece of a row; the last block to arrive adds pieces to rows and rows to the loss. All sums
 // run in a fixed order.
-#include <cuda_bf16.h>
-#include <cuda_fp16.h>
-
 #include <cmath>
 #include <stdexcept>
 #include <type_traits>
@@ -12,43 +9,15 @@
 #include "nll_rows.cuh"
 #include "normal.h"
 #include "polynomials.h"
+#include "storage.cuh"
 
 namespace vaebias::cuda {
 namespace {
 
-// Pixels that a thread takes at once: 16 bytes of T.
-template <class T>
-constexpr int kWidth = 16 / static_cast<int>(sizeof(T));
-template <class T>
-constexpr int kMostThreads = sizeof(T) == 4 ? 1024 : 512;
-
-// What is stored, as a number; bytes as a share of 255.
-template <class T>
-__device__ inline T widened(T stored) {
-  return stored;
-}
-template <class T>
-__device__ inline T widened(__half stored) {
-  return __half2float(stored);
-}
-template <class T>
-__device__ inline T widened(__nv_bfloat16 stored) {
-  return __bfloat162float(stored);
-}
-template <class T>
-__device__ inline T widened(std::uint8_t stored) {
-  return static_cast<T>(stored) * static_cast<T>(1.0 / 255.0);
-}
-
-// The other way, to the nearest.
-template <class T>
-__device__ inline void narrow(T number, T* stored) {
-  *stored = number;
-}
-__device__ inline void narrow(float number, __half* stored) { *stored = __float2half_rn(number); }
-__device__ inline void narrow(float number, __nv_bfloat16* stored) {
-  *stored = __float2bfloat16_rn(number);
-}
+// Packs of pixels that a thread loads before it computes any. Blocks are small, so that while one
+// waits for its threads to add up, others load.
+constexpr int kAhead = 4;
+constexpr int kMostThreads = 256;
 
 // 1/x for x in [1, 2], within 1 ulp; the compiler's own division has a slow path for other x.
 __device__ inline float reciprocal_of_one_to_two(float x) {
@@ -120,21 +89,31 @@ __device__ double latents_of_row(const Latents<T>& latents, std::int64_t row, do
   return block_sum(sum, scratch);
 }
 
-// Rows from their pieces, the loss from the rows (null: rows only); by one block.
+// Rows from their pieces, the loss from the rows (null: rows only); by one block. A thread takes
+// several rows side by side: their pieces are read, not waited for, one after the other.
 template <class T>
 __device__ void finish(const Sums& sums, bool has_latents, double beta, T* rows, T* loss,
                        double* scratch) {
   double sum = 0;
-  for (std::int64_t row = threadIdx.x; row < sums.B; row += blockDim.x) {
-    double total = 0;
+  for (std::int64_t first = threadIdx.x; first < sums.B; first += kAhead * blockDim.x) {
+    double totals[kAhead] = {};
     for (std::int64_t i = 0; i < sums.per_row; ++i) {
-      total += __ldcg(sums.pieces + row * sums.per_row + i);
+#pragma unroll
+      for (int u = 0; u < kAhead; ++u) {
+        const std::int64_t row = first + u * static_cast<std::int64_t>(blockDim.x);
+        if (row < sums.B) totals[u] += __ldcg(sums.pieces + row * sums.per_row + i);
+      }
     }
-    const T rounded = static_cast<T>(total);
-    rows[row] = rounded;
-    if (loss) {
-      sum += static_cast<double>(rounded);
-      if (has_latents) sum += beta * __ldcg(sums.kl + row);
+#pragma unroll
+    for (int u = 0; u < kAhead; ++u) {
+      const std::int64_t row = first + u * static_cast<std::int64_t>(blockDim.x);
+      if (row >= sums.B) break;
+      const T rounded = static_cast<T>(totals[u]);
+      rows[row] = rounded;
+      if (loss) {
+        sum += static_cast<double>(rounded);
+        if (has_latents) sum += beta * __ldcg(sums.kl + row);
+      }
     }
   }
   if (!loss) return;
@@ -145,41 +124,56 @@ __device__ void finish(const Sums& sums, bool has_latents, double beta, T* rows,
 // Block (row, piece); a thread takes neighbouring pixels at once. `packed`: they may be read and
 // written as one, which changes no sum.
 template <class Likelihood, bool packed, class T, class Prediction, class Target>
-__global__ void __launch_bounds__(kMostThreads<T>)
+__global__ void __launch_bounds__(kMostThreads)
     pixels(const Prediction* prediction, const Target* target, std::int64_t P, T inverse_variance,
            T weight, double constant, Latents<T> latents, Sums sums, Prediction* gradient, T* rows,
            T* loss) {
   __shared__ double scratch[32];
   __shared__ bool last;
-  constexpr int width = kWidth<T>;
+  constexpr int width = kPackWidth<T>;
   // Bytes are in range.
   constexpr bool look = Likelihood::kBounded && !std::is_same_v<Target, std::uint8_t>;
   bool outside = false;
   const unsigned per_row = static_cast<unsigned>(sums.per_row);  // as blocks, it fits
   const std::int64_t row = blockIdx.x / per_row, piece = blockIdx.x % per_row;
-  const std::int64_t begin = piece * kPiece, end = min(P, begin + kPiece);
+  // Within the piece 32 bits do.
+  const int size = static_cast<int>(min(P - piece * kPiece, kPiece));
+  const int stride = static_cast<int>(blockDim.x) * width;
+  const std::int64_t start = row * P + piece * kPiece;
+  prediction += start;
+  target += start;
+  gradient = gradient ? gradient + start : nullptr;
   double sum = 0;
-  for (std::int64_t p = begin + static_cast<std::int64_t>(threadIdx.x) * width; p < end;
-       p += static_cast<std::int64_t>(blockDim.x) * width) {
-    const std::int64_t at = row * P + p;
-    const int count = static_cast<int>(min(end - p, static_cast<std::int64_t>(width)));
-    const auto predictions = load_pack<packed, width>(prediction + at, count);
-    const auto targets = load_pack<packed, width>(target + at, count);
-    Pack<Prediction, width> slopes;
-    T values = 0;
+  for (int first = static_cast<int>(threadIdx.x) * width; first < size; first += kAhead * stride) {
+    Pack<Prediction, width> predictions[kAhead];
+    Pack<Target, width> targets[kAhead];
 #pragma unroll
-    for (int i = 0; i < width; ++i) {
-      T slope;
-      const T t = widened<T>(targets.value[i]);
-      const T value = Likelihood::value_and_slope(widened<T>(predictions.value[i]), t,
-                                                  inverse_variance, &slope);
-      narrow(slope * weight, &slopes.value[i]);
-      if (packed || i < count) values += value;
-      if (look && (packed || i < count))
-        outside |= t < T(-kTargetTolerance) || t > T(1 + kTargetTolerance);
+    for (int u = 0; u < kAhead; ++u) {
+      const int p = first + u * stride;
+      if (p >= size) break;
+      predictions[u] = load_pack<packed, width>(prediction + p, size - p);
+      targets[u] = load_pack<packed, width>(target + p, size - p);
     }
-    sum += static_cast<double>(values);
-    if (gradient) store_pack<packed>(gradient + at, slopes, count);
+#pragma unroll
+    for (int u = 0; u < kAhead; ++u) {
+      const int p = first + u * stride;
+      if (p >= size) break;
+      Pack<Prediction, width> slopes;
+      T values = 0;
+#pragma unroll
+      for (int i = 0; i < width; ++i) {
+        T slope;
+        const T t = widened<T>(targets[u].value[i]);
+        const T value = Likelihood::value_and_slope(widened<T>(predictions[u].value[i]), t,
+                                                    inverse_variance, &slope);
+        narrow(slope * weight, &slopes.value[i]);
+        const bool there = packed || p + i < size;
+        if (there) values += value;
+        if (look && there) outside |= t < T(-kTargetTolerance) || t > T(1 + kTargetTolerance);
+      }
+      sum += static_cast<double>(values);
+      if (gradient) store_pack<packed>(gradient + p, slopes, size - p);
+    }
   }
   sum = block_sum(outside ? nan("") : sum, scratch);
   if (threadIdx.x == 0) sums.pieces[blockIdx.x] = sum + (piece == 0 ? constant : 0.0);
@@ -207,13 +201,14 @@ template <class Likelihood, class T, class Prediction, class Target>
 void launch_pixels(const Prediction* prediction, const Target* target, std::int64_t P, double scale,
                    double weight, double constant, const Latents<T>& latents, const Sums& sums,
                    Prediction* gradient, T* rows, T* loss, cudaStream_t stream) {
-  constexpr int width = kWidth<T>;
+  constexpr int width = kPackWidth<T>;
   const bool whole = P % width == 0 && is_aligned<width>(prediction) &&
                      is_aligned<width>(target) && is_aligned<width>(gradient);
-  // As many threads as a piece has work for, so that all of its loads are under way at once.
-  const std::int64_t steps = ((P < kPiece ? P : kPiece) + width - 1) / width;
-  const std::int64_t most = kMostThreads<T>, needed = (steps + 31) / 32 * 32;
-  const int threads = static_cast<int>(needed < 128 ? 128 : (needed < most ? needed : most));
+  // As many threads as a piece has work for.
+  const std::int64_t packs = ((P < kPiece ? P : kPiece) + width - 1) / width;
+  const std::int64_t needed = ((packs + kAhead - 1) / kAhead + 31) / 32 * 32;
+  const int threads = static_cast<int>(needed < kMostThreads ? (needed > 0 ? needed : 32)
+                                                             : kMostThreads);
   const auto kernel = whole ? pixels<Likelihood, true, T, Prediction, Target>
                             : pixels<Likelihood, false, T, Prediction, Target>;
   const unsigned blocks = blocks_for(sums.B * sums.per_row, 1);

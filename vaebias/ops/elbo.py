@@ -17,6 +17,8 @@ from vaebias.ops._native import (
     launch,
     promote_half,
     register_operator,
+    runs_cuda_kernels,
+    scale_rows_,
     storage,
     sum_dtype,
     wants_gradient,
@@ -101,34 +103,49 @@ def _elbo_fake(prediction: Tensor, target: Tensor, mu: Tensor, *rest: Any) -> tu
 
 
 def _elbo_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-    prediction, _, mu, logvar, _, ctx.likelihood, _, _ = inputs
-    gradients = output[3:]
-    ctx.mark_non_differentiable(*gradients)
+    prediction, target, mu, logvar, *ctx.settings = inputs
+    ctx.gradient, *of_latents = output[3:]
+    ctx.mark_non_differentiable(*output[3:])
     ctx.set_materialize_grads(False)
-    target_needs = prediction if ctx.needs_input_grad[1] else None
-    ctx.save_for_backward(*gradients, mu, logvar, target_needs, output[0])
+    kept = (prediction, target)
+    if not (runs_cuda_kernels(prediction) or ctx.needs_input_grad[1]):
+        kept = (None, None)
+    ctx.save_for_backward(*of_latents, mu, logvar, *kept, output[0])
 
 
 def _elbo_backward(
     ctx: Any, g_loss: Tensor | None, g_reconstruction: Tensor | None, g_kl: Tensor | None, *_: Any
 ) -> tuple[Tensor | None, ...]:
-    gradient, g_mu, g_logvar, mu, logvar, prediction, _ = ctx.saved_tensors
-    B, dtype = mu.shape[0], gradient.dtype
+    g_mu, g_logvar, mu, logvar, prediction, target, _ = ctx.saved_tensors
+    likelihood = ctx.settings[1]
+    B = mu.shape[0]
     g_loss = mu.new_zeros(()) if g_loss is None else g_loss
-    rows = g_loss  # weight of each row's gradient, which is already over B
+    factors = g_loss  # of each row's gradient, which is already over B
     if g_reconstruction is not None:
-        rows = (g_loss + B * g_reconstruction).reshape(-1, *[1] * (gradient.ndim - 1))
-    if ctx.needs_input_grad[1]:
-        g_target = -gradient * rows if ctx.likelihood == "gaussian" else -prediction * (rows / B)
-    else:
-        g_target = None
+        factors = g_loss + B * g_reconstruction
+    gradient = ctx.gradient
+    if gradient is None:  # a second time through a retained graph: the first used it up
+        inputs = (x.detach() for x in (prediction, target, mu, logvar))
+        gradient = _elbo_op(*inputs, *ctx.settings)[3]
     # loss.backward() hands over a one, and the gradients are already those of the loss.
-    if not (eager(g_loss) and g_loss.device.type == "cpu" and g_loss.item() == 1):
-        g_mu, g_logvar, gradient = g_mu * g_loss, g_logvar * g_loss, (gradient * rows).to(dtype)
-    elif rows is not g_loss:
-        gradient = (gradient * rows).to(dtype)
+    if not eager(g_loss):
+        whole = False
+    elif runs_cuda_kernels(gradient):  # only the GPU knows whether it is one
+        whole, ctx.gradient = False, None
+    else:
+        whole = g_loss.item() == 1
+    rows = factors.reshape(-1, *[1] * (gradient.ndim - 1)) if factors.ndim else factors
+    if ctx.gradient is None:
+        gradient = scale_rows_(gradient, factors)
+    elif not (whole and factors is g_loss):
+        gradient = (gradient * rows).to(gradient.dtype)
+    if not whole:
+        g_mu, g_logvar = g_mu * g_loss, g_logvar * g_loss
     if g_kl is not None:
         g_mu, g_logvar = g_mu + g_kl * mu, g_logvar + g_kl * logvar.expm1() / 2
+    g_target = None
+    if ctx.needs_input_grad[1]:
+        g_target = -gradient if likelihood == "gaussian" else -prediction * (rows / B)
     return gradient, g_target, g_mu, g_logvar, None, None, None, None
 
 

@@ -22,6 +22,7 @@ from vaebias.ops._native import (
     launch,
     promote_half,
     register_operator,
+    scale_rows_,
     storage,
     sum_dtype,
     target_pixels,
@@ -109,7 +110,10 @@ def _nll_backward(ctx: Any, g_nll: Tensor, _: Any) -> tuple[Tensor | None, ...]:
     gradient, ctx.gradient = ctx.gradient, ctx.gradient if not eager(g_nll) else None
     if gradient is None:  # a second time through a retained graph: the first used it up
         gradient = _nll_op(prediction.detach(), target.detach(), likelihood, scale, True)[1]
-    g_prediction = gradient.mul_(rows) if eager(g_nll) else (gradient * rows).to(prediction.dtype)
+    if eager(g_nll):
+        g_prediction = scale_rows_(gradient, g_nll)
+    else:
+        g_prediction = (gradient * rows).to(prediction.dtype)
     g_target = None
     if ctx.needs_input_grad[1]:
         g_target = -g_prediction if likelihood == "gaussian" else -prediction * rows
