@@ -16,7 +16,8 @@ from torch.nn import functional as F
 from vaebias.data import FactorGrid, load
 from vaebias.models import Objective, build
 from vaebias.training import TrainingState, encode_grid, fit, launch
-from vaebias.training.convolutions import BatchedConvolutions, FastConvolutions
+from vaebias.training.batched import BatchedConvolutions
+from vaebias.training.convolutions import FastConvolutions
 from vaebias.training.memory import keep_freed_memory
 
 SMALL = {"name": "conv_small", "width": 6, "hidden": 8}

@@ -13,8 +13,9 @@ from torch.func import functional_call, stack_module_state
 from vaebias.interfaces import Index
 from vaebias.models import Adversary, Loss, Objective, Step
 from vaebias.models.batch import Batch
+from vaebias.training.batched import BatchedConvolutions
 from vaebias.training.batches import Images
-from vaebias.training.convolutions import BatchedConvolutions, convolves
+from vaebias.training.convolutions import convolves
 from vaebias.training.optimisers import Optimisers
 from vaebias.training.step import LossModule, loss_of
 
