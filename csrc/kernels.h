@@ -62,13 +62,14 @@ VAEBIAS_KERNEL(total_correlation, const T* z, const T* mu, const T* logvar, std:
                std::int64_t d, double own, double next, double others, double* workspace, T* log_qz,
                T* log_prod_qz, T* normalisers, T* slopes)
 
-// grad_mu, grad_logvar [B, d] from grad_qz, grad_prod [B]: each posterior sums over the rows that
-// it explains, so that no two threads write to one place.
-// workspace [total_correlation_spans(B), 2, B, d], used on CUDA only.
+// Gradients [B, d] from grad_qz, grad_prod [B]. grad_z weighs the slopes of the forward pass; both
+// are null where it is not wanted. For grad_mu and grad_logvar, null together, each posterior sums
+// over the rows that it explains, so that no two threads write to one place.
+// workspace [total_correlation_spans(B), 2, B, d], used on CUDA only, with grad_mu.
 VAEBIAS_KERNEL(total_correlation_backward, const T* z, const T* mu, const T* logvar,
-               const T* normalisers, const T* grad_qz, const T* grad_prod, std::int64_t B,
-               std::int64_t d, double own, double next, double* workspace, T* grad_mu,
-               T* grad_logvar)
+               const T* normalisers, const T* slopes, const T* grad_qz, const T* grad_prod,
+               std::int64_t B, std::int64_t d, double own, double next, double* workspace,
+               T* grad_z, T* grad_mu, T* grad_logvar)
 
 // Population variance in the odd `window` around each pixel of N planes.
 // images [N, H, W] of T or bytes; variance [N, H', W'], H' = H, or H - window + 1 where

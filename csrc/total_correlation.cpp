@@ -271,9 +271,14 @@ void total_correlation(const T* z, const T* mu, const T* logvar, std::int64_t B,
 
 template <class T>
 void total_correlation_backward(const T* z, const T* mu, const T* logvar, const T* normalisers,
-                                const T* grad_qz, const T* grad_prod, std::int64_t B,
-                                std::int64_t d, double own, double next, double*, T* grad_mu,
-                                T* grad_logvar, int threads) {
+                                const T* slopes, const T* grad_qz, const T* grad_prod,
+                                std::int64_t B, std::int64_t d, double own, double next, double*,
+                                T* grad_z, T* grad_mu, T* grad_logvar, int threads) {
+  for (std::int64_t i = 0; i < (grad_z ? B : 0); ++i) {
+    for (std::int64_t at = i * d; at < (i + 1) * d; ++at)
+      grad_z[at] = grad_qz[i] * slopes[at] + grad_prod[i] * slopes[B * d + at];
+  }
+  if (!grad_mu) return;
   std::vector<T> rows(static_cast<std::size_t>(B * d));  // z as [d, B]
   for (std::int64_t i = 0; i < B; ++i) {
     for (std::int64_t l = 0; l < d; ++l) rows[static_cast<std::size_t>(l * B + i)] = z[i * d + l];

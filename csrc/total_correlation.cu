@@ -465,12 +465,15 @@ __global__ void posteriors_kernel(const T* z, const T* mu, const T* logvar, cons
   }
 }
 
-// Adds up the spans of each gradient in their order.
+// Adds up the spans of each gradient in their order, and weighs the slopes of the samples.
 template <class T>
-__global__ void gradients_of_spans(const double* workspace, std::int64_t size, std::int64_t spans,
-                                   T* grad_mu, T* grad_logvar) {
-  const std::int64_t i = global_thread();
+__global__ void gradients_of_spans(const double* workspace, const T* slopes, const T* grad_qz,
+                                   const T* grad_prod, std::int64_t B, std::int64_t d,
+                                   std::int64_t spans, T* grad_z, T* grad_mu, T* grad_logvar) {
+  const std::int64_t i = global_thread(), size = B * d;
   if (i >= size) return;
+  if (grad_z) grad_z[i] = grad_qz[i / d] * slopes[i] + grad_prod[i / d] * slopes[size + i];
+  if (!grad_mu) return;
   double mu = 0, logvar = 0;
   for (std::int64_t span = 0; span < spans; ++span) {
     mu += workspace[2 * span * size + i];
@@ -500,18 +503,21 @@ void total_correlation(const T* z, const T* mu, const T* logvar, std::int64_t B,
 
 template <class T>
 void total_correlation_backward(const T* z, const T* mu, const T* logvar, const T* normalisers,
-                                const T* grad_qz, const T* grad_prod, std::int64_t B,
-                                std::int64_t d, double own, double next, double* workspace,
-                                T* grad_mu, T* grad_logvar, Stream stream) {
+                                const T* slopes, const T* grad_qz, const T* grad_prod,
+                                std::int64_t B, std::int64_t d, double own, double next,
+                                double* workspace, T* grad_z, T* grad_mu, T* grad_logvar,
+                                Stream stream) {
   if (B == 0 || d == 0) return;
   const Weights<T> weights{B, static_cast<T>(own), static_cast<T>(next)};
   const std::int64_t spans = total_correlation_spans(B);
-  posteriors_kernel<<<blocks_for(spans * blocks_for(B, kOwners), 1), kThreads, 0,
-                      native(stream)>>>(z, mu, logvar, normalisers, grad_qz, grad_prod, B, d, spans,
-                                        weights, workspace);
-  check_launch("total_correlation_backward");
+  if (grad_mu) {
+    posteriors_kernel<<<blocks_for(spans * blocks_for(B, kOwners), 1), kThreads, 0,
+                        native(stream)>>>(z, mu, logvar, normalisers, grad_qz, grad_prod, B, d,
+                                          spans, weights, workspace);
+    check_launch("total_correlation_backward");
+  }
   gradients_of_spans<<<blocks_for(B * d, kThreads), kThreads, 0, native(stream)>>>(
-      workspace, B * d, spans, grad_mu, grad_logvar);
+      workspace, slopes, grad_qz, grad_prod, B, d, spans, grad_z, grad_mu, grad_logvar);
   check_launch("total_correlation_backward");
 }
 

@@ -305,13 +305,16 @@ def total_correlation(T, rng, cpu):
 def total_correlation_backward(T, rng, cpu):
     for z, mu, logvar, B, d, case in posteriors(T, rng):
         forward = Call([z, mu, logvar, B, d, *WEIGHTS, *densities(T, B, d)])
-        normalisers = run(cpu, "total_correlation", T, forward, 1)["normalisers"]
-        yield Call(
-            [z, mu, logvar, normalisers, *normal(rng, T, 2, B), B, d, *WEIGHTS[:2],
-             Out("workspace", (_core.total_correlation_spans(B), 2, B, d), np.float64, None),
-             Out("g_mu", (B, d), T, 5), Out("g_logvar", (B, d), T, 5)],
-            case,
-        )  # fmt: skip
+        found = run(cpu, "total_correlation", T, forward, 1)
+        workspace = Out("workspace", (_core.total_correlation_spans(B), 2, B, d), np.float64, None)
+        of_z = Out("g_z", (B, d), T)
+        of_posteriors = Out("g_mu", (B, d), T, 5), Out("g_logvar", (B, d), T, 5)
+        given = [z, mu, logvar, found["normalisers"]]
+        rest = [*normal(rng, T, 2, B), B, d, *WEIGHTS[:2]]
+        yield Call([*given, found["slopes"], *rest, workspace, of_z, *of_posteriors], case)
+        if d in (2, 33):
+            yield Call([*given, found["slopes"], *rest, None, of_z, None, None], case)
+            yield Call([*given, None, *rest, workspace, None, *of_posteriors], case)
 
 
 def windows(T, rng):

@@ -191,12 +191,15 @@ def test_gradients_are_those_of_finite_differences(sampling):
     assert torch.autograd.gradcheck(lambda *x: total_correlation(*x, 50, sampling), inputs)
 
 
+@pytest.mark.parametrize("which", [0, 1])
 @pytest.mark.parametrize("wanted", [(0,), (1,), (2,), (0, 2)])
-def test_gradients_of_some_inputs_are_those_of_all(wanted):
-    every = [x.requires_grad_() for x in posteriors(9, 4)]
+def test_gradients_of_some_inputs_and_results_are_those_of_all(wanted, which, device):
+    every = [x.requires_grad_() for x in posteriors(9, 4, device=device)]
     some = [x.detach().requires_grad_(i in wanted) for i, x in enumerate(every)]
-    expected = torch.autograd.grad(total_correlation(*every, 50)[0].sum(), every)
-    found = torch.autograd.grad(total_correlation(*some, 50)[0].sum(), [some[i] for i in wanted])
+    weighed = zip(total_correlation(*every, 50), (1 - which, which), strict=True)
+    expected = torch.autograd.grad(sum(weight * x.sum() for x, weight in weighed), every)
+    chosen = total_correlation(*some, 50)[which].sum()
+    found = torch.autograd.grad(chosen, [some[i] for i in wanted])
     for i, gradient in zip(wanted, found, strict=True):
         assert torch.equal(gradient, expected[i])
 
@@ -257,11 +260,13 @@ def test_operators_pass_opcheck_and_compile(torch_device):
     for stratified in (False, True):
         torch.library.opcheck(ops.total_correlation.default, (*inputs, 90, stratified, True))
     constants = [x.detach() for x in inputs]
-    normalisers = ops.total_correlation.default(*constants, 90, False, False)[2]
+    saved = ops.total_correlation.default(*constants, 90, False, True)[2:]
     upstream = torch.ones(2, 7, dtype=torch.float64, device=torch_device).unbind()
-    torch.library.opcheck(
-        ops.total_correlation_backward.default, (*constants, normalisers, *upstream, 90, False)
-    )
+    for wanted in ((True, True), (True, False), (False, True)):
+        torch.library.opcheck(
+            ops.total_correlation_backward.default,
+            (*constants, *saved, *upstream, 90, False, *wanted),
+        )
 
     def penalty(z, mu, logvar):
         log_qz, log_prod_qz = total_correlation(z, mu, logvar, 90, "stratified")

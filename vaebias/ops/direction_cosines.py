@@ -66,10 +66,13 @@ def _context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> N
     jacobian, components, ctx.latents_first = inputs
     cosines, norms = output
     ctx.mark_non_differentiable(norms)
+    ctx.set_materialize_grads(False)
     ctx.save_for_backward(jacobian, components, cosines, norms)
 
 
-def _backward(ctx: Any, g: Tensor, _: Any) -> tuple[Tensor | None, ...]:
+def _backward(ctx: Any, g: Tensor | None, _: Any) -> tuple[Tensor | None, ...]:
+    if g is None:
+        return (None,) * 3
     jacobian, components, cosines, norms = ctx.saved_tensors
     J = jacobian if ctx.latents_first else jacobian.mT
     # d cos_ia / d J_i = (C_a / |C_a| - cos_ia J_i / |J_i|) / |J_i|, divided in this order: the

@@ -100,10 +100,13 @@ def _nll_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
     prediction, target, *ctx.settings = inputs
     ctx.gradient = output[1]
     ctx.mark_non_differentiable(ctx.gradient)
+    ctx.set_materialize_grads(False)  # zeros for `gradient` would be as large as the images
     ctx.save_for_backward(prediction, target)
 
 
-def _nll_backward(ctx: Any, g_nll: Tensor, _: Any) -> tuple[Tensor | None, ...]:
+def _nll_backward(ctx: Any, g_nll: Tensor | None, _: Any) -> tuple[Tensor | None, ...]:
+    if g_nll is None:
+        return (None,) * 5
     prediction, target = ctx.saved_tensors
     likelihood, scale, _ = ctx.settings
     rows = g_nll.reshape(-1, *[1] * (prediction.ndim - 1))

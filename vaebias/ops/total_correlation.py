@@ -93,49 +93,65 @@ def _gradient(
     mu: Tensor,
     logvar: Tensor,
     normalisers: Tensor,
+    slopes: Tensor,
     g_qz: Tensor,
     g_prod: Tensor,
     dataset_size: int,
     stratified: bool,
-) -> tuple[Tensor, Tensor]:
+    of_z: bool,
+    of_posteriors: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
     z, mu, logvar, g_qz, g_prod = (x.contiguous() for x in (z, mu, logvar, g_qz, g_prod))
     B, d = z.shape
     own, following, _ = _log_weights(B, dataset_size, stratified)
-    g_mu, g_logvar = torch.empty_like(mu), torch.empty_like(mu)
-    workspace = _workspace(z, 2 * d)
+    gradients = _gradient_fake(z, of_z, of_posteriors)
+    g_z, g_mu, g_logvar = (x if x.ndim == 2 else None for x in gradients)
+    workspace = _workspace(z, 2 * d) if of_posteriors else None
     launch(
         "total_correlation_backward", z,
-        z, mu, logvar, normalisers, g_qz, g_prod, B, d, own, following, workspace, g_mu, g_logvar,
+        z, mu, logvar, normalisers, slopes if of_z else None, g_qz, g_prod, B, d, own, following,
+        workspace, g_z, g_mu, g_logvar,
     )  # fmt: skip
-    return g_mu, g_logvar
+    return gradients
 
 
-def _gradient_fake(z: Tensor, *_: Any) -> tuple[Tensor, Tensor]:
-    return z.new_empty(z.shape), z.new_empty(z.shape)
+def _gradient_fake(z: Tensor, *rest: Any) -> tuple[Tensor, Tensor, Tensor]:
+    of_z, of_posteriors = rest[-2:]
+    g_z, g_mu, g_logvar = (
+        z.new_empty(z.shape if wanted else (0,)) for wanted in (of_z, of_posteriors, of_posteriors)
+    )
+    return g_z, g_mu, g_logvar
 
 
 def _context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     z, mu, logvar, ctx.dataset_size, ctx.stratified, _ = inputs
     _, _, normalisers, slopes = output
     ctx.mark_non_differentiable(normalisers, slopes)
+    ctx.set_materialize_grads(False)
     ctx.save_for_backward(z, mu, logvar, normalisers, slopes)
 
 
-def _backward(ctx: Any, g_qz: Tensor, g_prod: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
+def _backward(
+    ctx: Any, g_qz: Tensor | None, g_prod: Tensor | None, *_: Any
+) -> tuple[Tensor | None, ...]:
+    if g_qz is None and g_prod is None:
+        return (None,) * 6
     z, mu, logvar, normalisers, slopes = ctx.saved_tensors
-    g_z = g_mu = g_logvar = None
-    if ctx.needs_input_grad[0]:
-        g_z = g_qz[:, None] * slopes[0] + g_prod[:, None] * slopes[1]
-    if ctx.needs_input_grad[1] or ctx.needs_input_grad[2]:
-        g_mu, g_logvar = _gradient_op(
-            z, mu, logvar, normalisers, g_qz, g_prod, ctx.dataset_size, ctx.stratified
-        )
-    return g_z, g_mu, g_logvar, None, None, None
+    of_z, *of_posteriors = ctx.needs_input_grad[:3]
+    g_z, g_mu, g_logvar = _gradient_op(
+        z, mu, logvar, normalisers, slopes,
+        *(z.new_zeros(len(z)) if g is None else g for g in (g_qz, g_prod)),
+        ctx.dataset_size, ctx.stratified, of_z, any(of_posteriors),
+    )  # fmt: skip
+    if not any(of_posteriors):
+        g_mu = g_logvar = None
+    return g_z if of_z else None, g_mu, g_logvar, None, None, None
 
 
 _gradient_op = register_operator(
     "total_correlation_backward(Tensor z, Tensor mu, Tensor logvar, Tensor normalisers, "
-    "Tensor grad_qz, Tensor grad_prod, int dataset_size, bool stratified) -> (Tensor, Tensor)",
+    "Tensor slopes, Tensor grad_qz, Tensor grad_prod, int dataset_size, bool stratified, "
+    "bool of_z, bool of_posteriors) -> (Tensor, Tensor, Tensor)",
     _gradient,
     _gradient_fake,
 )
