@@ -43,6 +43,9 @@ class Out:
     loose: float | None = 1
     """How many times the tolerance it may differ by; 0 where whole numbers make it exact."""
 
+    given: Any = None
+    """What it holds before, if the kernel changes what it is given."""
+
 
 @dataclass(frozen=True)
 class Call:
@@ -90,6 +93,8 @@ def run(module: ModuleType, kernel: str, T: type, call: Call, last: int) -> dict
     for argument in call.arguments:
         if isinstance(argument, Out):
             array = guarded(argument.shape, argument.dtype, call.shifted)
+            if argument.given is not None:
+                array[...] = argument.given
             made[argument.name] = array
         elif isinstance(argument, np.ndarray):
             array = guarded(argument.shape, argument.dtype, call.shifted)
@@ -243,6 +248,20 @@ def nll(T, rng, cpu):
          Out("workspace", 1, np.float64, None), Out("nll", 0, T), Out("gradient", (0, 9), T)],
         {"B": 0},
     )  # fmt: skip
+
+
+@calls_of
+def scale_rows(T, rng, cpu):
+    for (B, P), shared, shifted in itertools.product(
+        ((0, 5), (3, 0), (1, 1), (3, 7), (2, 16), (5, 16384), (2, 16388), (2, 32773)),
+        *[(0, 1)] * 2,
+    ):
+        rows, factors = normal(rng, T, B, P), normal(rng, T, max(B, 1))
+        factors[:: 2 if B > 1 else 3] = 1
+        yield Call(
+            [Out("rows", (B, P), T, 0, rows), SAME, factors, bool(shared), B, P],
+            {"B": B, "P": P, "shared": shared, "shifted": shifted}, bool(shifted),
+        )  # fmt: skip
 
 
 @calls_of

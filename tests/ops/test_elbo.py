@@ -36,14 +36,27 @@ def test_equals_its_reference(
     )
 
 
-def test_loss_backward_twice_and_scaled_gives_the_same_each_time(batch):
-    inputs = [x.requires_grad_() for x in batch(4, 50, 3)]
+def test_loss_backward_twice_and_scaled_gives_the_same_each_time(batch, device):
+    inputs = [x.requires_grad_() for x in batch(4, 50, 3, device=device)]
     loss = elbo(*inputs, 2.0).loss
     first = torch.autograd.grad(loss, inputs[0], retain_graph=True)[0]
+    kept = first.clone()
     scaled = torch.autograd.grad(loss * 8, inputs[0], retain_graph=True)[0]
     again = torch.autograd.grad(loss, inputs[0])[0]
+    assert torch.equal(first, kept)
     assert torch.equal(first, again)
     torch.testing.assert_close(scaled, 8 * first)
+
+
+def test_each_row_of_a_gradient_has_the_weight_of_its_row(batch, device):
+    inputs = [x.requires_grad_() for x in batch(4, 50, 3, device=device)]
+    weights = torch.tensor([0.0, 1.0, -2.0, 1.0], device=device)
+    found, expected = (
+        torch.autograd.grad((function(*inputs).reconstruction * weights).sum(), inputs[:2])
+        for function in (elbo, elbo_reference)
+    )
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
 
 
 def test_gradients_are_those_of_finite_differences(batch):
