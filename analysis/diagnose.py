@@ -40,12 +40,14 @@ from vaebias.checks import check_positive
 from vaebias.errors import InputError, RunFailedError
 from vaebias.inference import evaluating, range_notes
 from vaebias.interfaces import Decoder, Encoder, Grid, Output, Progress
+from vaebias.memory import keep_freed_memory
 
 __all__ = ["diagnose"]
 
 _RANGED = 64  # points whose images are looked at for their range
 
 
+@keep_freed_memory()
 def diagnose(
     decoder: Decoder,
     z: Tensor | None = None,  # [n, d]

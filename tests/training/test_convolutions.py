@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import resource
-import sys
 import warnings
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -18,7 +15,6 @@ from vaebias.models import Objective, build
 from vaebias.training import TrainingState, encode_grid, fit, launch
 from vaebias.training.batched import BatchedConvolutions
 from vaebias.training.convolutions import FastConvolutions
-from vaebias.training.memory import keep_freed_memory
 
 SMALL = {"name": "conv_small", "width": 6, "hidden": 8}
 
@@ -105,19 +101,6 @@ def test_bfloat16_keeps_to_torchs_kernels(grid: FactorGrid) -> None:
     objective = build("beta_vae", grid.image_shape, 3, SMALL, seed=0)
     fit(objective, grid, 2, 8, fabric=launch("cpu", "bf16-mixed"))
     assert encode_grid(objective, grid)[0].isfinite().all()
-
-
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's malloc")
-def test_memory_is_kept_between_steps() -> None:
-    def faults() -> int:
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-        for _ in range(8):
-            np.ones(2**20)  # 8 MiB
-        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
-
-    with keep_freed_memory():
-        faults()  # the first ones map the memory
-        assert faults() < 8 * 2**23 // resource.getpagesize() / 10
 
 
 @pytest.mark.parametrize("kind", ["conv2d", "conv_transpose2d"])

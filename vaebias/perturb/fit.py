@@ -13,6 +13,7 @@ from torch import Tensor
 from vaebias.checks import check_integer
 from vaebias.data.grid import FactorGrid, Index
 from vaebias.errors import InputError, RunFailedError
+from vaebias.memory import keep_freed_memory
 from vaebias.ops import tangent_gram
 from vaebias.perturb.pairs import check_pairs, check_tangents, inner_points
 from vaebias.perturb.perturbation import check_epsilon
@@ -94,6 +95,7 @@ class GramFit:
         x = torch.from_numpy(as_floats(self._grid.images(index))).flatten(1)
         return x, x + self.epsilon * self.psi(torch.from_numpy(coordinates(self._grid, index)))
 
+    @keep_freed_memory()
     def train(
         self,
         loss: Callable[[int], Tensor],

@@ -15,6 +15,7 @@ from torch import Tensor
 from vaebias.checks import check_integer
 from vaebias.data.grid import FactorGrid, Index
 from vaebias.errors import InputError, RunFailedError
+from vaebias.memory import keep_freed_memory
 from vaebias.perturb.fit import psi_grams
 from vaebias.perturb.gram import unit_root
 from vaebias.perturb.pairs import Pairs, check_acyclic, check_pairs, check_tangents
@@ -48,6 +49,7 @@ class LearnedPerturbation(PsiPerturbation):
 
 
 @PERTURBATIONS.register("learned")
+@keep_freed_memory()
 def learned(
     grid: FactorGrid,
     pairs: Sequence[tuple[str, str]],

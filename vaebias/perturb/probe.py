@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from vaebias.data.grid import FactorGrid, Index
 from vaebias.errors import InputError
+from vaebias.memory import keep_freed_memory
 from vaebias.pixels import as_floats
 
 __all__ = ["probe_accuracy"]
@@ -23,6 +24,7 @@ _RATE = 1e-3
 _NORMALISED = 1024
 
 
+@keep_freed_memory()
 def probe_accuracy(
     grid: FactorGrid,
     train: Index,  # [n]

@@ -11,6 +11,7 @@ from vaebias.checkpoints import TrainingState
 from vaebias.checks import check_integer
 from vaebias.data import FactorGrid
 from vaebias.errors import InputError
+from vaebias.memory import keep_freed_memory
 from vaebias.models import Objective
 from vaebias.training.batches import Images, batch_sampler, check_shape, prepare
 from vaebias.training.config import (
@@ -22,7 +23,6 @@ from vaebias.training.config import (
 from vaebias.training.convolutions import in_channels_last
 from vaebias.training.history import History, refusals_of_step
 from vaebias.training.latents import LatentUse
-from vaebias.training.memory import keep_freed_memory
 from vaebias.training.optimisers import Optimisers
 from vaebias.training.processes import single_process
 from vaebias.training.recorder import RunRecorder

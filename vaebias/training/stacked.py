@@ -17,6 +17,7 @@ from vaebias.checks import check_integer
 from vaebias.data import FactorGrid
 from vaebias.errors import InputError, RunFailedError
 from vaebias.interfaces import Index, Progress
+from vaebias.memory import keep_freed_memory
 from vaebias.models import Objective
 from vaebias.training.batches import BatchSampler, Images, batch_sampler, check_shape, prepare
 from vaebias.training.config import (
@@ -29,7 +30,6 @@ from vaebias.training.convolutions import convolves
 from vaebias.training.history import History, refusals_of_step
 from vaebias.training.latents import LatentUse
 from vaebias.training.loop import check_reached, fit
-from vaebias.training.memory import keep_freed_memory
 from vaebias.training.optimisers import Optimisers
 from vaebias.training.recorder import RunRecorder
 from vaebias.training.replay import Replayed
