@@ -18,7 +18,8 @@ from vaebias import data, metrics, models, perturb, training
 
 STEPS = int(os.environ.get("STEPS", "4500"))
 grid = data.load("blobs")
-pattern = perturb.gram(grid, [("x", "y")], epsilon=0.2, seed=0)
+vae = {"beta": 8, "likelihood": "gaussian", "scale": 0.113}
+pattern = perturb.priced(grid, [("x", "y")], epsilon=0.2, seed=0, **vae)
 versions = {
     "original": perturb.PerturbedGrid(grid, None, 0.2),
     "modified": perturb.PerturbedGrid(grid, pattern),
@@ -27,10 +28,8 @@ versions = {
 
 # %%
 for name, images in versions.items():
-    model = models.build(
-        "beta_vae", grid.image_shape, 5, beta=8, likelihood="gaussian", scale=0.113, seed=0
-    )
-    training.fit(model, images, STEPS, 128, 2e-3, seed=0, schedule="one-cycle")
+    model = models.build("beta_vae", grid.image_shape, 5, seed=0, **vae)
+    training.fit(model, images, STEPS, 64, 5e-3, seed=0, schedule="one-cycle")
     codes = training.encode_grid(model, images)[0]
     score = metrics.mig(codes, images.factors(range(len(images))), names=images.names)
     print(f"{name}: MIG {score.score:.2f}")
