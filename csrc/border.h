@@ -9,13 +9,14 @@
 namespace vaebias {
 
 // The position inside [0, n) that stands at i, or -1 for the constant outside; as scipy.ndimage.
-VAEBIAS_HOST_DEVICE inline std::int64_t inside(std::int64_t i, std::int64_t n, Border border) {
+template <class Int>
+VAEBIAS_HOST_DEVICE inline Int inside(Int i, Int n, Border border) {
   if (i >= 0 && i < n) return i;
   switch (border) {
     case Border::reflect: {
       // A window wider than the image sees it mirrored again and again, with period 2n.
-      const std::int64_t period = 2 * n;
-      const std::int64_t j = ((i % period) + period) % period;
+      const Int period = 2 * n;
+      const Int j = ((i % period) + period) % period;
       return j < n ? j : period - 1 - j;
     }
     case Border::nearest:

@@ -5,10 +5,9 @@
 // Herk 1992, Gil and Werman 1993). No running sums, so rounding does not drift and a NaN touches
 // only the windows that hold it. Bytes add up in integers, exactly. A ring too large for shared
 // memory gives way to sums of every output in registers.
-#include <cmath>
-
-#include "border.h"
 #include "cuda_common.cuh"
+#include "small_windows.cuh"
+#include "windows.cuh"
 
 namespace vaebias::cuda {
 namespace {
@@ -19,24 +18,6 @@ constexpr int kRows = 16;      // the same without a ring
 constexpr std::size_t kRingBytes = 48 * 1024;  // of shared memory: any GPU has them unasked
 constexpr std::int64_t kIntegerWindow = 257;   // 255^2 * 257^2 < 2^32
 constexpr int kSegment = 1024;  // of a window, at a time: shared memory holds any window
-
-struct Window {
-  std::int64_t H, W, size, margin, out_H, out_W;
-  Border border;
-
-  Window(std::int64_t H, std::int64_t W, std::int64_t size, Border border)
-      : H(H), W(W), size(size), border(border) {
-    margin = border == Border::valid ? 0 : size / 2;
-    out_H = H + 2 * margin - size + 1;
-    out_W = W + 2 * margin - size + 1;
-  }
-};
-
-__device__ inline double shift_of(double first) { return isfinite(first) ? first : 0.0; }
-
-inline std::int64_t parts_of(std::int64_t size, std::int64_t part) {
-  return (size + part - 1) / part;
-}
 
 // How a launch with a ring divides its planes: `columns` threads side by side, for `planes` at once.
 struct Layout {
@@ -66,13 +47,6 @@ struct Layout {
   unsigned blocks(std::int64_t N) const { return blocks_for(parts_of(N, planes) * strips * bands, 1); }
   int threads() const { return columns * planes; }
 };
-
-template <class T>
-__device__ inline double shift_for(const T* image) {
-  return shift_of(static_cast<double>(*image));
-}
-// Integers need none.
-__device__ inline unsigned shift_for(const std::uint8_t*) { return 0; }
 
 // Window sums S1, and S2 where `squares`, of (x - shift) at each output, handed to
 // emit(plane, y, x, s1, s2).
@@ -325,9 +299,15 @@ void local_variance(const void* images, bool images_are_bytes, std::int64_t N, s
   const Window window(H, W, window_size, border);
   if (N == 0 || window.out_H <= 0 || window.out_W <= 0) return;
   const Variance<T> emit{window, variance};
+  const auto* const numbers = static_cast<const T*>(images);
   const auto* const bytes = static_cast<const std::uint8_t*>(images);
+  if (images_are_bytes
+          ? launch_small_windows<unsigned>(bytes, window, N, variance, native(stream))
+          : launch_small_windows<double>(numbers, window, N, variance, native(stream))) {
+    return;
+  }
   if (!images_are_bytes) {
-    launch_windows<true, double>(static_cast<const T*>(images), window, N, emit, native(stream));
+    launch_windows<true, double>(numbers, window, N, emit, native(stream));
   } else if (window.size <= kIntegerWindow) {
     launch_windows<true, unsigned>(bytes, window, N, emit, native(stream));
   } else {

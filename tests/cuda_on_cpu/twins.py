@@ -337,8 +337,9 @@ def total_correlation_backward(T, rng, cpu):
 
 
 def windows(T, rng):
-    planes = ((1, 1), (2, 3), (15, 17), (16, 127), (17, 128), (33, 129), (5, 257))
-    for (H, W), window, mode in itertools.product(planes, (1, 3, 5, 9, 17, 31), range(4)):
+    planes = ((1, 1), (2, 3), (15, 17), (16, 127), (17, 128), (33, 129), (5, 257), (67, 8))
+    sizes = (1, 3, 5, 7, 9, 11, 17, 31)
+    for (H, W), window, mode in itertools.product(planes, sizes, range(4)):
         if (mode == 3 and window > min(H, W)) or (window > 9 and H * W > 2000):
             continue
         shape = (2, H - window + 1, W - window + 1) if mode == 3 else (2, H, W)
@@ -356,7 +357,15 @@ def local_variance(T, rng, cpu):
             )
             yield Call(
                 [x, bytes_, 2, H, W, window, mode, Out("variance", shape, T, 1 - bytes_)],
-                {**case, "bytes": bytes_},
+                {**case, "bytes": bytes_}, W == 8,
+            )  # fmt: skip
+    # So many planes that a block takes several, and the last one not as many.
+    for (N, H, W), window in itertools.product(((1537, 2, 3), (2051, 1, 12)), (3, 9, 11)):
+        x = rng.integers(0, 256, (N, H, W)).astype(np.uint8)
+        for images in (x, x.astype(T) - 100):
+            yield Call(
+                [images, images is x, N, H, W, window, 0, Out("variance", x.shape, T)],
+                {"N": N, "H": H, "W": W, "window": window},
             )
     x = normal(rng, T, 1, 20, 140)
     x[0, 10, 4], x[0, 0, 0] = np.nan, np.inf

@@ -30,6 +30,25 @@ def test_equals_its_reference(mode, window, dtype, device, close, same_gradients
     )
 
 
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("window", [3, 9, 11, 31])
+@pytest.mark.parametrize("W", [1, 7, 8, 9, 31, 65, 121])
+def test_columns_fall_into_groups_and_strips_of_any_width(W, window, mode, device, close):
+    # CUDA takes eight windows side by side, 120 in a strip and 64 in a band of rows.
+    images = torch.rand(1, 1, 66 if W == 9 else 12, W, device=device)
+    if mode == "valid":
+        window = min(window, 11, W - 1 + W % 2)
+    close(local_variance(images, window, mode), local_variance_reference(images, window, mode))
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32, torch.float64])
+def test_values_need_no_aligned_address(dtype, device, close):
+    shape = (2, 1, 6, 12)
+    values = torch.randint(0, 256, (2 * 6 * 12 + 1,), device=device).to(dtype)
+    found = local_variance(values[1:].view(shape), 5)
+    close(found, local_variance_reference(values[1:].view(shape), 5))
+
+
 @pytest.mark.parametrize(
     "shape", [(1, 1, 1, 1), (2, 1, 5, 200), (1, 2, 130, 3), (0, 1, 4, 4), (1, 1, 0, 4)]
 )
@@ -57,7 +76,7 @@ def test_agrees_with_scipy_ndimage_for_windows_of_any_size(H, W, window, mode, s
     np.testing.assert_allclose(found, expected, atol=1e-12)
 
 
-@pytest.mark.parametrize("window", [3, 9, 257, 259])
+@pytest.mark.parametrize("window", [3, 9, 11, 13, 257, 259])
 def test_bytes_are_summed_exactly(window, device):
     images = torch.randint(0, 256, (1, 1, 40, 33), dtype=torch.uint8, device=device)
     images[..., :20, :] = 255
