@@ -16,6 +16,7 @@ import torch
 
 from vaebias import ops
 from vaebias.data import ArrayGrid, Factor
+from vaebias.memory import keep_freed_memory
 from vaebias.models import MODELS, Step, build
 from vaebias.ops.elbo import elbo_reference
 from vaebias.ops.laplace_kl import laplace_kl_reference
@@ -25,7 +26,6 @@ from vaebias.ops.total_correlation import total_correlation_reference
 from vaebias.training import TrainingConfig
 from vaebias.training.batches import Images, batch_sampler
 from vaebias.training.convolutions import in_channels_last
-from vaebias.training.memory import keep_freed_memory
 from vaebias.training.optimisers import Optimisers
 from vaebias.training.processes import single_process
 from vaebias.training.step import LossModule, TrainStep

@@ -82,7 +82,9 @@ def options_of(words: list[str]) -> tuple[str, set[str]]:
             break
         command, name = command.commands[word], f"{name} {word}"
     assert not hasattr(command, "commands"), f"{name}: no command {words}"
-    return name, {option for each in command.params for option in each.opts} | {"--help", "-h"}
+    return name, {
+        option for each in command.params for option in (*each.opts, *each.secondary_opts)
+    } | {"--help", "-h"}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

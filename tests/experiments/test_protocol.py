@@ -102,7 +102,7 @@ def test_values_out_of_range_are_refused(tiny: Protocol) -> None:
 @pytest.mark.parametrize(
     ("variant", "message"),
     [
-        (VariantSpec("v", "magic"), "unknown perturbation 'magic'; known: gram, learned, noise"),
+        (VariantSpec("v", "sorcery"), "unknown perturbation 'sorcery'; known: gram, learned"),
         (VariantSpec("v", "noise", {"sede": 1}), r"variants\.v\.options: expected options among"),
         (VariantSpec("v", "noise", {"epsilon": 1}), r"variants\.v\.options: expected options"),
         (VariantSpec("v", "none", {"seed": 1}), r"variants\.v\.options: expected none"),
