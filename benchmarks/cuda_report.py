@@ -3,9 +3,8 @@
 Run by ``make cuda-report``; it needs nvcc, and nvdisasm from the package index
 (nvidia-cuda-nvdisasm). For each kernel and architecture: registers, spilled bytes, static shared
 memory, instructions in all and in the innermost loop that loads widest, widths of loads and stores
-in bits and how often each stands in the code, calls of slow paths. Beside them stand models of what
-counts cannot show: wavefronts of shared-memory reads, and bytes moved against the least that must
-be.
+in bits and how often each stands in the code, calls of slow paths, products on tensor cores. Beside
+them stands a model of what counts cannot show: bytes moved against the least that must be.
 """
 
 from __future__ import annotations
@@ -17,13 +16,12 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 ARCHITECTURES = ("sm_75", "sm_80", "sm_86", "sm_90")
-WARP, BANKS, BANK_BYTES = 32, 32, 4
 
 
 @dataclass
@@ -39,6 +37,7 @@ class Counts:
     loads: Counter[int] = field(default_factory=Counter)  # of global memory, by bits
     stores: Counter[int] = field(default_factory=Counter)
     calls: int = 0
+    tensor: Counter[str] = field(default_factory=Counter)  # products in double, by shape
 
 
 # The compiler's output
@@ -105,6 +104,8 @@ def count_instructions(disassembly: str, counts: dict[str, Counts]) -> None:
         for text in code:
             if access := re.search(r"\b(LDG|STG)\.E([\w.]*)", text):
                 (own.loads if access[1] == "LDG" else own.stores)[width(access[2])] += 1
+            if product := re.search(r"\bDMMA\.(\w+)", text):
+                own.tensor[product[1]] += 1
         own.loop = innermost(code, labels)
 
 
@@ -166,79 +167,7 @@ def report(csrc: Path, architectures: Iterable[str]) -> dict[str, list[Counts]]:
     return table
 
 
-# Models of what counts cannot show
-
-
-def wavefronts(address: Callable[[int], int], size: int) -> float:
-    """How many times a warp's read of shared memory takes, over the least it could.
-
-    ``address(lane)`` in elements of ``size`` bytes. A bank answers one word of 4 bytes at a time;
-    lanes that want the same word share it; wide elements are read by parts of a warp.
-    """
-    lanes = WARP * BANK_BYTES // max(size, BANK_BYTES)  # that one wavefront could serve
-    turns = 0
-    for first in range(0, WARP, lanes):
-        words: dict[int, set[int]] = {}
-        for lane in range(first, first + lanes):
-            start = address(lane) * size // BANK_BYTES
-            for word in range(start, start + max(1, size // BANK_BYTES)):
-                words.setdefault(word % BANKS, set()).add(word)
-        turns += max(map(len, words.values()))
-    return turns / (WARP // lanes)
-
-
-@dataclass(frozen=True)
-class TileShape:
-    """As csrc/column_products.cuh lays a tile of columns out; tested against it."""
-
-    width: int
-    split: int
-    stride: int
-
-    @classmethod
-    def of(cls, columns: int, tasks: int) -> TileShape:
-        """The shape for ``columns`` (a multiple of 4) and ``tasks`` blocks of pairs."""
-        width = 256 if columns <= 16 else 128 if columns <= 32 else 64
-        split = 1
-        while 2 * split * tasks <= 256 and split < 32:
-            split *= 2
-        return cls(width, split, width + (split if split < 16 else 1))
-
-
-def reads_of_pairs(columns: int, stride: int | None = None) -> float:
-    """Wavefronts, over the least, of the reads that a Gram of ``columns`` takes from its tile."""
-    side = -(-columns // 4)
-    pairs = [(a, b) for a in range(side) for b in range(a + 1)]
-    shape = TileShape.of(4 * side, len(pairs))
-    stride = stride or shape.stride
-    total, reads = 0.0, 0
-    for first in range(0, min(256, len(pairs) * shape.split), WARP):
-        for which in (0, 1):  # the column of the row block, then that of the column block
-            total += wavefronts(
-                lambda lane, first=first, which=which: (
-                    pairs[min((first + lane) // shape.split, len(pairs) - 1)][which] * stride
-                    + lane % shape.split
-                ),
-                8,
-            )
-            reads += 1
-    return total / reads
-
-
-def reads_before(columns: int) -> float:
-    """The same with a thread a pair of columns, and columns 64 numbers apart, as it once was."""
-    pairs = [(a, b) for a in range(columns) for b in range(a + 1)]
-    total, reads = 0.0, 0
-    for first in range(0, 256, WARP):
-        for which in (0, 1):
-            total += wavefronts(
-                lambda lane, first=first, which=which: (
-                    pairs[(first + lane) % len(pairs)][which] * 64 + (first + lane) // len(pairs)
-                ),
-                8,
-            )
-            reads += 1
-    return total / reads
+# A model of what counts cannot show
 
 
 @dataclass(frozen=True)
@@ -309,22 +238,23 @@ def table(counts: dict[str, list[Counts]]) -> str:
         lines += [
             f"## {architecture}", "",
             "| kernel | registers | spilled | shared | instructions "
-            "| loop | loads | stores | calls |",
-            "|---|---|---|---|---|---|---|---|---|",
+            "| loop | loads | stores | calls | tensor cores |",
+            "|---|---|---|---|---|---|---|---|---|---|",
         ]  # fmt: skip
         for each in kernels:
             loop = "-" if each.loop is None else each.loop
             lines.append(
                 f"| `{each.kernel}` | {each.registers} | {each.spilled} | {each.shared} | "
                 f"{each.instructions} | {loop} | {loads_and_stores(each.loads)} | "
-                f"{loads_and_stores(each.stores)} | {each.calls} |"
+                f"{loads_and_stores(each.stores)} | {each.calls} | "
+                f"{', '.join(f'{n} of {shape}' for shape, n in each.tensor.items()) or '-'} |"
             )
         lines.append("")
     return "\n".join(lines)
 
 
-def models() -> str:
-    """The models as Markdown."""
+def model() -> str:
+    """The model as Markdown."""
     lines = [
         "## Bytes moved against the least", "",
         "| kernel | size | moved | least | times |", "|---|---|---|---|---|",
@@ -333,12 +263,6 @@ def models() -> str:
         moved, least = (f"{size / 1e6:.1f} MB" for size in (each.moved, each.least))
         times = f"{each.moved / each.least:.2f}"
         lines.append(f"| {each.kernel} | {each.size} | {moved} | {least} | {times} |")
-    lines += [
-        "", "## Wavefronts of a warp's reads of a tile of columns, over the least", "",
-        "| columns | a thread a pair, 64 apart | 4 x 4 blocks, padded |", "|---|---|---|",
-    ]  # fmt: skip
-    for columns in (2, 5, 10, 16, 20, 32, 48, 64):
-        lines.append(f"| {columns} | {reads_before(columns):.2f} | {reads_of_pairs(columns):.2f} |")
     return "\n".join(lines) + "\n"
 
 
@@ -356,7 +280,7 @@ def main() -> None:
     text = (
         "# CUDA kernels by count\n\nBy `make cuda-report`: columns are explained in its docstring. "
     )
-    text += f"No GPU ran.\n\n{table(report(options.csrc, options.architectures))}\n{models()}"
+    text += f"No GPU ran.\n\n{table(report(options.csrc, options.architectures))}\n{model()}"
     if options.out:
         options.out.write_text(text, encoding="utf-8")
     else:

@@ -92,6 +92,14 @@ __device__ inline double warp_sum(double value) {
   return value;
 }
 
+// The largest of a warp, for every lane; NaN counts for nothing.
+__device__ inline double warp_max(double value) {
+  for (int step = 16; step > 0; step /= 2) {
+    value = fmax(value, __shfl_xor_sync(0xffffffffu, value, step));
+  }
+  return value;
+}
+
 // Sum over a block, the same order in every launch: lanes by halving, then warps in turn.
 // `scratch` holds 32 doubles in shared memory; the result is thread 0's.
 __device__ inline double block_sum(double value, double* scratch) {

@@ -1,5 +1,5 @@
-// Cosines between decoder columns and principal components on CUDA: a block takes up to 32 of each
-// at one point and reads them once, a tile at a time in shared memory; products and squares add
+// Cosines between decoder columns and principal components on CUDA: a block takes up to 16 of each
+// at one point and reads them once into registers (column_products.cuh); products and squares add
 // up in double and are divided without leaving the chip.
 #include <cmath>
 #include <type_traits>
@@ -9,118 +9,150 @@
 namespace vaebias::cuda {
 namespace {
 
-constexpr int kSide = kMaxColumns / 2;
-
 // The power of two that brings a column's largest entry near one; by one warp, for every lane.
-template <class Load>
-__device__ double scale_of(std::int64_t P, const Load& load) {
+template <class T>
+__device__ double scale_of(const T* column, std::int64_t step, std::int64_t P) {
   double largest = 0;
-  for (std::int64_t p = threadIdx.x % 32; p < P; p += 32) largest = fmax(largest, fabs(load(p)));
-  for (int step = 16; step > 0; step /= 2) {
-    largest = fmax(largest, __shfl_xor_sync(0xffffffffu, largest, step));
+  for (std::int64_t p = threadIdx.x % 32; p < P; p += 32) {
+    largest = fmax(largest, fabs(static_cast<double>(column[p * step])));
   }
+  largest = warp_max(largest);
   if (largest == 0 || !isfinite(largest)) return 1;
   return ldexp(1.0, min(max(-ilogb(largest), -1000), 1000));
 }
 
-// Bytes for any tile of at most so many blocks of columns: those at the edge have a shape of their
-// own.
-std::size_t largest_tile(int across, int down) {
-  std::size_t most = 0;
-  for (int x = 0; x <= across; ++x) {
-    for (int y = 0; y <= down; ++y) {
-      const std::size_t bytes = tile_bytes(kBlock * (x + y), x * y + x + y);
-      most = bytes > most ? bytes : most;
+// Products of decoder columns with components, and the squares of both.
+template <class S>
+struct CosineSums {
+  static constexpr int groups = S::X + S::Y;
+  Products<S> products;
+  double squares[groups] = {};
+
+  __device__ void add(const double (&x)[S::X][kQuad], const double (&y)[S::Y][kQuad]) {
+    products.add(x, y);
+#pragma unroll
+    for (int e = 0; e < kQuad; ++e) {
+#pragma unroll
+      for (int g = 0; g < S::X; ++g) squares[g] += x[g][e] * x[g][e];
+#pragma unroll
+      for (int g = 0; g < S::Y; ++g) squares[S::X + g] += y[g][e] * y[g][e];
     }
   }
-  return most;
-}
+  // parts_of_squares: [kProductWarps, groups, kGroup]
+  __device__ void store(double* parts, double* parts_of_squares) const {
+    products.store(parts);
+    double* const own = parts_of_squares + threadIdx.x / 32 * groups * kGroup + S::column();
+#pragma unroll
+    for (int g = 0; g < groups; ++g) {
+      double sum = squares[g];
+      for (int step = 1; step < kQuad; step *= 2) {
+        sum += __shfl_xor_sync(0xffffffffu, sum, step);
+      }
+      if (S::lane() % kQuad == 0) own[g * kGroup] = sum;
+    }
+  }
+  __device__ static double square(const double* parts_of_squares, int column) {
+    double sum = 0;
+    for (int w = 0; w < kProductWarps; ++w) sum += parts_of_squares[w * groups * kGroup + column];
+    return sum;
+  }
+};
 
-template <class T>
-__global__ void cosines_kernel(const T* jacobian, bool latents_first, const T* components,
-                               std::int64_t P, std::int64_t d, std::int64_t k, T* cosines,
-                               T* norms) {
-  extern __shared__ double tile[];
-  __shared__ double products[kSide * kSide];
-  __shared__ double squares[kMaxColumns];
-  __shared__ double scale[kMaxColumns];
-  const std::int64_t bands = (d + kSide - 1) / kSide > 0 ? (d + kSide - 1) / kSide : 1;
-  const std::int64_t strips = (k + kSide - 1) / kSide > 0 ? (k + kSide - 1) / kSide : 1;
-  const std::int64_t b = blockIdx.x / (bands * strips);
-  const std::int64_t i0 = blockIdx.x / strips % bands * kSide, a0 = blockIdx.x % strips * kSide;
-  const int m = static_cast<int>(min(static_cast<std::int64_t>(kSide), d - i0));
-  const int n = static_cast<int>(min(static_cast<std::int64_t>(kSide), k - a0));
-  const T* const decoder = jacobian + b * P * d;
+// Columns whose numbers are multiplied by scale[column] first.
+template <class S, int groups>
+struct ScaledColumns : Columns<S, groups, double> {
+  double scale[groups];
+
+  __device__ ScaledColumns(const Columns<S, groups, double>& columns, const double* scales)
+      : Columns<S, groups, double>(columns) {
+    for (int g = 0; g < groups; ++g) scale[g] = scales[g * kGroup + S::column()];
+  }
+  __device__ double number(const typename Columns<S, groups, double>::Loaded& loaded, int g,
+                           int e) const {
+    return loaded.value[e] * scale[g];
+  }
+};
+
+// Block (point, band of decoder columns, strip of components), up to 8 S::X and 8 S::Y of them.
+template <class S, class T>
+__global__ void __launch_bounds__(kProductThreads, kProductBlocks)
+    cosines_kernel(const T* jacobian, bool latents_first, const T* components, std::int64_t P,
+                   std::int64_t d, std::int64_t k, int bands, int strips, T* cosines, T* norms) {
+  using Sums = CosineSums<S>;
+  constexpr int kBand = kGroup * S::X, kStrip = kGroup * S::Y, kAll = kBand + kStrip;
+  __shared__ double parts[Products<S>::size];
+  __shared__ double parts_of_squares[kProductWarps * kAll];
+  // Of decoder columns from 0 on, of components from kBand on.
+  __shared__ double lengths[kAll], scale[kAll];
+  const std::int64_t b = blockIdx.x / (static_cast<std::int64_t>(bands) * strips);
+  const std::int64_t i0 = blockIdx.x / strips % bands * kBand, a0 = blockIdx.x % strips * kStrip;
+  const int m = static_cast<int>(min(static_cast<std::int64_t>(kBand), d - i0));
+  const int n = static_cast<int>(min(static_cast<std::int64_t>(kStrip), k - a0));
+  const std::int64_t column_step = latents_first ? P : 1, pixel_step = latents_first ? 1 : d;
+  const T* const decoder = jacobian + b * P * d + i0 * column_step;
   const T* const principal = components + (b * k + a0) * P;
-  const auto column = [&](int i, std::int64_t p) {
-    return static_cast<double>(latents_first ? decoder[(i0 + i) * P + p] : decoder[p * d + i0 + i]);
-  };
-  const auto component = [&](int a, std::int64_t p) {
-    return static_cast<double>(principal[a * P + p]);
-  };
-  // Blocks of decoder columns against components, then of each against themselves for the squares.
-  const int across = blocks_of(m), down = blocks_of(n), both = across * down;
-  const auto block_of = [&](int task) {
-    if (task < both) return PairBlock{task / down, across, kBlock * across + task % down, down};
-    const int own = task - both, other = own - across;
-    if (own < across) return PairBlock{own, across, own, across};
-    return PairBlock{kBlock * across + other, down, kBlock * across + other, down};
-  };
-  const auto sum_products = [&] {
-    products_of_columns(
-        both + across + down, kBlock * (across + down), P, tile, block_of,
-        [&](std::int64_t first, int width, int stride) {
-          load_tile(m, width, !latents_first, stride, tile,
-                    [&](int i, int p) { return column(i, first + p) * scale[i]; });
-          load_tile(n, width, false, stride, tile + kBlock * across * stride,
-                    [&](int a, int p) { return component(a, first + p) * scale[m + a]; });
-        },
-        [&](int task, int r, int c, double sum) {
-          const PairBlock block = block_of(task);
-          const bool of_components = block.x >= kBlock * across;
-          const int i = of_components ? m + block.x - kBlock * across + r * down
-                                      : block.x + r * across;
-          if (i >= (of_components ? m + n : m)) return;
-          if (task >= both) {
-            if (r == c) squares[i] = sum;
-          } else if (const int a = block.y - kBlock * across + c * down; a < n) {
-            products[i * n + a] = sum;
-          }
-        });
-  };
+  const int thread = static_cast<int>(threadIdx.x);
+  const auto is_column = [&](int c) { return c < kBand ? c < m : c - kBand < n; };
 
-  for (int c = static_cast<int>(threadIdx.x); c < m + n; c += kGramThreads) scale[c] = 1;
-  __syncthreads();
-  sum_products();
-  if constexpr (std::is_same_v<T, double>) {  // squares of floats are always within the range of
-                                              // double
+  // Where there are no columns, or no components, the others stand in: only norms are asked for.
+  const auto x = m > 0 ? Columns<S, S::X, T>(decoder, m, P, column_step, pixel_step)
+                       : Columns<S, S::X, T>(principal, n, P, P, 1);
+  const auto y = n > 0 ? Columns<S, S::Y, T>(principal, n, P, P, 1)
+                       : Columns<S, S::Y, T>(decoder, m, P, column_step, pixel_step);
+  const auto sum_products = [&](const auto& columns, const auto& others) {
+    Sums sums;
+    add_products<S>(columns, others, P, sums);
+    sums.store(parts, parts_of_squares);
+    __syncthreads();
+    if (thread < kAll) lengths[thread] = Sums::square(parts_of_squares, thread);
+    __syncthreads();
+  };
+  if (thread < kAll) scale[thread] = 1;
+  sum_products(x, y);
+  if constexpr (std::is_same_v<T, double>) {  // squares of floats are always in double's range
     bool scaled = false;
-    for (int c = static_cast<int>(threadIdx.x) / 32; c < m + n; c += kGramThreads / 32) {
-      if (squares[c] > 1e-280 && squares[c] < 1e280) continue;
-      const double factor = c < m
-                                ? scale_of(
-                                      P, [&](std::int64_t p) { return column(c, p); })
-                                : scale_of(P, [&](std::int64_t p) { return component(c - m, p); });
-      if (threadIdx.x % 32 == 0) scale[c] = factor;
+    for (int c = thread / 32; c < kAll; c += kProductWarps) {
+      if (!is_column(c) || (lengths[c] > 1e-280 && lengths[c] < 1e280)) continue;
+      const T* const column = c < kBand ? decoder + c * column_step : principal + (c - kBand) * P;
+      const double factor = scale_of(column, c < kBand ? pixel_step : 1, P);
+      if (thread % 32 == 0) scale[c] = factor;
       scaled = scaled || factor != 1;
     }
-    if (__syncthreads_or(scaled)) sum_products();
+    if (__syncthreads_or(scaled)) {
+      sum_products(ScaledColumns<S, S::X>(x, scale), ScaledColumns<S, S::Y>(y, scale + kBand));
+    }
   }
-  for (int c = static_cast<int>(threadIdx.x); c < m + n; c += kGramThreads) {
-    squares[c] = sqrt(squares[c]);
-    const T norm = static_cast<T>(squares[c] / scale[c]);
-    if (c < m && a0 == 0) norms[b * (d + k) + i0 + c] = norm;
-    if (c >= m && i0 == 0) norms[b * (d + k) + d + a0 + c - m] = norm;
+  if (thread < kAll && is_column(thread)) {
+    const double length = sqrt(lengths[thread]);
+    lengths[thread] = length;
+    const T norm = static_cast<T>(length / scale[thread]);
+    T* const own = norms + b * (d + k);
+    if (thread < kBand && a0 == 0) own[i0 + thread] = norm;
+    if (thread >= kBand && i0 == 0) own[d + a0 + thread - kBand] = norm;
   }
   __syncthreads();
-  for (int at = static_cast<int>(threadIdx.x); at < m * n; at += kGramThreads) {
+  for (int at = thread; at < m * n; at += kProductThreads) {
     const int i = at / n, a = at % n;
-    const double both = squares[i] * squares[m + a];
-    double cosine = both == 0 ? 0.0 : products[at] / both;
+    const double both = lengths[i] * lengths[kBand + a];
+    double cosine = both == 0 ? 0.0 : Products<S>::sum(parts, i, a) / both;
     if (cosine > 1) cosine = 1;  // so written, NaN stays NaN
     if (cosine < -1) cosine = -1;
     cosines[(b * d + i0 + i) * k + a0 + a] = static_cast<T>(cosine);
   }
+}
+
+// Calls launch(shape) with one or two groups on either side.
+template <class Launch>
+void with_cosine_shape(std::int64_t d, std::int64_t k, bool packed, const Launch& launch) {
+  const auto choose = [&](auto pack) {
+    constexpr bool packs = decltype(pack)::value;
+    if (d <= kGroup) {
+      k <= kGroup ? launch(Shape<1, 1, false, packs>{}) : launch(Shape<1, 2, false, packs>{});
+    } else {
+      k <= kGroup ? launch(Shape<2, 1, false, packs>{}) : launch(Shape<2, 2, false, packs>{});
+    }
+  };
+  packed ? choose(std::true_type{}) : choose(std::false_type{});
 }
 
 }  // namespace
@@ -130,15 +162,17 @@ void direction_cosines(const T* jacobian, bool latents_first, const T* component
                        std::int64_t P, std::int64_t d, std::int64_t k, T* cosines, T* norms,
                        Stream stream) {
   if (B == 0 || d + k == 0) return;
-  const auto parts = [](std::int64_t count) {
-    return count > kSide ? (count + kSide - 1) / kSide : 1;
+  const auto parts = [](std::int64_t count, int size) {
+    return static_cast<int>(count > size ? (count + size - 1) / size : 1);
   };
-  const auto side = [](std::int64_t count) { return count < kSide ? count : kSide; };
-  const int across = blocks_of(static_cast<int>(side(d)));
-  const int down = blocks_of(static_cast<int>(side(k)));
-  const std::size_t shared = largest_tile(across, down);
-  cosines_kernel<<<blocks_for(B * parts(d) * parts(k), 1), kGramThreads, shared,
-                   native(stream)>>>(jacobian, latents_first, components, P, d, k, cosines, norms);
+  const bool packed = latents_first && can_pack(P, jacobian) && can_pack(P, components);
+  with_cosine_shape(d, k, packed, [&](auto shape) {
+    using S = decltype(shape);
+    const int bands = parts(d, kGroup * S::X), strips = parts(k, kGroup * S::Y);
+    cosines_kernel<S, T><<<blocks_for(B * bands * strips, 1), kProductThreads, 0,
+                           native(stream)>>>(jacobian, latents_first, components, P, d, k, bands,
+                                             strips, cosines, norms);
+  });
   check_launch("direction_cosines");
 }
 

@@ -57,7 +57,7 @@ void gram_alignment(const T* jacobian, bool latents_first, const std::uint8_t* a
     std::vector<double> full(static_cast<std::size_t>(d * d));
     std::vector<double> memory(static_cast<std::size_t>(SolverSpace::bytes(d) / 8 + 1));
     std::vector<int> latents;  // the active ones
-    double log_norms[kLanes];
+    double log_norms[kLanes], scale[kLanes];  // of the Gram that is diagonalised
     bool finite[kLanes];
 
     const auto read = [&](std::int64_t b, int lane) {
@@ -65,14 +65,21 @@ void gram_alignment(const T* jacobian, bool latents_first, const std::uint8_t* a
       finite[lane] =
           std::all_of(full.begin(), full.end(), [](double x) { return std::isfinite(x); });
       log_norms[lane] = 0;
+      double largest = 0;
+      for (std::int64_t i = 0; i < d; ++i) {
+        if (!finite[lane] || !counts(b, i)) continue;
+        const double square = full[static_cast<std::size_t>(i * (d + 1))];
+        log_norms[lane] += std::log(square);
+        largest = std::max(largest, square);
+      }
+      scale[lane] = std::ldexp(1.0, -even_exponent(largest));
       for (std::int64_t i = 0; i < d; ++i) {
         const bool kept = finite[lane] && counts(b, i);
-        if (kept) log_norms[lane] += std::log(full[static_cast<std::size_t>(i * (d + 1))]);
         for (std::int64_t j = 0; j < d; ++j) {
           const double value = full[static_cast<std::size_t>(i * d + j)];
           gram[(b * d + i) * d + j] = static_cast<T>(value);
           // A passive latent is a row and column of zeros, and stays apart from the others.
-          grams.data()[i * d + j][lane] = kept && counts(b, j) ? value : 0.0;
+          grams.data()[i * d + j][lane] = kept && counts(b, j) ? scale[lane] * value : 0.0;
         }
       }
     };
@@ -105,7 +112,8 @@ void gram_alignment(const T* jacobian, bool latents_first, const std::uint8_t* a
       bool dependent = m > P;  // whatever rounding leaves of an eigenvalue of zero
       double squared_distance = 0;
       for (int j = 0; j < m; ++j) {
-        const double eigenvalue = std::max(0.0, space.gram[space.order[j] * (m + 1)]);
+        const double eigenvalue =
+            std::max(0.0, space.gram[space.order[j] * (m + 1)]) / scale[lane];
         dependent = dependent || eigenvalue == 0;
         contrast -= std::log(eigenvalue);
         singular_values[b * d + j] = static_cast<T>(std::sqrt(eigenvalue));

@@ -1,5 +1,5 @@
-// From Jacobian to numbers on CUDA, in two launches. A block a point reads the Jacobian once and
-// leaves its Gram; then a warp a point turns that into principal directions, by rotations of
+// From Jacobian to numbers on CUDA, in two launches. A block a point reads the Jacobian and leaves
+// its Gram; then a warp a point turns that into principal directions, by rotations of
 // disjoint pairs at a time, and assigns them to latents (gram_solver.h).
 #include <cmath>
 
@@ -28,17 +28,19 @@ struct Warp {
 constexpr int kPoints = 4;  // a block of the second launch takes, a warp each
 constexpr std::int64_t kSolverBytes = 40 * 1024;  // of shared memory: any GPU has them unasked
 
-template <class T>
-__global__ void __launch_bounds__(kGramThreads)
-    gram_kernel(const T* jacobian, bool latents_first, std::int64_t P, int d, T* gram,
+// Block (point, part of its Gram).
+template <class S, class T>
+__global__ void __launch_bounds__(kProductThreads, kProductBlocks)
+    gram_kernel(const T* jacobian, bool latents_first, std::int64_t P, int d, int blocks, T* gram,
                 double* exact) {
-  extern __shared__ double tile[];
-  const std::int64_t b = blockIdx.x;
+  const std::int64_t b = blockIdx.x / blocks;
   const T* const own = jacobian + b * P * d;
-  gram_of_columns(
-      d, P, !latents_first, tile,
-      [&](int i, std::int64_t p) {
-        return static_cast<double>(latents_first ? own[i * P + p] : own[p * d + i]);
+  const std::int64_t column_step = latents_first ? P : 1, pixel_step = latents_first ? 1 : d;
+  gram_of_columns<S>(
+      d, static_cast<int>(blockIdx.x % blocks), P,
+      [&](int first) {
+        return Columns<S, S::X, T>(own + first * column_step, d - first, P, column_step,
+                                   pixel_step);
       },
       [&](int i, int j, double sum) {
         exact[(b * d + i) * d + j] = exact[(b * d + j) * d + i] = sum;
@@ -55,8 +57,8 @@ struct Rotation {
 // Who meets whom in a round of n players, an even number, so that n - 1 rounds bring all together:
 // one stays, the others move on by one seat (the circle method).
 __device__ inline void pair_of_round(int round, int which, int n, int* p, int* q) {
-  const int a = which == 0 ? 0 : 1 + (round + which - 1) % (n - 1);
-  const int b = 1 + (round + n - 2 - which) % (n - 1);
+  const auto seat = [&](int player) { return 1 + (player < n - 1 ? player : player - (n - 1)); };
+  const int a = which == 0 ? 0 : seat(round + which - 1), b = seat(round + n - 2 - which);
   *p = min(a, b);
   *q = max(a, b);
 }
@@ -74,16 +76,23 @@ __device__ inline void turn_block(double* a, int m, const Rotation& x, const Rot
   if (has_xq && has_yq) a[x.q * m + y.q] = a[y.q * m + x.q] = y.s * low_p + y.c * low_q;
 }
 
-// As jacobi_eigenvectors, but with the m/2 disjoint pairs of a round turned at the same time.
-// `rotations` holds m/2 of them, rounded up.
+// As jacobi_eigenvectors, but with the m/2 disjoint pairs of a round turned at the same time. The
+// largest diagonal entry is between 1 and 4, so that no square that matters leaves the range of
+// double. `rotations` holds m/2 of them, rounded up.
 __device__ void jacobi_by_rounds(const Warp& warp, double* a, double* v, int m,
                                  Rotation* rotations) {
-  constexpr double epsilon = 2.220446049250313e-16;
+  constexpr double epsilon = 2.220446049250313e-16, square = epsilon * epsilon;
   const int n = m + m % 2, half = n / 2;  // an odd one out meets nobody, and is number m
   double largest = 0;
   for (int i = 0; i < m; ++i) largest = fmax(largest, fabs(a[i * m + i]));
   for (int i = warp.lane(); i < m * m; i += Warp::lanes) v[i] = i / m == i % m ? 1.0 : 0.0;
   warp.sync();
+  // A lane's first two pairs to cross, and its first row and pair of the vectors: no round divides.
+  int first_x, first_y;
+  pair_of(warp.lane(), &first_x, &first_y);
+  const int players = max(half, 1), first_row = warp.lane() / players,
+            first_pair = warp.lane() % players;
+  const int more_rows = Warp::lanes / players, more_pairs = Warp::lanes % players;
   bool rotated = m > 1;
   for (int sweep = 0; sweep < 30 && rotated; ++sweep) {
     rotated = false;
@@ -95,14 +104,14 @@ __device__ void jacobi_by_rounds(const Warp& warp, double* a, double* v, int m,
         pair_of_round(round, warp.lane(), n, &own.p, &own.q);
         if (own.q < m) {
           app = a[own.p * m + own.p], aqq = a[own.q * m + own.q], apq = a[own.p * m + own.q];
-          matters = fabs(apq) > fmax(epsilon * sqrt(fabs(app) * fabs(aqq)),
-                                     epsilon * epsilon * largest);
+          matters = apq * apq > square * fmax(fabs(app * aqq), square * largest * largest);
         }
         if (matters) {
-          const double theta = (aqq - app) / (2 * apq);
-          const double size = 1 / (fabs(theta) + sqrt(theta * theta + 1));
-          t = theta < 0 ? -size : size;
-          own.c = 1 / sqrt(t * t + 1);
+          const double difference = aqq - app, twice = 2 * apq;
+          const double size = fabs(twice) / (fabs(difference) + sqrt(difference * difference +
+                                                                     twice * twice));
+          t = difference * apq < 0 ? -size : size;
+          own.c = rsqrt(t * t + 1);
           own.s = t * own.c;
         }
         rotations[warp.lane()] = own;
@@ -110,18 +119,25 @@ __device__ void jacobi_by_rounds(const Warp& warp, double* a, double* v, int m,
       if (!__any_sync(0xffffffffu, matters)) continue;
       rotated = true;
       warp.sync();
-      for (int item = warp.lane(); item < half * (half - 1) / 2; item += Warp::lanes) {
-        int x, y;
-        pair_of(item, &x, &y);
+      int x = first_x, y = first_y;
+      while (x + 1 < half) {
         turn_block(a, m, rotations[x + 1], rotations[y]);
+        for (y += Warp::lanes; y > x; ++x) y -= x + 1;  // to the pair a warp's width on
       }
-      for (int item = warp.lane(); item < m * half; item += Warp::lanes) {
-        const Rotation turn = rotations[item % half];
-        if (turn.q >= m) continue;
-        double* const row = v + item / half * m;
-        const double vp = row[turn.p], vq = row[turn.q];
-        row[turn.p] = turn.c * vp - turn.s * vq;
-        row[turn.q] = turn.s * vp + turn.c * vq;
+      int pair = first_pair;
+      for (int row = first_row; row < m; row += more_rows) {
+        const Rotation turn = rotations[pair];
+        if (turn.q < m) {
+          double* const of_row = v + row * m;
+          const double vp = of_row[turn.p], vq = of_row[turn.q];
+          of_row[turn.p] = turn.c * vp - turn.s * vq;
+          of_row[turn.q] = turn.s * vp + turn.c * vq;
+        }
+        pair += more_pairs;
+        if (pair >= half) {
+          pair -= half;
+          ++row;
+        }
       }
       if (matters) {
         a[own.p * m + own.p] = app - t * apq;
@@ -176,11 +192,17 @@ __global__ void __launch_bounds__(kPoints * 32)
 
   const SolverSpace space(reinterpret_cast<char*>(memory) + which * bytes_each, m,
                           elsewhere ? elsewhere + b * d * d : nullptr);
-  double contrast = 0;
+  double contrast = 0, largest = 0;
   for (int i = warp.lane(); i < m * m; i += Warp::lanes) {
     space.gram[i] = own[latents[i / m] * d + latents[i % m]];
-    if (i / m == i % m) contrast += log(space.gram[i]);
+    if (i / m == i % m) {
+      contrast += log(space.gram[i]);
+      largest = fmax(largest, space.gram[i]);
+    }
   }
+  const int exponent = even_exponent(warp_max(largest));
+  const double down = ldexp(1.0, -exponent), up = ldexp(1.0, exponent);
+  for (int i = warp.lane(); i < m * m; i += Warp::lanes) space.gram[i] *= down;
   warp.sync();
   jacobi_by_rounds(warp, space.gram, space.vectors, m, rotations[which]);
   order_directions(warp, space, m);
@@ -188,7 +210,7 @@ __global__ void __launch_bounds__(kPoints * 32)
   double squared_distance = 0;
   int dependent = m > P;  // whatever rounding leaves of an eigenvalue of zero
   for (int j = warp.lane(); j < m; j += Warp::lanes) {
-    const double eigenvalue = fmax(0.0, space.gram[space.order[j] * (m + 1)]);
+    const double eigenvalue = up * fmax(0.0, space.gram[space.order[j] * (m + 1)]);
     dependent |= eigenvalue == 0;
     contrast -= log(eigenvalue);
     singular_values[b * d + j] = static_cast<T>(sqrt(eigenvalue));
@@ -212,9 +234,15 @@ void gram_alignment(const T* jacobian, bool latents_first, const std::uint8_t* a
                     T* singular_values, T* v, T* distance, std::int64_t* permutation,
                     T* ima_contrast, Stream stream) {
   if (B == 0) return;
-  gram_kernel<<<blocks_for(B, 1), kGramThreads, gram_bytes(static_cast<int>(d)), native(stream)>>>(
-      jacobian, latents_first, P, static_cast<int>(d), gram, workspace);
-  check_launch("gram_alignment");
+  const int latents = static_cast<int>(d), blocks = gram_blocks(latents);
+  if (latents > 0) {
+    with_gram_shape(latents, latents_first && can_pack(P, jacobian), [&](auto shape) {
+      gram_kernel<decltype(shape), T><<<blocks_for(B * blocks, 1), kProductThreads, 0,
+                                        native(stream)>>>(jacobian, latents_first, P, latents,
+                                                          blocks, gram, workspace);
+    });
+    check_launch("gram_alignment");
+  }
   // Many latents leave shared memory no room for the vectors: they go into the workspace.
   std::int64_t each = (SolverSpace::bytes(d) + 15) / 16 * 16;
   double* const elsewhere = each > kSolverBytes ? workspace + B * d * d : nullptr;
@@ -222,7 +250,7 @@ void gram_alignment(const T* jacobian, bool latents_first, const std::uint8_t* a
   const std::int64_t fit = kSolverBytes / each;
   const int points = static_cast<int>(fit < kPoints ? fit : kPoints);
   solver_kernel<<<blocks_for(B, points), points * 32, static_cast<std::size_t>(points * each),
-                  native(stream)>>>(workspace, active, B, P, static_cast<int>(d),
+                  native(stream)>>>(workspace, active, B, P, latents,
                                     static_cast<int>(each), elsewhere, singular_values, v, distance,
                                     permutation, ima_contrast);
   check_launch("gram_alignment");

@@ -61,10 +61,19 @@ VAEBIAS_SOLVER_INLINE Number magnitude(const Number& x) {
   return choose(x < 0, -x, x);
 }
 
-// Diagonalises the symmetric m x m matrix `a` in place and leaves its eigenvectors as the columns
-// of `v`, by plane rotations, which find small eigenvalues of a Gram matrix to high relative
-// accuracy (Demmel and Veselic 1992). Rows and columns of zeros keep their unit vectors. Ends after
-// 30 sweeps at the latest.
+// The even number e with x between 2^e and 2^(e + 2): entries of a matrix divided by 2^e can be
+// squared within the range of double, and its eigenvalues keep their digits. 0 for zero; never so
+// far from it that 2^e leaves that range.
+VAEBIAS_HOST_DEVICE inline int even_exponent(double x) {
+  if (!(x > 0)) return 0;
+  const int exponent = ilogb(x);
+  return (exponent < -1000 ? -1000 : exponent > 1000 ? 1000 : exponent) & ~1;
+}
+
+// Diagonalises the symmetric m x m matrix `a`, whose largest entry is near one (even_exponent), in
+// place and leaves its eigenvectors as the columns of `v`, by plane rotations, which find small
+// eigenvalues of a Gram matrix to high relative accuracy (Demmel and Veselic 1992). Rows and columns
+// of zeros keep their unit vectors. Ends after 30 sweeps at the latest.
 template <class Group, class Number>
 VAEBIAS_SOLVER_INLINE void jacobi_eigenvectors(const Group& group, Number* a, Number* v, int m) {
   constexpr double epsilon = 2.220446049250313e-16;

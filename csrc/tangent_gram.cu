@@ -1,7 +1,7 @@
-// Tangent Grams on CUDA: one block an image. Tangents are formed a tile of pixels at a time in
-// shared memory, each neighbour is read once, and the k x k products stay in registers. Of bytes
-// neither tangents nor numbers are formed: tiles are copies of the images, and four products of
-// bytes add up in one instruction, exactly.
+// Tangent Grams on CUDA: one block an image. Tangents are formed in registers, and tensor cores
+// multiply them (column_products.cuh). Of bytes neither tangents nor numbers are formed: tiles in
+// shared memory are copies of the images, and four products of bytes add up in one instruction,
+// exactly.
 #include <cuda_pipeline.h>
 
 #include <cmath>
@@ -16,50 +16,86 @@ __device__ inline bool within(std::int64_t index, std::int64_t size) {
 }
 
 // The two images of each factor of one point, in shared memory.
-template <class Pixel>
 struct Ends {
-  const Pixel* to[kMaxColumns];  // null: no tangent
-  const Pixel* from[kMaxColumns];
+  std::int64_t to[kMaxColumns];  // where it begins among all images; -1: no tangent
+  std::int64_t from[kMaxColumns];
   double scale[kMaxColumns];  // 1 over the step; NaN where an index is outside
 
   template <class T>
-  __device__ void load(const Pixel* images, const std::int64_t* plus, const std::int64_t* minus,
-                       const T* inverse_steps, std::int64_t M, int k, std::int64_t P) {
-    const std::int64_t first = static_cast<std::int64_t>(blockIdx.x) * k;
+  __device__ void load(const std::int64_t* plus, const std::int64_t* minus,
+                       const T* inverse_steps, std::int64_t n, std::int64_t M, int k,
+                       std::int64_t P) {
+    const std::int64_t first = n * k;
     for (int a = static_cast<int>(threadIdx.x); a < k; a += static_cast<int>(blockDim.x)) {
       const T step = inverse_steps[first + a];
       const std::int64_t one = plus[first + a], other = minus[first + a];
       const bool there = within(one, M) && within(other, M), counts = step != T(0) && there;
-      to[a] = counts ? images + one * P : nullptr;
-      from[a] = counts ? images + other * P : nullptr;
+      to[a] = counts ? one * P : -1;
+      from[a] = counts ? other * P : -1;
       scale[a] = step == T(0) || there ? static_cast<double>(step) : nan("");
     }
     __syncthreads();
   }
 
+  // gram: [k, k] of this point
   template <class T>
   __device__ void write(int a, int b, double sum, int k, T* gram) const {
-    T* const own = gram + static_cast<std::int64_t>(blockIdx.x) * k * k;
-    own[a * k + b] = own[b * k + a] = static_cast<T>(sum * scale[a] * scale[b]);
+    if (to[a] < 0 || to[b] < 0) sum = 0;
+    gram[a * k + b] = gram[b * k + a] = static_cast<T>(sum * scale[a] * scale[b]);
   }
 };
 
-template <class Pixel, class T>
-__global__ void gram_kernel(const Pixel* images, const std::int64_t* plus,
-                            const std::int64_t* minus, const T* inverse_steps, std::int64_t M,
-                            int k, std::int64_t P, T* gram) {
-  extern __shared__ double tile[];
-  __shared__ Ends<Pixel> ends;
-  ends.load(images, plus, minus, inverse_steps, M, k, P);
-  const auto tangent = [&](int a, std::int64_t p) {
-    if (!ends.to[a]) return 0.0;
-    return static_cast<double>(ends.to[a][p]) - static_cast<double>(ends.from[a][p]);
+// X groups of tangents: differences of two images each. Where there is no tangent, the first image
+// is read instead, so that no load waits for a condition; Ends drops what comes of it.
+template <class S, class T>
+class Tangents {
+ public:
+  struct Loaded {
+    Pack<T, kQuad> to, from;
   };
-  gram_of_columns(k, P, false, tile, tangent,
-                  [&](int a, int b, double sum) { ends.write(a, b, sum, k, gram); });
+  static constexpr int registers = sizeof(Loaded) / 4;
+
+  __device__ Tangents(const T* images, const Ends& ends, int first, int k, std::int64_t P)
+      : P_(P) {
+#pragma unroll
+    for (int g = 0; g < S::X; ++g) {
+      const int factor = min(first + g * S::rows + S::column(), k - 1);
+      to_[g] = images + max(ends.to[factor], std::int64_t{0});
+      from_[g] = images + max(ends.from[factor], std::int64_t{0});
+    }
+  }
+  template <bool whole>
+  __device__ Loaded load(int g, std::int64_t p) const {
+    return {load_quad<S, whole>(to_[g], 1, p, P_), load_quad<S, whole>(from_[g], 1, p, P_)};
+  }
+  __device__ double number(const Loaded& loaded, int, int e) const {
+    return static_cast<double>(loaded.to.value[e]) - static_cast<double>(loaded.from.value[e]);
+  }
+
+ private:
+  const T *to_[S::X], *from_[S::X];
+  std::int64_t P_;
+};
+
+// Block (point, part of its Gram).
+template <class S, class T>
+__global__ void __launch_bounds__(kProductThreads, kProductBlocks)
+    gram_kernel(const T* images, const std::int64_t* plus, const std::int64_t* minus,
+                const T* inverse_steps, std::int64_t M, int k, std::int64_t P, int blocks,
+                T* gram) {
+  __shared__ Ends ends;
+  const std::int64_t n = blockIdx.x / blocks;
+  ends.load(plus, minus, inverse_steps, n, M, k, P);
+  gram_of_columns<S>(
+      k, static_cast<int>(blockIdx.x % blocks), P,
+      [&](int first) { return Tangents<S, T>(images, ends, first, k, P); },
+      [&](int a, int b, double sum) { ends.write(a, b, sum, k, gram + n * k * k); });
 }
 
 using Bytes = std::uint8_t;
+
+constexpr int kByteThreads = 256;  // of a block, at most
+constexpr int kBlock = 4;          // factors a side of a block of pairs
 
 // How a tile of bytes lies in shared memory: words of four pixels, both images of every factor, in
 // two buffers, of which one is read while copies fill the other.
@@ -70,10 +106,10 @@ struct ByteTiles {
   int stride;       // words from image to image, such that a warp reads different banks
   int threads;
 
-  explicit ByteTiles(int k) : side(blocks_of(k)), tasks(side * (side + 1) / 2) {
+  explicit ByteTiles(int k) : side((k + kBlock - 1) / kBlock), tasks(side * (side + 1) / 2) {
     words = side <= 8 ? 64 : 32;
     split = 32;
-    while (split > 1 && split * tasks > kGramThreads) split /= 2;
+    while (split > 1 && split * tasks > kByteThreads) split /= 2;
     stride = words + (split == 32 ? 0 : split <= 8 ? 4 : split / 2);  // whole vectors of 16 bytes
     const int needed = (split * tasks + 31) / 32 * 32;
     threads = needed < 64 ? 64 : needed;
@@ -82,21 +118,22 @@ struct ByteTiles {
   VAEBIAS_HOST_DEVICE int buffer() const { return images() * stride; }
   std::size_t bytes() const { return 2 * sizeof(unsigned) * static_cast<std::size_t>(buffer()); }
   // Sums of products of 255^2 a thread, their differences below 2^31.
-  bool hold(std::int64_t P) const { return P <= 32768LL * split; }
+  bool fit(std::int64_t P) const { return P <= 32768LL * split; }
 };
 
 // Fills a buffer with pixels [first, first + 4 words) of P, zeros beyond and where there is no
 // tangent. `packed`: images are whole vectors of 16 bytes; copies then arrive later.
 template <bool packed>
-__device__ void fetch_bytes(const Ends<Bytes>& ends, const ByteTiles& tiles, int k,
+__device__ void fetch_bytes(const Bytes* images, const Ends& ends, const ByteTiles& tiles, int k,
                             std::int64_t first, std::int64_t P, unsigned* buffer) {
   constexpr int vector = packed ? 4 : 1;  // words at a time
   const int vectors = tiles.words / vector;
   for (int at = static_cast<int>(threadIdx.x); at < tiles.images() * vectors;
        at += static_cast<int>(blockDim.x)) {
     const int image = at / vectors, word = at % vectors * vector, factor = image / 2;
-    const Bytes* const pixels =
-        factor < k ? (image % 2 == 0 ? ends.to[factor] : ends.from[factor]) : nullptr;
+    const std::int64_t start =
+        factor < k ? (image % 2 == 0 ? ends.to[factor] : ends.from[factor]) : -1;
+    const Bytes* const pixels = start < 0 ? nullptr : images + start;
     const std::int64_t p = first + 4 * word;
     unsigned* const to = buffer + image * tiles.stride + word;
     if constexpr (packed) {
@@ -116,14 +153,16 @@ __device__ void fetch_bytes(const Ends<Bytes>& ends, const ByteTiles& tiles, int
 }
 
 // (to - from) (to' - from') is a sum of four products of bytes: two are added, two taken.
-template <bool packed, class T>
-__global__ void __launch_bounds__(kGramThreads)
+// fits: 32 bits hold the sums of all P pixels; else tiles are added up in double, as exactly.
+template <bool packed, bool fits, class T>
+__global__ void __launch_bounds__(kByteThreads)
     byte_gram_kernel(const Bytes* images, const std::int64_t* plus, const std::int64_t* minus,
                      const T* inverse_steps, std::int64_t M, int k, std::int64_t P,
                      const ByteTiles tiles, T* gram) {
   extern __shared__ uint4 vectors[];
-  __shared__ Ends<Bytes> ends;
-  ends.load(images, plus, minus, inverse_steps, M, k, P);
+  __shared__ Ends ends;
+  const std::int64_t n = blockIdx.x;
+  ends.load(plus, minus, inverse_steps, n, M, k, P);
   unsigned* const buffers = reinterpret_cast<unsigned*>(vectors);
   const int task = static_cast<int>(threadIdx.x) / tiles.split;
   const int slice = static_cast<int>(threadIdx.x) % tiles.split;
@@ -131,13 +170,18 @@ __global__ void __launch_bounds__(kGramThreads)
   if (task < tiles.tasks) pair_of(task, &x, &y);
   const int step = 2 * tiles.side * tiles.stride;  // from factor x to x + side
   unsigned added[kBlock][kBlock] = {}, taken[kBlock][kBlock] = {};
+  double earlier[kBlock][kBlock] = {};
+  const auto so_far = [&](int r, int c) {
+    const double sum = static_cast<double>(static_cast<int>(added[r][c] - taken[r][c]));
+    return fits ? sum : earlier[r][c] + sum;
+  };
   const std::int64_t pixels = 4 * tiles.words;
-  fetch_bytes<packed>(ends, tiles, k, 0, P, buffers);
+  fetch_bytes<packed>(images, ends, tiles, k, 0, P, buffers);
   __pipeline_commit();
   int turn = 0;
   for (std::int64_t first = 0; first < P; first += pixels, turn ^= 1) {
     if (first + pixels < P) {
-      fetch_bytes<packed>(ends, tiles, k, first + pixels, P,
+      fetch_bytes<packed>(images, ends, tiles, k, first + pixels, P,
                           buffers + (turn ^ 1) * tiles.buffer());
     }
     __pipeline_commit();  // after the last tile a group of no copies, so that one may be pending
@@ -166,19 +210,29 @@ __global__ void __launch_bounds__(kGramThreads)
         }
       }
     }
+    if constexpr (!fits) {
+#pragma unroll
+      for (int r = 0; r < kBlock; ++r) {
+#pragma unroll
+        for (int c = 0; c < kBlock; ++c) {
+          earlier[r][c] = so_far(r, c);
+          added[r][c] = taken[r][c] = 0;
+        }
+      }
+    }
     __syncthreads();  // before the next tile but one is copied to where this one is
   }
 #pragma unroll
   for (int r = 0; r < kBlock; ++r) {
 #pragma unroll
     for (int c = 0; c < kBlock; ++c) {
-      double sum = static_cast<double>(static_cast<int>(added[r][c] - taken[r][c]));
+      double sum = so_far(r, c);
       for (int lanes = tiles.split / 2; lanes > 0; lanes /= 2) {
         sum += __shfl_down_sync(0xffffffffu, sum, lanes);
       }
       const int a = x + r * tiles.side, b = y + c * tiles.side;
       if (slice != 0 || task >= tiles.tasks || a >= k || b >= k || (x == y && a < b)) continue;
-      ends.write(a, b, sum, k, gram);
+      ends.write(a, b, sum, k, gram + n * k * k);
     }
   }
 }
@@ -217,21 +271,23 @@ void tangent_gram(const void* images, bool images_are_bytes, const std::int64_t*
                   std::int64_t k, std::int64_t P, T* gram, Stream stream) {
   if (N == 0 || k == 0) return;
   const int factors = static_cast<int>(k);
-  const auto launch = [&](auto* pixels) {
-    gram_kernel<<<blocks_for(N, 1), kGramThreads, gram_bytes(factors), native(stream)>>>(
-        pixels, plus, minus, inverse_steps, M, factors, P, gram);
-  };
-  const auto* const bytes = static_cast<const Bytes*>(images);
-  const ByteTiles tiles(factors);
-  if (!images_are_bytes) {
-    launch(static_cast<const T*>(images));
-  } else if (!tiles.hold(P)) {
-    launch(bytes);
-  } else {
-    const bool packed = P % 16 == 0 && is_aligned<16>(bytes);
-    const auto kernel = packed ? byte_gram_kernel<true, T> : byte_gram_kernel<false, T>;
+  if (images_are_bytes) {
+    const auto* const bytes = static_cast<const Bytes*>(images);
+    const ByteTiles tiles(factors);
+    const bool packed = P % 16 == 0 && is_aligned<16>(bytes), fits = tiles.fit(P);
+    const auto kernel =
+        packed ? (fits ? byte_gram_kernel<true, true, T> : byte_gram_kernel<true, false, T>)
+               : (fits ? byte_gram_kernel<false, true, T> : byte_gram_kernel<false, false, T>);
     kernel<<<blocks_for(N, 1), tiles.threads, tiles.bytes(), native(stream)>>>(
         bytes, plus, minus, inverse_steps, M, factors, P, tiles, gram);
+  } else {
+    const auto* const pixels = static_cast<const T*>(images);
+    const int blocks = gram_blocks(factors);
+    with_gram_shape(factors, can_pack(P, pixels), [&](auto shape) {
+      gram_kernel<decltype(shape), T><<<blocks_for(N * blocks, 1), kProductThreads, 0,
+                                        native(stream)>>>(
+          pixels, plus, minus, inverse_steps, M, factors, M > 0 ? P : 0, blocks, gram);
+    });
   }
   check_launch("tangent_gram");
 }

@@ -117,6 +117,7 @@ template <class T>
 T max(T a, T b) {
   return a < b ? b : a;
 }
+inline double rsqrt(double x) { return 1 / sqrt(x); }
 inline void sincospi(double x, double* s, double* c) {
   const double turns = rint(2 * x), angle = 3.14159265358979323846 * (x - turns / 2);
   const double sine = sin(angle), cosine = cos(angle);
@@ -220,4 +221,4 @@ cudaError_t cudaFuncSetAttribute(Kernel*, cudaFuncAttribute, int bytes) {
 #define __restrict__
 #define __launch_bounds__(...)
 #define __CUDACC__
-#define __CUDA_ARCH__ 900
+#define __CUDA_ARCH__ 750

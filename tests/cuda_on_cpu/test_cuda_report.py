@@ -74,27 +74,20 @@ def test_gradients_of_pixels_leave_as_vectors(types, vector, count, ptx_of):
 def test_tiles_of_bytes_are_copied_sixteen_at_a_time_and_later(ptx_of):
     kernels = ptx_of("tangent_gram")
     packed = [text for name, text in kernels.items() if "byte_gram_kernelILb1" in name]
-    assert len(packed) == 2  # float and double
+    assert len(packed) == 4  # float and double, with sums that fit into 32 bits and others
     for text in packed:
         assert re.search(r"cp\.async\.c[ag]\.shared\.global \[.*\], \[.*\], 16", text)
         assert "dp4a" in text
         assert not re.search(r"ld\.global\S*u8", text)
 
 
-def test_the_model_of_a_tile_is_the_kernels_own():
-    source = (ROOT / "csrc" / "column_products.cuh").read_text()
-    assert "columns <= 16 ? 256 : (columns <= 32 ? 128 : 64)" in source
-    assert "shape.width + (shape.split < 16 ? shape.split : 1)" in source
-    shape = cuda_report.TileShape.of(64, 136)
-    assert (shape.width, shape.split, shape.stride) == (64, 1, 65)
-
-
-def test_reads_of_a_tile_fall_into_different_banks():
-    assert cuda_report.wavefronts(lambda lane: lane, 8) == 1
-    assert cuda_report.wavefronts(lambda lane: lane * 64, 8) == 16
-    assert cuda_report.wavefronts(lambda lane: 0, 8) == 0.5 * 2
-    for columns in range(1, 65):
-        assert cuda_report.reads_of_pairs(columns) <= 1.5, columns
+@needs_nvcc
+def test_columns_are_loaded_as_vectors_and_multiplied_on_tensor_cores(ptx_of):
+    packed = [text for kernel, text in ptx_of("tangent_gram").items() if "Lb1EEE" in kernel]
+    assert len(packed) == 8  # four shapes, of float and double
+    for text in packed:
+        assert re.search(r"ld\.global\S*\.v[24]\.", text)
+        assert "mma.sync.aligned.m" in text
 
 
 def test_loops_and_widths_are_read_off_the_machine_code():
@@ -107,11 +100,13 @@ def test_loops_and_widths_are_read_off_the_machine_code():
             "  /*0020*/  STG.E.U8 [R2.64], R4 ;",
             "  /*0030*/  @P0 BRA `(.L_x_1) ;",
             "  /*0040*/  CALL.REL.NOINC `(slow) ;",
+            "  /*0050*/  DMMA.8x8x4 R4, R4, R6, RZ ;",
         ]
     )
     counts = {"kernel": cuda_report.Counts("kernel")}
     cuda_report.count_instructions(listing, counts)
     found = counts["kernel"]
-    assert (found.instructions, found.loop, found.calls) == (5, 3, 1)
+    assert (found.instructions, found.loop, found.calls) == (6, 3, 1)
     assert dict(found.loads) == {128: 1, 64: 1}
     assert dict(found.stores) == {8: 1}
+    assert dict(found.tensor) == {"8x8x4": 1}

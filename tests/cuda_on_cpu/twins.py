@@ -385,21 +385,36 @@ def local_variance_backward(T, rng, cpu):
 @calls_of
 def tangent_gram(T, rng, cpu):
     M, N = 6, 3
-    tangents = (0, 1, 2, 3, 5, 15, 22, 23, 24, 32, 33, 63, 64)
-    pixels = (0, 1, 63, 64, 65, 200, 528)
+    tangents = (0, 1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 22, 23, 24, 32, 33, 63, 64)
+    pixels = (0, 1, 15, 16, 17, 63, 64, 65, 200, 528)
     for k, P, bytes_ in itertools.product(tangents, pixels, (0, 1)):
-        if (k > 24 and P not in (0, 65, 528)) or (P == 528 and not bytes_):
+        if (k > 24 and P not in (0, 65, 528)) or (k > 8 and P == 528 and not bytes_):
             continue
-        x = rng.integers(0, 256, (M, P)).astype(np.uint8) if bytes_ else normal(rng, T, M, P)
-        plus, minus = rng.integers(0, M, (2, N, k))
-        step = rng.choice([0.5, 1.0, 0.0], (N, k)).astype(T)
-        if k > 2:
-            plus[0, 1], step[0, 1] = M + 5 if P else 0, 1
-            minus[1, 2], step[1, 2] = -9, 0
+        for shifted in (0, 1) if P in (16, 64) and k in (4, 7, 9, 17) else (0,):
+            x = rng.integers(0, 256, (M, P)).astype(np.uint8) if bytes_ else normal(rng, T, M, P)
+            plus, minus = rng.integers(0, M, (2, N, k))
+            step = rng.choice([0.5, 1.0, 0.0], (N, k)).astype(T)
+            if k > 2:
+                plus[0, 1], step[0, 1] = M + 5 if P else 0, 1
+                minus[1, 2], step[1, 2] = -9, 0
+            yield Call(
+                [x, bytes_, plus, minus, step, M, N, k, P, Out("gram", (N, k, k), T, 1 - bytes_)],
+                {"k": k, "P": P, "bytes": bytes_, "shifted": shifted}, bool(shifted),
+            )  # fmt: skip
+    for P in (32800, 32801) if T is np.float32 else ():  # more than 32 bits hold with many factors
+        x = np.zeros((2, P), np.uint8)
+        x[0] = 255
         yield Call(
-            [x, bytes_, plus, minus, step, M, N, k, P, Out("gram", (N, k, k), T, 1 - bytes_)],
-            {"k": k, "P": P, "bytes": bytes_},
-        )
+            [x, 1, np.zeros((1, 64), np.int64), np.ones((1, 64), np.int64), np.ones((1, 64), T),
+             2, 1, 64, P, Out("gram", (1, 64, 64), T, 0)],
+            {"k": 64, "P": P, "bytes": 1},
+        )  # fmt: skip
+    for M in (0, 1):  # no image at all; one of NaN, which is nobody's neighbour
+        yield Call(
+            [np.full((M, 70), np.nan, T), 0, np.full((2, 9), -1), np.zeros((2, 9), np.int64),
+             np.ones((2, 9), T) * (np.arange(9) % 2), M, 2, 9, 70, Out("gram", (2, 9, 9), T)],
+            {"M": M},
+        )  # fmt: skip
 
 
 @calls_of
@@ -424,9 +439,10 @@ def tangent_gram_backward(T, rng, cpu):
 
 @calls_of
 def gram_alignment(T, rng, cpu):
-    latents = (0, 1, 2, 3, 5, 10, 22, 23, 31, 32, 33, 47, 49, 63, 64)
-    for d, P, first, active in itertools.product(latents, (0, 1, 63, 64, 65, 300), (0, 1), (0, 1)):
-        if d > 10 and (P < 300 or first != active):
+    latents = (0, 1, 2, 3, 4, 5, 7, 8, 9, 10, 16, 17, 22, 23, 31, 32, 33, 47, 49, 63, 64)
+    pixels = (0, 1, 15, 16, 17, 63, 64, 65, 300)
+    for d, P, first, active in itertools.product(latents, pixels, (0, 1), (0, 1)):
+        if (d > 10 and (P < 300 or first != active)) or (P in (15, 16, 17) and active):
             continue
         B, scales = 2, 1 + np.arange(d, dtype=T)
         x = normal(rng, T, B, d, P) * scales[:, None] if first else normal(rng, T, B, P, d) * scales
@@ -439,12 +455,14 @@ def gram_alignment(T, rng, cpu):
         yield alignment(
             T, x, first, mask, P, d, full, {"d": d, "P": P, "first": first, "active": active}
         )
+        if first and P == 64:
+            yield alignment(T, x, 1, mask, P, d, full, {"d": d, "shifted": 1}, True)
     x = normal(rng, T, 2, 100, 6)
     x[1, 3, 2] = np.nan
     yield alignment(T, x, 0, None, 100, 6, True, {"broken": 1})
 
 
-def alignment(T, x, first, mask, P, d, full, case):
+def alignment(T, x, first, mask, P, d, full, case, shifted=False):
     B = len(x)
     return Call(
         [x, first, mask, B, P, d, Out("workspace", (2, B, d, d), np.float64, None),
@@ -454,16 +472,18 @@ def alignment(T, x, first, mask, P, d, full, case):
          Out("distance", B, T, 1e4 if full else 1e20),
          Out("permutation", (B, d), np.int64, 1 if full else 1e20),
          Out("contrast", B, T, 1e5 if full else np.inf)],
-        case,
+        case, shifted,
     )  # fmt: skip
 
 
 @calls_of
 def direction_cosines(T, rng, cpu):
-    columns, pixels = (0, 1, 5, 31, 32, 33, 65), (0, 1, 63, 64, 65, 130)
+    columns = (0, 1, 7, 8, 9, 16, 17, 33, 65)
+    pixels = (0, 1, 15, 16, 17, 63, 64, 65, 130)
     for d, k, P, first in itertools.product(columns, columns, pixels, (0, 1)):
-        if d * k > 200 and P != 65:
+        if d * k > 80 and P != 65:
             continue
+        shifted = bool(first and P == 64)
         B = 2
         x = normal(rng, T, B, d, P) if first else normal(rng, T, B, P, d)
         c = normal(rng, T, B, k, P)
@@ -473,5 +493,5 @@ def direction_cosines(T, rng, cpu):
             c[0, 0] = 0
         yield Call(
             [x, first, c, B, P, d, k, Out("cosines", (B, d, k), T), Out("norms", (B, d + k), T)],
-            {"d": d, "k": k, "P": P, "first": first},
-        )
+            {"d": d, "k": k, "P": P, "first": first, "shifted": shifted}, shifted,
+        )  # fmt: skip

@@ -11,10 +11,11 @@ from vaebias.errors import InputError
 from vaebias.ops import direction_cosines
 from vaebias.ops.direction_cosines import direction_cosines_reference
 
-# (B, P, d, k) around the strip of 256 pixels and blocks of 4 columns on the CPU, and the tile of
-# 64 pixels and 32 columns and 32 components of a block on CUDA.
+# (B, P, d, k) around the strip of 256 pixels and blocks of 4 columns on the CPU, and the 16 pixels
+# and groups of 8 columns on CUDA, of which a block takes two.
 SHAPES = [
     *((1, 1, 1, 1), (3, 63, 2, 5), (2, 64, 4, 4), (2, 65, 33, 3), (4, 255, 3, 7)),
+    *((2, 15, 8, 9), (3, 16, 9, 8), (2, 17, 16, 17), (2, 144, 10, 5)),
     *((2, 256, 8, 33), (3, 257, 31, 32), (1, 513, 40, 41), (2, 9, 3, 0), (2, 9, 0, 3)),
 ]
 

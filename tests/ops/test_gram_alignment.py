@@ -12,9 +12,10 @@ from vaebias.errors import InputError
 from vaebias.ops import gram_alignment
 from vaebias.ops.gram_alignment import gram_alignment_reference
 
-# Around the strip of 256 pixels, the tile of 64, the warp of 32 latents, and blocks of 4, 6 and 8.
+# Around the strip of 256 pixels, the 16 of a chunk, the warp of 32 latents, and blocks of 4 to 8.
 SHAPES = [(1, 1, 1), (3, 5, 2), (4, 63, 3), (2, 256, 10), (3, 257, 31), (2, 300, 33), (1, 200, 64)]
 SHAPES += [(2, 513, d) for d in (4, 5, 6, 8, 12, 14)]
+SHAPES += [(2, 17, 7), (2, 16, 9), (3, 65, 16), (2, 144, 17)]
 
 
 def jacobians(B, P, d, dtype=torch.float32, device="cpu", seed=0):
@@ -155,6 +156,15 @@ def test_huge_entries_do_not_overflow_in_between(device):
     found, expected = gram_alignment(jacobian * 1e17), gram_alignment(jacobian)
     torch.testing.assert_close(found.distance, expected.distance)
     torch.testing.assert_close(found.singular_values, expected.singular_values * 1e17)
+
+
+@pytest.mark.parametrize("size", [1e-150, 1e-100, 1e100, 1e150])
+def test_scaling_a_jacobian_scales_its_singular_values_alone(size, device):
+    jacobian = jacobians(2, 50, 6, torch.float64, device)
+    found, expected = gram_alignment(jacobian * size), gram_alignment(jacobian)
+    torch.testing.assert_close(found.singular_values / size, expected.singular_values)
+    torch.testing.assert_close(found.v, expected.v)
+    torch.testing.assert_close(found.ima_contrast, expected.ima_contrast)
 
 
 def test_the_layout_is_read_off_a_clearly_shorter_axis():
