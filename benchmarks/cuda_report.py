@@ -186,7 +186,7 @@ def traffic() -> list[Traffic]:
     pixels, elements, points = B * P, 65536 * 16, B * 4096
     images, pairs = 2000, 4
     planes, side, window = 256, 64, 9
-    band = 32 + window - 1  # rows that a block reads for 32 rows of output
+    seen = side + window - 1  # rows, and columns, that a block reads for a plane's outputs
     batch, spans = 1024, 4
     partials = spans * batch * (4 * d + 2) * 8  # written by blocks, read by the launch that merges
     cosines = points * (d + k) * 4
@@ -212,7 +212,7 @@ def traffic() -> list[Traffic]:
         ),
         Traffic(
             "local_variance, float32", f"{planes} x {side} x {side}, window {window}",
-            planes * side * (side / 32 * band + side) * 4, planes * side * side * 8,
+            planes * (seen**2 + side**2) * 4, planes * side**2 * 8,
         ),
         Traffic(
             "total_correlation", f"{batch} x {d}",

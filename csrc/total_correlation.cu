@@ -28,6 +28,10 @@ constexpr int kOwners = 8;    // rows (or posteriors) of a block, a warp each
 constexpr int kTile = 32;     // posteriors (or rows) a step, a lane each
 constexpr int kLatents = 32;  // latents at a time: more are walked over again
 constexpr int kThreads = kOwners * kTile;
+// Numbers from latent to latent of a tile in shared memory. It is odd, so that threads that read
+// different latents meet different banks; with 3 more than a tile, not 1, so do nearly all threads
+// that store consecutive numbers of [kTile, 10].
+constexpr int kStride = kTile + 3;
 
 // What sums relative to the maximum `from` are multiplied by to be relative to `to`.
 template <class T>
@@ -47,14 +51,44 @@ __device__ inline T weighted(T weight, T slope) {
   return weight == T(0) ? T(0) : weight * slope;
 }
 
-// Log weight of posterior j to row i, over that of others.
+// Log weights of posteriors to a row, over those of others, by where they stand in a tile; and of
+// rows to a posterior, the same with the roles swapped.
+template <class T>
+struct TileWeights {
+  int own_at, next_at;
+  T own, next;
+  __device__ T operator()(int j) const { return j == own_at ? own : (j == next_at ? next : T(0)); }
+};
+
 template <class T>
 struct Weights {
   std::int64_t B;
   T own, next;
-  __device__ T operator()(std::int64_t i, std::int64_t j) const {
-    return j == i ? own : (j == (i + 1 < B ? i + 1 : 0) ? next : T(0));
+
+  // Of a tile's posteriors [first, first + width) to row i: i's own, and that of its successor.
+  __device__ TileWeights<T> of_row(std::int64_t i, std::int64_t first) const {
+    return {place(i, first), place(i + 1 < B ? i + 1 : 0, first), own, next};
   }
+  // Of a tile's rows to posterior j: j itself, and its predecessor.
+  __device__ TileWeights<T> of_posterior(std::int64_t j, std::int64_t first) const {
+    return {place(j, first), place(j > 0 ? j - 1 : B - 1, first), own, next};
+  }
+
+ private:
+  __device__ static int place(std::int64_t at, std::int64_t first) {
+    return at >= first && at < first + kTile ? static_cast<int>(at - first) : -1;
+  }
+};
+
+// Divides numbers below a few thousand by one of at most 32, exactly, in two instructions.
+struct Divisor {
+  int by;
+  float inverse;
+  __device__ explicit Divisor(int by) : by(by), inverse(1.0f / static_cast<float>(by)) {}
+  __device__ int quotient(int x) const {
+    return static_cast<int>((static_cast<float>(x) + 0.5f) * inverse);
+  }
+  __device__ int remainder(int x, int quotient) const { return x - quotient * by; }
 };
 
 template <class T>
@@ -98,7 +132,8 @@ struct Parts {
 struct Walk {
   std::int64_t first_owner, span, begin, end;
   __device__ Walk(std::int64_t B, std::int64_t spans) {
-    const std::int64_t tiles = (B + kTile - 1) / kTile, length = (tiles + spans - 1) / spans * kTile;
+    const std::int64_t tiles = (B + kTile - 1) / kTile;
+    const std::int64_t length = (tiles + spans - 1) / spans * kTile;
     span = blockIdx.x % spans;
     first_owner = blockIdx.x / spans * kOwners;
     begin = span * length;
@@ -112,7 +147,7 @@ __device__ inline int lane_of_thread() { return static_cast<int>(threadIdx.x) % 
 // What a block of rows shares while posteriors pass.
 template <class T>
 struct RowsShared {
-  T mu[kLatents][kTile + 1], scale[kLatents][kTile + 1], height[kLatents][kTile + 1];
+  T mu[kLatents][kStride], scale[kLatents][kStride], height[kLatents][kStride];
   T z[kOwners][kLatents];
   T joint_weight[kOwners][kTile + 1];
   T joint_rescaling[kOwners];
@@ -125,16 +160,17 @@ struct RowsShared {
                        std::int64_t d, std::int64_t first_row, std::int64_t first, int width,
                        std::int64_t latent, int count) {
     const int thread = static_cast<int>(threadIdx.x);
+    const Divisor latents(count);
     for (int at = thread; at < count * width; at += kThreads) {
-      const int j = at / count, l = at % count;
+      const int j = latents.quotient(at), l = latents.remainder(at, j);
       const std::int64_t from = (first + j) * d + latent + l;
       mu[l][j] = mu_of[from];
       scale[l][j] = deviation_scale(logvar_of[from]);
       height[l][j] = -logvar_of[from] / 2;
     }
     for (int at = thread; at < kOwners * count; at += kThreads) {
-      const std::int64_t from = min(first_row + at / count, B - 1);
-      z[at / count][at % count] = z_of[from * d + latent + at % count];
+      const int i = latents.quotient(at), l = latents.remainder(at, i);
+      z[i][l] = z_of[min(first_row + i, B - 1) * d + latent + l];
     }
   }
 
@@ -252,23 +288,25 @@ __global__ void densities_kernel(const T* z, const T* mu, const T* logvar, std::
 
     for (std::int64_t first = walk.begin; first < walk.end; first += kTile) {
       const int width = static_cast<int>(min(static_cast<std::int64_t>(kTile), walk.end - first));
-      T joint_density = row < B && lane < width ? weights(row, first + lane) : T(0);
+      T joint_density = row < B && lane < width ? weights.of_row(row, first)(lane) : T(0);
       for (std::int64_t turn = 0; turn < parts.turns(part); ++turn) {
         const std::int64_t loaded = parts.loaded(part, turn);
         const int count = parts.latents(loaded);
         __syncthreads();  // the tile may still be read
         shared.load(z, mu, logvar, B, d, first_row, first, width, loaded * kLatents, count);
         __syncthreads();
-        for (int l = 0; turn < parts.count() && l < count && lane < width; ++l)
+        const int fresh = turn < parts.count() && lane < width ? count : 0;
+#pragma unroll 4
+        for (int l = 0; l < fresh; ++l)
           joint_density += shared.log_density(shared.z[warp][l], l, lane);
       }
       joint.add(lane < width ? joint_density : static_cast<T>(-HUGE_VAL), &shared);
       __syncthreads();
 
       if (!share.any()) continue;
+      const TileWeights<T> weight = weights.of_row(first_row + share.owner, first);
       latent.add(shared, share, own_z, width, with_slopes, [&](int j) {
-        return weights(first_row + share.owner, first + j) +
-               shared.log_density(own_z, share.latent, j);
+        return weight(j) + shared.log_density(own_z, share.latent, j);
       });
     }
 
@@ -340,7 +378,7 @@ __global__ void rows_of_spans(double* workspace, std::int64_t B, std::int64_t d,
 // What a block of posteriors shares while rows pass.
 template <class T>
 struct PosteriorsShared {
-  T z[kLatents][kTile + 1], normaliser[kLatents][kTile + 1];
+  T z[kLatents][kStride], normaliser[kLatents][kStride];
   T mu[kOwners][kLatents], scale[kOwners][kLatents], height[kOwners][kLatents];
   T joint_weight[kOwners][kTile + 1];
   T grad_prod[kTile];
@@ -353,16 +391,19 @@ struct PosteriorsShared {
                        std::int64_t first_owner, std::int64_t first, int width, std::int64_t latent,
                        int count) {
     const int thread = static_cast<int>(threadIdx.x);
+    const Divisor latents(count), rows(width);
     for (int at = thread; at < count * width; at += kThreads) {
-      z[at % count][at / count] = z_of[(first + at / count) * d + latent + at % count];
-      normaliser[at / width][at % width] =
-          normalisers[(latent + at / width) * B + first + at % width];
+      const int of_row = latents.quotient(at), of_latent = rows.quotient(at);
+      const int l = latents.remainder(at, of_row), i = rows.remainder(at, of_latent);
+      z[l][of_row] = z_of[(first + of_row) * d + latent + l];
+      normaliser[of_latent][i] = normalisers[(latent + of_latent) * B + first + i];
     }
     for (int at = thread; at < kOwners * count; at += kThreads) {
-      const std::int64_t from = min(first_owner + at / count, B - 1) * d + latent + at % count;
-      mu[at / count][at % count] = mu_of[from];
-      scale[at / count][at % count] = deviation_scale(logvar_of[from]);
-      height[at / count][at % count] = -logvar_of[from] / 2;
+      const int j = latents.quotient(at), l = latents.remainder(at, j);
+      const std::int64_t from = min(first_owner + j, B - 1) * d + latent + l;
+      mu[j][l] = mu_of[from];
+      scale[j][l] = deviation_scale(logvar_of[from]);
+      height[j][l] = -logvar_of[from] / 2;
     }
     if (thread < width) grad_prod[thread] = grad_prod_of[first + thread];
   }
@@ -381,13 +422,13 @@ struct PosteriorSum {
   double u = 0, square = 0;
 
   __device__ void add(const PosteriorsShared<T>& shared, const Share& share,
-                      const Weights<T>& weights, std::int64_t first_owner, std::int64_t first,
-                      int width, T own_mu, T own_scale, T own_height) {
+                      const TileWeights<T>& weight, int width, T own_mu, T own_scale,
+                      T own_height) {
     const int l = share.latent;
     T tile_u = 0, tile_square = 0;
     for (int i = share.slice; i < width; i += share.split) {
       const T u = (shared.z[l][i] - own_mu) * own_scale;
-      const T density = weights(first + i, first_owner + share.owner) + (own_height - u * u);
+      const T density = weight(i) + (own_height - u * u);
       const T joint_share = shared.joint_weight[share.owner][i];
       const T product_share = shared.grad_prod[i] * exp(density - shared.normaliser[l][i]);
       tile_u += weighted(joint_share + product_share, u);
@@ -429,7 +470,7 @@ __global__ void posteriors_kernel(const T* z, const T* mu, const T* logvar, cons
 
     for (std::int64_t first = walk.begin; first < walk.end; first += kTile) {
       const int width = static_cast<int>(min(static_cast<std::int64_t>(kTile), walk.end - first));
-      T joint = owner < B && lane < width ? weights(first + lane, owner) : T(0);
+      T joint = owner < B && lane < width ? weights.of_posterior(owner, first)(lane) : T(0);
       for (std::int64_t turn = 0; turn < parts.turns(part); ++turn) {
         const std::int64_t loaded = parts.loaded(part, turn);
         const int count = parts.latents(loaded);
@@ -437,8 +478,9 @@ __global__ void posteriors_kernel(const T* z, const T* mu, const T* logvar, cons
         shared.load(z, mu, logvar, normalisers, grad_prod, B, d, first_owner, first, width,
                     loaded * kLatents, count);
         __syncthreads();
-        for (int l = 0; turn < parts.count() && l < count && lane < width; ++l)
-          joint += shared.log_density(warp, l, lane);
+        const int fresh = turn < parts.count() && lane < width ? count : 0;
+#pragma unroll 4
+        for (int l = 0; l < fresh; ++l) joint += shared.log_density(warp, l, lane);
       }
       T share_of_joint = 0;
       if (owner < B && lane < width) {
@@ -448,7 +490,8 @@ __global__ void posteriors_kernel(const T* z, const T* mu, const T* logvar, cons
       __syncthreads();
 
       if (!share.any()) continue;
-      total.add(shared, share, weights, first_owner, first, width, own_mu, own_scale, own_height);
+      const TileWeights<T> weight = weights.of_posterior(first_owner + share.owner, first);
+      total.add(shared, share, weight, width, own_mu, own_scale, own_height);
     }
 
     shared.slice_u[threadIdx.x] = total.u;
