@@ -55,7 +55,7 @@ __device__ inline void multiply(const double (&x)[kQuad], const double (&y)[kQua
 #endif
 }
 
-// The same for two groups of columns at once.
+// The same for two groups of columns at once. Registers of the two take turns in the instruction.
 __device__ inline void multiply(const double (&x0)[kQuad], const double (&x1)[kQuad],
                                 const double (&y)[kQuad], double (&sums0)[2], double (&sums1)[2]) {
 #if __CUDA_ARCH__ >= 900

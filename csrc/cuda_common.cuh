@@ -93,7 +93,8 @@ __device__ inline double warp_sum(double value) {
 }
 
 // The largest of a warp, for every lane; NaN counts for nothing.
-__device__ inline double warp_max(double value) {
+template <class T>
+__device__ inline T warp_max(T value) {
   for (int step = 16; step > 0; step /= 2) {
     value = fmax(value, __shfl_xor_sync(0xffffffffu, value, step));
   }

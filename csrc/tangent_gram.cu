@@ -1,7 +1,7 @@
 // Tangent Grams on CUDA: one block an image. Tangents are formed in registers, and tensor cores
-// multiply them (column_products.cuh). Of bytes neither tangents nor numbers are formed: tiles in
-// shared memory are copies of the images, and four products of bytes add up in one instruction,
-// exactly.
+// multiply them (column_products.cuh). Of bytes neither tangents nor numbers are formed: four
+// products of bytes add up in one instruction, exactly, from registers where factors are few, else
+// from tiles in shared memory.
 #include <cuda_pipeline.h>
 
 #include <cmath>
@@ -237,6 +237,56 @@ __global__ void __launch_bounds__(kByteThreads)
   }
 }
 
+// At most kBlock factors, of packed images: a warp a point. A lane's pixels of all images fit into
+// registers, so that there is neither a tile nor a barrier.
+template <class T>
+__global__ void __launch_bounds__(32)
+    few_bytes_kernel(const Bytes* images, const std::int64_t* plus, const std::int64_t* minus,
+                     const T* inverse_steps, std::int64_t M, int k, std::int64_t P, T* gram) {
+  using Words = Pack<unsigned, 4>;
+  constexpr int pixels = sizeof(Words);
+  __shared__ Ends ends;
+  const std::int64_t n = blockIdx.x;
+  ends.load(plus, minus, inverse_steps, n, M, k, P);
+  const Bytes *to[kBlock], *from[kBlock];
+#pragma unroll
+  for (int r = 0; r < kBlock; ++r) {  // as in Tangents
+    const int factor = min(r, k - 1);
+    to[r] = images + max(ends.to[factor], std::int64_t{0});
+    from[r] = images + max(ends.from[factor], std::int64_t{0});
+  }
+  unsigned added[kBlock][kBlock] = {}, taken[kBlock][kBlock] = {};
+  for (std::int64_t p = threadIdx.x * pixels; p < P; p += 32 * pixels) {
+    Words of_to[kBlock], of_from[kBlock];
+#pragma unroll
+    for (int r = 0; r < kBlock; ++r) {
+      of_to[r] = *reinterpret_cast<const Words*>(to[r] + p);
+      of_from[r] = *reinterpret_cast<const Words*>(from[r] + p);
+    }
+#pragma unroll
+    for (int w = 0; w < 4; ++w) {
+#pragma unroll
+      for (int r = 0; r < kBlock; ++r) {
+#pragma unroll
+        for (int c = 0; c <= r; ++c) {
+          const unsigned x = of_to[r].value[w], y = of_to[c].value[w];
+          const unsigned x0 = of_from[r].value[w], y0 = of_from[c].value[w];
+          added[r][c] = __dp4a(x0, y0, __dp4a(x, y, added[r][c]));
+          taken[r][c] = __dp4a(x0, y, __dp4a(x, y0, taken[r][c]));
+        }
+      }
+    }
+  }
+#pragma unroll
+  for (int r = 0; r < kBlock; ++r) {
+#pragma unroll
+    for (int c = 0; c <= r; ++c) {
+      const double sum = warp_sum(static_cast<int>(added[r][c] - taken[r][c]));
+      if (threadIdx.x == 0 && r < k) ends.write(r, c, sum, k, gram + n * k * k);
+    }
+  }
+}
+
 // Block (strip of pixels, image m): a thread sums all uses of its pixel, in their order.
 template <class T>
 __global__ void backward_kernel(const T* images, const std::int64_t* plus,
@@ -275,11 +325,16 @@ void tangent_gram(const void* images, bool images_are_bytes, const std::int64_t*
     const auto* const bytes = static_cast<const Bytes*>(images);
     const ByteTiles tiles(factors);
     const bool packed = P % 16 == 0 && is_aligned<16>(bytes), fits = tiles.fit(P);
-    const auto kernel =
-        packed ? (fits ? byte_gram_kernel<true, true, T> : byte_gram_kernel<true, false, T>)
-               : (fits ? byte_gram_kernel<false, true, T> : byte_gram_kernel<false, false, T>);
-    kernel<<<blocks_for(N, 1), tiles.threads, tiles.bytes(), native(stream)>>>(
-        bytes, plus, minus, inverse_steps, M, factors, P, tiles, gram);
+    if (factors <= kBlock && packed && fits) {
+      few_bytes_kernel<<<blocks_for(N, 1), 32, 0, native(stream)>>>(
+          bytes, plus, minus, inverse_steps, M, factors, M > 0 ? P : 0, gram);
+    } else {
+      const auto kernel =
+          packed ? (fits ? byte_gram_kernel<true, true, T> : byte_gram_kernel<true, false, T>)
+                 : (fits ? byte_gram_kernel<false, true, T> : byte_gram_kernel<false, false, T>);
+      kernel<<<blocks_for(N, 1), tiles.threads, tiles.bytes(), native(stream)>>>(
+          bytes, plus, minus, inverse_steps, M, factors, P, tiles, gram);
+    }
   } else {
     const auto* const pixels = static_cast<const T*>(images);
     const int blocks = gram_blocks(factors);

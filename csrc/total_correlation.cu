@@ -91,13 +91,6 @@ struct Divisor {
   __device__ int remainder(int x, int quotient) const { return x - quotient * by; }
 };
 
-template <class T>
-__device__ inline T warp_max(T value) {
-  for (int step = 16; step > 0; step /= 2)
-    value = fmax(value, __shfl_xor_sync(0xffffffffu, value, step));
-  return value;
-}
-
 // Which (owner, latent) this thread sums for, of `latents` at a time; where there are more threads
 // than pairs, which slice of the tile.
 struct Share {
