@@ -1,10 +1,11 @@
-// Local variance on CUDA. A block owns a strip of columns and some output rows, of one plane or
-// several: it walks down the rows that they see and forms each row's window sums once. Every thread
-// then sums windows of those down its column, in blocks as long as the window: a window is the end
-// of one block, kept in a ring in shared memory, and the beginning of the next, in registers (van
-// Herk 1992, Gil and Werman 1993). No running sums, so rounding does not drift and a NaN touches
-// only the windows that hold it. Bytes add up in integers, exactly. A ring too large for shared
-// memory gives way to sums of every output in registers.
+// Local variance on CUDA. Windows of few pixels have a kernel of their own (small_windows.cuh). For
+// others a block owns a strip of columns and some output rows, of one plane or several: it walks
+// down the rows that they see and forms each row's window sums once. Every thread then sums windows
+// of those down its column, in blocks as long as the window: a window is the end of one block, kept
+// in a ring in shared memory, and the beginning of the next, in registers (van Herk 1992, Gil and
+// Werman 1993). No running sums, so rounding does not drift and a NaN touches only the windows that
+// hold it. Bytes add up in integers, exactly. A ring too large for shared memory gives way to sums
+// of every output in registers.
 #include "cuda_common.cuh"
 #include "small_windows.cuh"
 #include "windows.cuh"

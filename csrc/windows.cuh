@@ -1,4 +1,4 @@
-// What the kernels of local variance share: windows over bordered planes, and where values shift to.
+// What the kernels of local variance share: windows over bordered planes, and shifts of values.
 #pragma once
 
 #include <cmath>
