@@ -1,6 +1,6 @@
-// From Jacobian to numbers on CUDA, in two launches. A block a point reads the Jacobian and leaves
-// its Gram; then a warp a point turns that into principal directions, by rotations of
-// disjoint pairs at a time, and assigns them to latents (gram_solver.h).
+// From Jacobian to numbers on CUDA, in two launches. Blocks read the Jacobian of a point and leave
+// its Gram; then a warp a point turns that into principal directions, by rotations of disjoint
+// pairs at a time, and assigns them to latents (gram_solver.h).
 #include <cmath>
 
 #include "column_products.cuh"
@@ -87,12 +87,12 @@ __device__ void jacobi_by_rounds(const Warp& warp, double* a, double* v, int m,
   for (int i = 0; i < m; ++i) largest = fmax(largest, fabs(a[i * m + i]));
   for (int i = warp.lane(); i < m * m; i += Warp::lanes) v[i] = i / m == i % m ? 1.0 : 0.0;
   warp.sync();
-  // A lane's first two pairs to cross, and its first row and pair of the vectors: no round divides.
+  // Which two pairs cross, and which pair turns which row of the vectors, is the same in all
+  // rounds: a lane's first ones, and the steps to its next, so that no round divides.
   int first_x, first_y;
   pair_of(warp.lane(), &first_x, &first_y);
-  const int players = max(half, 1), first_row = warp.lane() / players,
-            first_pair = warp.lane() % players;
-  const int more_rows = Warp::lanes / players, more_pairs = Warp::lanes % players;
+  const int pairs = max(half, 1), first_row = warp.lane() / pairs, first_pair = warp.lane() % pairs;
+  const int more_rows = Warp::lanes / pairs, more_pairs = Warp::lanes % pairs;
   bool rotated = m > 1;
   for (int sweep = 0; sweep < 30 && rotated; ++sweep) {
     rotated = false;
@@ -119,10 +119,9 @@ __device__ void jacobi_by_rounds(const Warp& warp, double* a, double* v, int m,
       if (!__any_sync(0xffffffffu, matters)) continue;
       rotated = true;
       warp.sync();
-      int x = first_x, y = first_y;
-      while (x + 1 < half) {
+      for (int x = first_x, y = first_y; x + 1 < half;) {
         turn_block(a, m, rotations[x + 1], rotations[y]);
-        for (y += Warp::lanes; y > x; ++x) y -= x + 1;  // to the pair a warp's width on
+        for (y += Warp::lanes; y > x; ++x) y -= x + 1;
       }
       int pair = first_pair;
       for (int row = first_row; row < m; row += more_rows) {
@@ -250,9 +249,9 @@ void gram_alignment(const T* jacobian, bool latents_first, const std::uint8_t* a
   const std::int64_t fit = kSolverBytes / each;
   const int points = static_cast<int>(fit < kPoints ? fit : kPoints);
   solver_kernel<<<blocks_for(B, points), points * 32, static_cast<std::size_t>(points * each),
-                  native(stream)>>>(workspace, active, B, P, latents,
-                                    static_cast<int>(each), elsewhere, singular_values, v, distance,
-                                    permutation, ima_contrast);
+                  native(stream)>>>(workspace, active, B, P, latents, static_cast<int>(each),
+                                    elsewhere, singular_values, v, distance, permutation,
+                                    ima_contrast);
   check_launch("gram_alignment");
 }
 
