@@ -192,8 +192,10 @@ class _Runs:
         for objective, seed in zip(self.objectives, seeds, strict=True):
             prepare(objective, grid, images, seed)
         stacked = Stacked(self.objectives, seeds)
+        capturable = self._capturable(stacked.device)
         graph = self._captures(stacked.device)
-        optimisers = Optimisers(stacked, config, state, capturable=graph)
+        # the same arithmetic with and without a graph: a rate in a tensor is rounded to float32
+        optimisers = Optimisers(stacked, config, state, capturable=capturable)
         step = StackedStep(stacked, optimisers, images, config.steps, in_place=graph)
         recorders = [
             RunRecorder(objective, config.steps, LatentUse(grid, images, seed), callbacks, state)
@@ -221,9 +223,13 @@ class _Runs:
                 self.progress(done * len(seeds), config.steps * len(seeds))
         return [recorder.finish() for recorder in recorders]
 
+    def _capturable(self, device: torch.device) -> bool:
+        """Return whether a step could be captured in a CUDA graph."""
+        return device.type == "cuda" and self.config.schedule != "one-cycle"  # which changes betas
+
     def _captures(self, device: torch.device) -> bool:
         """Return whether a CUDA graph of the step is replayed."""
-        can = device.type == "cuda" and self.config.schedule != "one-cycle"  # which changes betas
+        can = self._capturable(device)
         if self.graph and not can:
             found = f"{device.type}, {self.config.schedule}"
             raise InputError("graph", "a GPU, and a schedule other than one-cycle", found)
