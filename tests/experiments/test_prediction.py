@@ -32,6 +32,7 @@ def cell(gain: float, angle: float, *measured: float) -> PredictedTurn:
         worst=20.0 - min(gain, 0),
         angle=angle,
         beta=8.0,
+        start_gain=gain / 2,
     )
     seeds = tuple(range(len(turns)))
     mig = (0.5,) * len(turns)
@@ -58,7 +59,7 @@ def test_every_cell_of_a_study_is_predicted_and_measured(tiny: Protocol, tmp_pat
     assert shown.exit_code == 0, shown.output
     text = out.read_text()
     assert f"vaebias predict {tmp_path} --out F" in text
-    assert "| study | data | model | gain per beta |" in text
+    assert "| study | data | model | gain per beta | at start |" in text
     assert f"| {noise.change.psnr:.1f} |" in text
     assert "outside the undecided range" in text.splitlines()[-1]
     assert CliRunner().invoke(app, command).exit_code == 2  # not without --force
@@ -69,6 +70,7 @@ def test_predictions_that_come_true_agree_and_others_do_not() -> None:
     found = agreement(right)
     assert (found.cells, found.decided) == (3, 2)
     assert found.rank_correlation == pytest.approx(1)
+    assert found.start_correlation == pytest.approx(1)
     assert found.median_error == pytest.approx(1.25)
     wrong = [cell(-4.0, 0, 42), cell(-1.0, 0, 30), cell(4.0, 45, 3)]
     assert agreement(wrong).rank_correlation == pytest.approx(-1)
@@ -78,11 +80,12 @@ def test_predictions_that_come_true_agree_and_others_do_not() -> None:
 def test_a_phase_is_left_to_the_correlation_of_all() -> None:
     right = [cell(-4.0, 0, 2), cell(1.0, 44, 30), cell(3.0, 41, 40)]
     phase = cell(4.0, 40, 10)
-    phase = replace(phase, price=replace(phase.price, recurrence=0.6))
+    phase = replace(phase, price=replace(phase.price, recurrence=0.6, start_gain=-1.0))
     found = agreement([*right, phase])
     assert (found.cells, found.decided) == (4, 2)
     assert found.monotone_correlation == pytest.approx(1)
     assert found.rank_correlation == pytest.approx(0.4)
+    assert found.start_correlation == pytest.approx(1)
 
 
 def test_runs_without_a_turn_are_left_out() -> None:

@@ -54,14 +54,19 @@ def test_hard_edges_are_outweighed() -> None:
     part = {"posX": range(8, 24), "posY": range(8, 24), "shape": 1, "orientation": 0}
     grid = load("dsprites", source="rendered").restrict(**part)
     pair = ("posX", "posY")
-    before, after = (
-        price(PerturbedGrid(grid, made, 0.1), 8, sample=128).pairs[pair]
+    original, modified = (
+        price(PerturbedGrid(grid, made, 0.1), 8, sample=128)
         for made in (None, mosaic(grid, [pair], 0.1))
     )
+    before, after = original.pairs[pair], modified.pairs[pair]
     assert not before.turns
     assert after.turns
     assert after.recurrence < RECURS
     assert abs(after.angle) > 35
+    # over longer distances, edges still outweigh the tiles
+    assert before.start_gain < after.start_gain < 0.5 * after.mixing_gain
+    assert "posX and posY save less than 1.2 nats where training starts" in modified.verdict
+    assert "training starts" not in original.verdict
 
 
 def test_files_hold_all_of_it(tmp_path: Path, small_blobs: FactorGrid) -> None:

@@ -69,6 +69,12 @@ class TestLinear:
         best = linear_loss(root, found.all.mixture.T, beta)
         assert found.all.best == pytest.approx(best, rel=1e-5)
 
+    def test_the_gain_is_the_same_wherever_training_starts(self) -> None:
+        for beta in (0.3, 12.0):
+            found = price(linear(self.directions, self.sizes), beta, "gaussian", scale=SCALE)
+            pair = found.pairs["f0", "f1"]
+            assert pair.start_gain == pytest.approx(pair.mixing_gain, rel=1e-4)
+
     @pytest.mark.parametrize("beta", [0.3, 2.0, 12.0, 60.0])
     def test_the_axes_are_those_of_the_linear_vae(self, beta: float) -> None:
         found = price(linear(self.directions, self.sizes), beta, "gaussian", scale=SCALE)

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["predict"]
 
-HEAD = ("study", "data", "model", "gain per beta", "predicted", "measured", "MIG", "variance times",
-        "PSNR", "SSIM")  # fmt: skip
+HEAD = ("study", "data", "model", "gain per beta", "at start", "predicted", "measured", "MIG",
+        "variance times", "PSNR", "SSIM")  # fmt: skip
 TEXT = 3  # columns of text
 
 
@@ -80,6 +80,8 @@ def _summary(found: Agreement) -> str:
     said = [f"{found.cells} cells, {found.decided} outside the undecided range"]
     if found.rank_correlation is not None:
         said.append(f"rank correlation of gain and turn {found.rank_correlation:.2f}")
+        if found.start_correlation is not None:
+            said.append(f"of gain at the start and turn {found.start_correlation:.2f}")
         if found.monotone_correlation not in (None, found.rank_correlation):
             said.append(f"without phases {found.monotone_correlation:.2f}")
     if found.angle_correlation is not None:
@@ -108,6 +110,7 @@ def _row(cell: PredictedTurn) -> tuple[str, ...]:
         cell.variant,
         cell.model,
         signed(cell.relative_gain),
+        signed(cell.relative_start_gain),
         angle,
         " ".join(f"{one:.0f}°" for one in cell.degrees) or "none",
         " ".join(number(one) for one in cell.mig if one is not None),

@@ -102,6 +102,10 @@ def price(
     one level up, widths grow until sigma is that of min(1, beta / M_aa). For Bernoulli pixels p
     is the mean of the images within that posterior.
 
+    Training starts with posteriors as wide as the prior and narrows them. What the mixture saves
+    at the start (`PairPrice.start_gain`) is the same with tangents over one standard deviation of
+    each factor.
+
     The formula takes each latent to be monotone along its axis. Where a turn is predicted, images
     are followed along its axes: if they return, as those of a pattern whose phase is the sum of
     both factors, the prediction is called undecided; see `recurrence`.
@@ -134,10 +138,14 @@ def price(
     grams = root @ steps @ root
     if not steps.any():
         raise InputError("data", "a factor that changes the images", f"none of {names} does")
+    # where training starts, posteriors are as wide as the prior
+    first = (
+        root @ likelihood_grams(grid, index, columns, sd, metric, seed=seed, memory=memory) @ root
+    )
     pairs: dict[tuple[str, str], PairPrice] = {}
     for a, b in combinations(range(len(names)), 2):
         block = grams[:, [[a], [b]], [a, b]]
-        found = _pair(block, weights, beta, amplitude)
+        found = _pair(block, first[:, [[a], [b]], [a, b]], weights, beta, amplitude)
         if patches:
             plane = int(columns[a]), int(columns[b])
             covariance = distribution.covariance[np.ix_(plane, plane)]
@@ -210,14 +218,35 @@ def _widths(
 
 
 def _pair(
-    grams: NDArray[np.float64], weights: NDArray[np.float64], beta: float, amplitude: Amplitude
+    grams: NDArray[np.float64],  # [n, 2, 2]
+    first: NDArray[np.float64],  # [n, 2, 2]
+    weights: NDArray[np.float64],
+    beta: float,
+    amplitude: Amplitude,
 ) -> PairPrice:
     angle, best = best_angle(grams, weights, beta, amplitude)
     _, worst = best_angle(grams, weights, beta, amplitude, sign=-1)
+    axes, even = _axes_and_even(grams, weights, beta, amplitude)
+    start_axes, start_even = _axes_and_even(first, weights, beta, amplitude)
+    return PairPrice(
+        axes=axes,
+        even=even,
+        best=min(best, axes),
+        worst=worst,
+        angle=float(np.degrees(angle)),
+        beta=beta,
+        start_gain=start_axes - start_even,
+    )
+
+
+def _axes_and_even(
+    grams: NDArray[np.float64], weights: NDArray[np.float64], beta: float, amplitude: Amplitude
+) -> tuple[float, float]:
+    """Return the costs of the factors' axes and of the cheaper even mixture."""
     axes, *evens = (
         cost_at(grams, weights, turn, beta, amplitude) for turn in (0, np.pi / 4, -np.pi / 4)
     )
-    return PairPrice(axes, min(evens), min(best, axes), worst, float(np.degrees(angle)), beta)
+    return axes, min(evens)
 
 
 def _stronger_axis(

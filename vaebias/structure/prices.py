@@ -43,6 +43,9 @@ class PairPrice:
         towards the second. The sign tells which mixture is the cheaper one.
     beta
         Weight of the KL divergence.
+    start_gain
+        What the better even mixture saves with posteriors as wide as the prior, where training
+        starts; as `mixing_gain`, which holds for the posteriors where it ends.
     exact
         The same on patches of the grid, without the quadratic approximation, if asked for.
     recurrence
@@ -56,6 +59,7 @@ class PairPrice:
     worst: float
     angle: float
     beta: float
+    start_gain: float
     exact: ExactPrice | None = None
     recurrence: float = 0.0
 
@@ -68,6 +72,11 @@ class PairPrice:
     def mixing_gain(self) -> float:
         """What the better even mixture saves over the factors' axes; negative if it costs."""
         return self.axes - self.even
+
+    @property
+    def starts_low(self) -> bool:
+        """Whether the mixture saves less than `UNDECIDED` times beta where training starts."""
+        return self.start_gain < UNDECIDED * self.beta
 
     @property
     def recurs(self) -> bool:
@@ -251,6 +260,12 @@ def _verdict(price: Price) -> str:
         sentences.append(
             f"{start} is undecided for {', '.join(phases)}: their mixture is cheaper, but images "
             "return along it, and a phase of more than one cycle takes two latents."
+        )
+    late = [f"{a} and {b}" for (a, b), one in turning.items() if one.starts_low]
+    if late:
+        sentences.append(
+            f"Mixtures of {', '.join(late)} save less than {UNDECIDED * price.beta:.2g} nats where "
+            "training starts, with posteriors as wide as the prior: the turn may be smaller."
         )
     if price.cyclic:
         is_one = "is a circle" if len(price.cyclic) == 1 else "are circles"

@@ -68,6 +68,11 @@ class PredictedTurn:
         return self.price.mixing_gain / self.beta
 
     @property
+    def relative_start_gain(self) -> float:
+        """The same with posteriors as wide as the prior, where training starts."""
+        return self.price.start_gain / self.beta
+
+    @property
     def degrees(self) -> tuple[float, ...]:
         """Measured turns of the runs, in degrees; runs without any are left out."""
         return tuple(turn.degrees for turn in self.turns if turn.degrees is not None)
@@ -94,6 +99,7 @@ class PredictedTurn:
             "beta": self.beta,
             "gain": self.price.mixing_gain,
             "relative_gain": self.relative_gain,
+            "relative_start_gain": self.relative_start_gain,
             "predicted_degrees": abs(self.price.angle),
             "decided": self.decided,
             "recurrence": self.price.recurrence,
@@ -117,8 +123,10 @@ class Agreement:
         Number of cells, and of those outside the undecided range.
     rank_correlation
         Spearman's, of the predicted gain per beta with the mean measured turn; None below 3 cells.
+    start_correlation
+        The same of the gain with posteriors as wide as the prior, where training starts.
     monotone_correlation
-        The same over cells that are not a phase (see `vaebias.structure.recurrence`).
+        That of the first over cells that are not a phase (see `vaebias.structure.recurrence`).
     angle_correlation
         The same of the predicted angle, over decided cells.
     median_error
@@ -128,6 +136,7 @@ class Agreement:
     cells: int
     decided: int
     rank_correlation: float | None
+    start_correlation: float | None
     monotone_correlation: float | None
     angle_correlation: float | None
     median_error: float | None
@@ -212,6 +221,7 @@ def agreement(cells: Sequence[PredictedTurn]) -> Agreement:
         len(shown),
         len(decided),
         _spearman([cell.relative_gain for cell in shown], shown),
+        _spearman([cell.relative_start_gain for cell in shown], shown),
         _spearman([cell.relative_gain for cell in monotone], monotone),
         _spearman([abs(cell.price.angle) for cell in decided], decided),
         float(np.median(errors)) if errors else None,
