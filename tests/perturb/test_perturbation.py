@@ -145,5 +145,5 @@ def test_an_unknown_range_is_refused(plane: Any) -> None:
 def test_registry_knows_them_by_name() -> None:
     assert PERTURBATIONS["gram"] is gram
     assert PERTURBATIONS["noise"] is noise
-    with pytest.raises(UnknownNameError, match="known: gram, learned, noise, pattern"):
+    with pytest.raises(UnknownNameError, match="known: gram, learned, mosaic, noise, pattern"):
         PERTURBATIONS["magic"]

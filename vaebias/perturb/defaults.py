@@ -46,15 +46,15 @@ DEFAULTS: Mapping[str, Default] = MappingProxyType(
                 "gram": {"frequency": 30.0, "strides": (1, 2, 3), "margin": 0.3, "steps": 600},
                 "learned": {"frequency": 50.0, "noise": 0.7, "share": 0.92, "steps": 300},
                 "pattern": {"turn": 6.0},
-                # gains .21 beta, but as a phase: at this epsilon, nothing that was tried turns the
-                # axes of whole images (docs/perturbation.md)
+                # a smooth psi outweighs the edges of whole images from about this epsilon on; at .1
+                # the mosaic does (docs/perturbation.md)
                 "priced": {
+                    "epsilon": 0.3,
                     "beta": 8.0,
                     "gain": 4.0,
-                    "frequency": 30.0,
-                    "strides": (2, 3, 4),
-                    "steps": 400,
-                    "variance_ratio": 1.25,
+                    "frequency": 1.5,
+                    "strides": (1, 2, 3),
+                    "steps": 200,
                 },
             },
         ),
