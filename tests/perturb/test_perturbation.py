@@ -146,4 +146,4 @@ def test_registry_knows_them_by_name() -> None:
     assert PERTURBATIONS["gram"] is gram
     assert PERTURBATIONS["noise"] is noise
     with pytest.raises(UnknownNameError, match="known: gram, learned, mosaic, noise, pattern"):
-        PERTURBATIONS["magic"]
+        PERTURBATIONS["sorcery"]
