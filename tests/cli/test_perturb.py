@@ -127,7 +127,7 @@ def test_the_change_is_stated_and_bounded(tmp_path: Path) -> None:
         (("--pairs", "x+colour"), "factors among x, y, size, found 'colour'"),
         (("--pairs", "x"), "--pairs: expected pairs such as"),
         (("--pairs", "x+x"), "two different factors"),
-        (("--method", "magic"), "unknown perturbation 'magic'; known: gram, learned, mosaic"),
+        (("--method", "sorcery"), "unknown perturbation 'sorcery'; known: gram, learned, mosaic"),
         (
             ("--method", "noise", "--steps", "5"),
             "--steps: expected an option of the method 'noise'",
