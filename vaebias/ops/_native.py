@@ -27,7 +27,6 @@ __all__ = [
     "promote_half",
     "register_operator",
     "runs_cuda_kernels",
-    "scale_rows_",
     "storage",
     "sum_dtype",
     "target_pixels",
@@ -238,19 +237,6 @@ def launch(name: str, like: Tensor, *arguments: Tensor | float | None) -> None:
             kernel(*crossing, torch.cuda.current_stream().cuda_stream)
     else:
         kernel(*crossing, torch.get_num_threads())
-
-
-def scale_rows_(rows: Tensor, factors: Tensor) -> Tensor:
-    """Multiply contiguous rows [B, ...] in place by a factor each, [B], or all by one, [].
-
-    Rows whose factor is 1 are not read or written, which on a GPU no one has to wait to know.
-    """
-    shared = factors.ndim == 0 or factors.stride(0) == 0
-    factors = factors if shared else factors.contiguous()
-    B, P = len(rows), rows[0].numel() if len(rows) else 0
-    if B:
-        launch("scale_rows", factors, rows, storage(rows), factors, shared, B, P)
-    return rows
 
 
 def promote_half(tensor: Tensor) -> Tensor:

@@ -18,7 +18,6 @@ from vaebias.ops._native import (
     promote_half,
     register_operator,
     runs_cuda_kernels,
-    scale_rows_,
     storage,
     sum_dtype,
     wants_gradient,
@@ -34,6 +33,7 @@ from vaebias.ops.nll import (
     gaussian_nll_reference,
     workspace_for,
 )
+from vaebias.ops.scale_rows import scale_rows_
 
 __all__ = ["Elbo", "elbo", "elbo_reference"]
 

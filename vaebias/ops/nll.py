@@ -22,13 +22,13 @@ from vaebias.ops._native import (
     launch,
     promote_half,
     register_operator,
-    scale_rows_,
     storage,
     sum_dtype,
     target_pixels,
     wants_gradient,
 )
 from vaebias.ops._transforms import eager, transformed
+from vaebias.ops.scale_rows import scale_rows_
 from vaebias.pixels import check_range, is_binary
 
 __all__ = [
