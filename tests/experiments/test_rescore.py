@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from vaebias import checkpoints
 from vaebias.cli import app
 from vaebias.errors import InputError
 from vaebias.experiments import document, read_study, sweep
@@ -16,7 +17,8 @@ from vaebias.experiments.protocol import Protocol, VariantSpec
 from vaebias.experiments.results.fates import fates
 from vaebias.experiments.results.records import PANEL_FILE, Result
 from vaebias.experiments.results.study import Study
-from vaebias.experiments.running.rescore import rescore
+from vaebias.experiments.running.rescore import panel, rescore
+from vaebias.files import MODEL_FILE
 
 NAMES = {"oracle", "rotated", "infom", "infoc", "infoe", "mcc", "dci.fast", "turn.x,y"}
 
@@ -49,6 +51,19 @@ def test_every_run_gets_a_panel_once(folder: Path) -> None:
     assert record["images"] == 20
     assert "dci.fast" not in record["scores"]
     assert path.read_text(encoding="utf-8") != before
+
+
+def test_no_map_of_constant_codes_has_a_score(folder: Path, tmp_path: Path) -> None:
+    result = next(one for one in read_study(folder).results if one.run.model.name == "QLAE")
+    model, _ = checkpoints.load_objective(result.folder / MODEL_FILE)
+    for parameter in model.encoder.parameters():
+        parameter.data.zero_()
+    checkpoints.save(tmp_path / MODEL_FILE, model, {})
+    collapsed = replace(result, folder=tmp_path)
+    found = panel(collapsed, result.run.load(), rotations=2, dci=False)
+    assert (found["oracle"], found["rotated"], found["turn.x,y"]) == (0, 0, None)
+    (one,) = fates([replace(collapsed, scores={"mig": 0.0, **found})])
+    assert one.cells["oracle"].mean == 0
 
 
 def test_the_command_fills_the_tables(folder: Path) -> None:

@@ -106,7 +106,7 @@ def panel(
     """Return further scores of a run on the images it was trained on.
 
     ``oracle`` is MIG after the best linear map of the codes to the factors and ``rotated`` its
-    mean over random rotations of the codes, both None where all codes are constant; ``infom``,
+    mean over random rotations of the codes, both 0 where all codes are constant; ``infom``,
     ``infoc``, ``infoe``, ``mcc``; ``dci.fast``, DCI disentanglement by histogram trees; and for
     each pair of the protocol ``turn.a,b``, the angle between latents and factors, in degrees.
     """
@@ -117,7 +117,7 @@ def panel(
         index = np.sort(rng.choice(index, images, replace=False))
     codes, _ = encode(model.encoder, grid, index)
     factors = grid.factors(index)
-    found: dict[str, Any] = {"oracle": None, "rotated": None}
+    found: dict[str, Any] = {"oracle": 0.0, "rotated": 0.0}  # maps of a constant are constant
     discrete = MODELS[result.run.model.objective].discrete
     if np.ptp(codes, axis=0).any():
         rotation = metrics.rotation_test("mig", codes, factors, n_rotations=rotations)
