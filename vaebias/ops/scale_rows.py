@@ -1,4 +1,4 @@
-"""Rows times a factor each, in place: what a backward pass does to gradients of the forward pass."""
+"""Rows times a factor each, in place, as a backward pass scales gradients of the forward pass."""
 
 from __future__ import annotations
 
