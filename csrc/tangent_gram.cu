@@ -313,6 +313,24 @@ __global__ void backward_kernel(const T* images, const std::int64_t* plus,
   grad_images[m * P + p] = static_cast<T>(sum);
 }
 
+template <class T>
+void launch_bytes(const Bytes* bytes, const std::int64_t* plus, const std::int64_t* minus,
+                  const T* inverse_steps, std::int64_t M, std::int64_t N, int factors,
+                  std::int64_t P, T* gram, cudaStream_t stream) {
+  const ByteTiles tiles(factors);
+  const bool packed = P % 16 == 0 && is_aligned<16>(bytes), fits = tiles.fit(P);
+  if (factors <= kBlock && packed && fits) {
+    few_bytes_kernel<<<blocks_for(N, 1), 32, 0, stream>>>(
+        bytes, plus, minus, inverse_steps, M, factors, M > 0 ? P : 0, gram);
+  } else {
+    const auto kernel =
+        packed ? (fits ? byte_gram_kernel<true, true, T> : byte_gram_kernel<true, false, T>)
+               : (fits ? byte_gram_kernel<false, true, T> : byte_gram_kernel<false, false, T>);
+    kernel<<<blocks_for(N, 1), tiles.threads, tiles.bytes(), stream>>>(
+        bytes, plus, minus, inverse_steps, M, factors, P, tiles, gram);
+  }
+}
+
 }  // namespace
 
 template <class T>
@@ -322,19 +340,8 @@ void tangent_gram(const void* images, bool images_are_bytes, const std::int64_t*
   if (N == 0 || k == 0) return;
   const int factors = static_cast<int>(k);
   if (images_are_bytes) {
-    const auto* const bytes = static_cast<const Bytes*>(images);
-    const ByteTiles tiles(factors);
-    const bool packed = P % 16 == 0 && is_aligned<16>(bytes), fits = tiles.fit(P);
-    if (factors <= kBlock && packed && fits) {
-      few_bytes_kernel<<<blocks_for(N, 1), 32, 0, native(stream)>>>(
-          bytes, plus, minus, inverse_steps, M, factors, M > 0 ? P : 0, gram);
-    } else {
-      const auto kernel =
-          packed ? (fits ? byte_gram_kernel<true, true, T> : byte_gram_kernel<true, false, T>)
-                 : (fits ? byte_gram_kernel<false, true, T> : byte_gram_kernel<false, false, T>);
-      kernel<<<blocks_for(N, 1), tiles.threads, tiles.bytes(), native(stream)>>>(
-          bytes, plus, minus, inverse_steps, M, factors, P, tiles, gram);
-    }
+    launch_bytes(static_cast<const Bytes*>(images), plus, minus, inverse_steps, M, N, factors, P,
+                 gram, native(stream));
   } else {
     const auto* const pixels = static_cast<const T*>(images);
     const int blocks = gram_blocks(factors);
