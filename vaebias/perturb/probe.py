@@ -66,7 +66,7 @@ def probe_accuracy(
     mean = some.mean(0)
     scale = float((some - mean).std(correction=0)) or 1.0
     probe = _probe(some.shape[1], sum(grid.sizes), generator)
-    optimiser = torch.optim.Adam(probe.parameters(), lr=_RATE)
+    optimiser = torch.optim.Adam(probe.parameters(), lr=_RATE, fused=True)
     for step in range(1, steps + 1):
         optimiser.param_groups[0]["lr"] = _RATE * (1 - (step - 1) / steps)
         # images are made as they are needed: any number of training points fits in memory
