@@ -64,6 +64,12 @@ def test_codes_closer_than_1e_7_are_one_value() -> None:
     assert found.train == 0.5
 
 
+def test_neighbouring_float32_values_are_split() -> None:
+    codes = np.array([[4.0], [np.nextafter(np.float32(4), np.float32(5))]] * 3)
+    labels = np.array([0, 1] * 3)
+    assert Presorted(codes, codes).boost(labels, labels)[1:] == (1.0, 1.0)
+
+
 def test_one_class_needs_no_tree() -> None:
     codes = np.arange(4.0)[:, None]
     found = Presorted(codes, codes).boost(np.full(4, 3), np.array([3, 3, 3, 2]))

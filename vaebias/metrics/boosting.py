@@ -158,6 +158,7 @@ def _best_split(
     equal = np.flatnonzero(reached == best)
     code = int(equal[0] if len(equal) == 1 else rng.choice(equal))
     at = int(place[code])
-    lower, upper = float(values[code, at]), float(values[code, at + 1])
+    # float64, or it would be rounded to the float32 of the codes it is compared with
+    lower, upper = np.float64(values[code, at]), np.float64(values[code, at + 1])
     threshold = lower / 2 + upper / 2
     return code, lower if threshold == upper else threshold, best / n
