@@ -54,13 +54,13 @@ def main() -> int:
     groups = summarise(measured)
     show(groups)
     target = HERE / "results" / f"{device_name()}.json"
-    record = json.loads(target.read_text()) if target.exists() else {}
-    kept = record.get("groups", {})  # gpu.py's results may be all there are
+    before = json.loads(target.read_text()) if target.exists() else {}
+    kept = before.get("groups", {})  # gpu.py's results may be all there are
     show_slower(groups, kept)
     if code == 0 and (select is None or options.save):
         target.parent.mkdir(exist_ok=True)
         found = (kept if select else {}) | groups
-        target.write_text(json.dumps(record | machine() | {"groups": found}, indent=1) + "\n")
+        target.write_text(json.dumps(before | machine() | {"groups": found}, indent=1) + "\n")
         print(f"\nwritten: {target}")
     return code
 
