@@ -131,6 +131,7 @@ __global__ void __launch_bounds__(kMostThreads)
   __shared__ double scratch[32];
   __shared__ bool last;
   constexpr int width = kPackWidth<T>;
+  constexpr int ahead = packed ? kAhead : 1;  // one by one they would not fit into registers
   // Bytes are in range.
   constexpr bool look = Likelihood::kBounded && !std::is_same_v<Target, std::uint8_t>;
   bool outside = false;
@@ -144,18 +145,18 @@ __global__ void __launch_bounds__(kMostThreads)
   target += start;
   gradient = gradient ? gradient + start : nullptr;
   double sum = 0;
-  for (int first = static_cast<int>(threadIdx.x) * width; first < size; first += kAhead * stride) {
-    Pack<Prediction, width> predictions[kAhead];
-    Pack<Target, width> targets[kAhead];
+  for (int first = static_cast<int>(threadIdx.x) * width; first < size; first += ahead * stride) {
+    Pack<Prediction, width> predictions[ahead];
+    Pack<Target, width> targets[ahead];
 #pragma unroll
-    for (int u = 0; u < kAhead; ++u) {
+    for (int u = 0; u < ahead; ++u) {
       const int p = first + u * stride;
       if (p >= size) break;
       predictions[u] = load_pack<packed, width>(prediction + p, size - p);
       targets[u] = load_pack<packed, width>(target + p, size - p);
     }
 #pragma unroll
-    for (int u = 0; u < kAhead; ++u) {
+    for (int u = 0; u < ahead; ++u) {
       const int p = first + u * stride;
       if (p >= size) break;
       Pack<Prediction, width> slopes;
