@@ -79,7 +79,7 @@ compat-oldest compat-newest: $(VENV)/made
 sanitize: $(VENV)/tools ## the kernel tests, CUDA emulated too, with the address and undefined-behaviour sanitizers
 	VAEBIAS_SANITIZE=ON VAEBIAS_CUDA=OFF $(PIP) install --no-deps --upgrade --target build/sanitized .
 	LD_PRELOAD="$$($${CXX:-c++} -print-file-name=libasan.so) $$($${CXX:-c++} -print-file-name=libubsan.so)" \
-		ASAN_OPTIONS=detect_leaks=0 PYTHONPATH=build/sanitized EMULATED_SANITIZE=address OMP_NUM_THREADS=1 \
+		ASAN_OPTIONS=detect_leaks=0 PYTHONPATH=$(CURDIR)/build/sanitized EMULATED_SANITIZE=address OMP_NUM_THREADS=1 \
 		$(BIN)/pytest tests/ops tests/cuda_on_cpu -k "not compile" --ignore tests/cuda_on_cpu/test_cuda_report.py
 
 races: $(VENV)/tools ## the CUDA kernels, emulated on the CPU, with the thread sanitizer (Linux)
