@@ -136,6 +136,24 @@ def test_stacked_convolutions_are_those_of_each_network(
         torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.parametrize(
+    ("kind", "rest"),
+    [
+        ("conv_transpose2d", ((2, 2), (1, 1), (1, 1))),
+        ("conv_transpose2d", ((2, 2), (1, 1), (0, 0), 1, (2, 2))),
+        ("conv2d", ((2, 2), (1, 1), (2, 2))),
+        ("conv2d", ((1, 1), "same")),
+        ("conv2d", (2, 1)),
+    ],
+)
+def test_convolutions_of_other_kinds_are_left_to_torch(kind: str, rest: Any) -> None:
+    images, weight = torch.randn(2, 3, 9, 9), torch.randn(3, 3, 3, 3)
+    expected = getattr(F, kind)(images, weight, None, *rest)
+    with BatchedConvolutions():
+        found = getattr(F, kind)(images, weight, None, *rest)
+    assert torch.equal(found, expected)
+
+
 def test_stacked_convolutions_have_a_forward_derivative() -> None:
     generator = torch.Generator().manual_seed(0)
     images, tangent = torch.randn(2, 2, 3, 6, 6, generator=generator, dtype=torch.float64)

@@ -36,26 +36,25 @@ class BatchedConvolutions(TorchFunctionMode):
         if not kwargs:
             if function is F.conv2d and _plain(*args[3:]):
                 return _conv(*args[:5])
-            if function is F.conv_transpose2d and _plain(*args[3:5], *args[:4:-1]):
+            if function is F.conv_transpose2d and _plain_transposed(*args[3:]):
                 return _conv_transpose(*args[:5])
         return function(*args, **(kwargs or {}))
 
 
-def _plain(
+def _plain(stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1) -> bool:
+    """Return whether `_conv` computes a convolution, and `_conv_transpose` its adjoint."""
+    given_by_side = isinstance(stride, tuple) and isinstance(padding, tuple)
+    return given_by_side and groups == 1 and dilation in (1, (1, 1))
+
+
+def _plain_transposed(
     stride: Any = 1,
     padding: Any = 0,
-    dilation: Any = 1,
-    groups: int = 1,
     output_padding: Any = 0,
+    groups: int = 1,
+    dilation: Any = 1,
 ) -> bool:
-    """Return whether a convolution is one of those that `_conv` and `_conv_transpose` compute."""
-    return (
-        isinstance(stride, tuple)
-        and isinstance(padding, tuple)
-        and groups == 1
-        and dilation in (1, (1, 1))
-        and output_padding in (0, (0, 0))
-    )
+    return output_padding in (0, (0, 0)) and _plain(stride, padding, dilation, groups)
 
 
 def _conv(
