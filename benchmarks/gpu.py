@@ -33,9 +33,8 @@ from run import device_name, machine  # noqa: E402
 
 ALL_SECONDS = 600  # of one run; parts that would begin later wait for the next
 PART_SECONDS = 240  # of one part at most
-PROCESSES = max(
-    1, min(8, (os.cpu_count() or 2) // 2)
-)  # of tests; each takes some of the GPU's memory
+# Processes of tests at a time; each takes some of the GPU's memory.
+PROCESSES = max(1, min(8, (os.cpu_count() or 2) // 2))
 TOOLS = ("memcheck", "racecheck", "initcheck", "synccheck")  # of compute-sanitizer
 STARTED = time.monotonic()
 BUSY_CYCLES = 8_000_000  # some milliseconds
@@ -71,17 +70,8 @@ def pytest(
 ) -> dict[str, Any]:
     """Run the CUDA cases of test files and return pytest's last line."""
     paths = [str(ROOT / file) for file in files]
-    command = [
-        *before,
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        "-p",
-        "no:benchmark",
-    ]
+    quiet = ["-q", "-p", "no:cacheprovider", "-p", "no:benchmark"]
+    command = [*before, sys.executable, "-m", "pytest", *quiet]
     # not from the checkout, whose sources -m would import: they may have no kernels beside them
     done = subprocess.run(
         [*command, *options, "-k", select, *paths],
@@ -120,7 +110,7 @@ def sanitizer(tool: str, name: str) -> dict[str, Any]:
     )
     # without torch's own allocator, in whose large blocks a read past an array goes unseen
     plain = ("env", "PYTORCH_NO_CUDA_MEMORY_CACHING=1")
-    # Without it, no memory is had during a capture.
+    # Without that allocator, a capture cannot allocate memory.
     select = f"{SELECT} and not compile and not graph"
     return pytest([f"tests/ops/{name}.py"], select, (*plain, *before))
 
