@@ -30,10 +30,11 @@ def _gradients(layer: nn.Module, images: Tensor) -> list[Tensor]:
     return [output, *torch.autograd.grad(output, [images, *layer.parameters()], slope)]
 
 
-@pytest.mark.parametrize("channels", [1, 4, 5])  # by fold, and by oneDNN
+@pytest.mark.parametrize("channels", [1, 4, 5])  # by a product, and by oneDNN
 @pytest.mark.parametrize(
     "options",
     [
+        {"kernel_size": (3, 2), "stride": (3, 2)},
         {"kernel_size": 4, "stride": 2, "padding": 1},
         {"kernel_size": 3, "bias": False},
         {"kernel_size": (2, 3), "stride": (1, 2), "padding": (0, 1)},

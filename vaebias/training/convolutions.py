@@ -106,12 +106,15 @@ class _ConvTranspose(torch.autograd.Function):
         ctx.stride, ctx.padding = stride, padding
         if weight.shape[1] > FEW_CHANNELS:
             return F.conv_transpose2d(images, weight, bias, stride, padding)
-        patches = weight.flatten(1).T @ images.flatten(2)  # [B, O h w, H W]
         kernel = weight.shape[2:]
-        size = tuple(
-            (images.shape[2 + i] - 1) * stride[i] - 2 * padding[i] + kernel[i] for i in range(2)
-        )
-        output = F.fold(patches, size, kernel, padding=padding, stride=stride)
+        if kernel == stride and padding == (0, 0):
+            output = _tiles(images, weight)
+        else:
+            patches = weight.flatten(1).T @ images.flatten(2)  # [B, O h w, H W]
+            size = tuple(
+                (images.shape[2 + i] - 1) * stride[i] - 2 * padding[i] + kernel[i] for i in range(2)
+            )
+            output = F.fold(patches, size, kernel, padding=padding, stride=stride)
         return output if bias is None else output.add_(bias[:, None, None])
 
     @staticmethod
@@ -127,3 +130,14 @@ class _ConvTranspose(torch.autograd.Function):
         if ctx.needs_input_grad[2]:
             of_bias = gradient.sum((0, 2, 3))
         return of_images, of_weight, of_bias, None, None
+
+
+def _tiles(
+    images: Tensor,  # [B, I, H, W], channels last
+    weight: Tensor,  # [I, O, h, w]
+) -> Tensor:  # [B, O, H h, W w]
+    """Return the transposed convolution whose stride is its kernel: tiles that do not overlap."""
+    points = images.permute(0, 2, 3, 1)
+    tiles = (points.flatten(0, 2) @ weight.flatten(1)).unflatten(1, weight.shape[1:])
+    apart = tiles.unflatten(0, points.shape[:3]).permute(0, 3, 1, 4, 2, 5)  # [B, O, H, h, W, w]
+    return apart.flatten(4).flatten(2, 3)
