@@ -1,9 +1,9 @@
 """Make the canonical sets of a data set: python docs/make_canonical.py blobs [a b c].
 
-Each draw x gets DATA-modified-v1-x, trained with the defaults of the method, and its control
+Each draw x gets DATA-modified-v1-x, made with the defaults of the method, and its control
 DATA-noise-v1-x, beside vaebias/perturb/canonical/sets.txt, and their lines in it. Draw a is made
-first. Where `vaebias perturb DATA --method priced --seed N` has been run, its file can be given:
-a=FILE.
+first. The method is `mosaic` for dSprites, whose edges are hard, and `priced` for others. Where
+`vaebias perturb DATA --method priced --seed N` has been run, its file can be given: a=FILE.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from vaebias.files import write_text
 from vaebias.perturb import DEFAULTS, PerturbedGrid
 from vaebias.perturb.canonical import pixel_digest
 
-METHOD = "priced"
+METHODS = {"blobs": "priced", "dsprites": "mosaic", "shapes3d": "priced"}
 VERSION = "v1"
 FOLDER = Path(__file__).resolve().parent.parent / "vaebias" / "perturb" / "canonical"
 RENDERED = ("dsprites", "shapes3d")
@@ -30,7 +30,8 @@ RENDERED = ("dsprites", "shapes3d")
 def main(data: str, draws: list[str]) -> None:
     """Make the draws of these letters; draw a has seed 0, b 1, and so on."""
     grid = load(data, source="rendered") if data in RENDERED else load(data)
-    own = DEFAULTS[data].settings(METHOD)
+    method = METHODS[data]
+    own = DEFAULTS[data].settings(method)
     lines: dict[str, str] = {}
     for draw in draws:
         letter, _, file = draw.partition("=")
@@ -39,7 +40,7 @@ def main(data: str, draws: list[str]) -> None:
             modified = perturb.load(file).perturbation
             _check(modified.to_json(), own | {"seed": seed})
         else:
-            modified = perturb.PERTURBATIONS[METHOD](grid, seed=seed, **own)
+            modified = perturb.PERTURBATIONS[method](grid, seed=seed, **own)
         noise = perturb.PERTURBATIONS["noise"](grid, epsilon=own["epsilon"], seed=seed)
         for kind, made in {"modified": modified, "noise": noise}.items():
             name = f"{data}-{kind}-{VERSION}-{letter}"
