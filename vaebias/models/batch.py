@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from math import prod
 from typing import TypeAlias
 
 import torch
@@ -14,6 +15,8 @@ from vaebias.pixels import unit
 
 __all__ = ["Batch", "frames", "mean_image", "single"]
 
+_RUN = 2**18  # pixels; sums of that many bytes are exact in int32
+
 Batch: TypeAlias = "Tensor | tuple[Tensor, Tensor]"  # images [B, C, H, W], or two for pairs
 
 
@@ -23,8 +26,11 @@ def mean_image(images: Iterable[Tensor], image_shape: ImageShape) -> Tensor:
     total = torch.zeros(image_shape, dtype=torch.float64)
     for batch in images:
         count += len(batch)
-        # sums of up to 2^45 bytes are exact in doubles, so the batch size does not matter
-        total += batch.sum(0, dtype=torch.float64).cpu() / unit(batch)
+        exact = torch.int32 if batch.dtype == torch.uint8 else torch.float64
+        # torch converts all images before it adds them: short runs of them stay in the cache
+        runs = batch.split(max(1, _RUN // max(1, prod(image_shape))))
+        sums = torch.stack([run.sum(0, dtype=exact) for run in runs])
+        total += sums.sum(0, dtype=torch.float64).cpu() / unit(batch)
     return total / max(count, 1)
 
 
