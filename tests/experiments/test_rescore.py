@@ -20,7 +20,8 @@ from vaebias.experiments.results.study import Study
 from vaebias.experiments.running.rescore import panel, rescore
 from vaebias.files import MODEL_FILE
 
-NAMES = {"oracle", "rotated", "infom", "infoc", "infoe", "mcc", "dci.fast", "turn.x,y"}
+DCI = {"dci.gbt", "dci.gbt.completeness", "dci.gbt.informativeness"}
+NAMES = {"oracle", "rotated", "infom", "infoc", "infoe", "mcc", "turn.x,y"} | DCI
 
 
 @pytest.fixture(scope="module")
@@ -49,8 +50,20 @@ def test_every_run_gets_a_panel_once(folder: Path) -> None:
     assert rescore(study, folder, rotations=3, images=20, dci=False, force=True) == 6
     record = json.loads(path.read_text(encoding="utf-8"))
     assert record["images"] == 20
-    assert "dci.fast" not in record["scores"]
+    assert not DCI & set(record["scores"])
     assert path.read_text(encoding="utf-8") != before
+
+
+def test_dci_is_added_to_a_panel_without_it(folder: Path) -> None:
+    rescore(read_study(folder), folder, rotations=2, images=20, dci=False, force=True)
+    assert rescore(read_study(folder), folder, rotations=3, dci=False) == 0
+    path = read_study(folder).results[0].folder / PANEL_FILE
+    before = json.loads(path.read_text(encoding="utf-8"))
+    assert rescore(read_study(folder), folder, rotations=3) == 6
+    after = json.loads(path.read_text(encoding="utf-8"))
+    assert set(after["scores"]) - set(before["scores"]) == DCI
+    assert after["scores"] == after["scores"] | before["scores"]
+    assert (after["rotations"], after["images"], after["dci_images"]) == (2, 20, 20)
 
 
 def test_no_map_of_constant_codes_has_a_score(folder: Path, tmp_path: Path) -> None:
@@ -60,7 +73,7 @@ def test_no_map_of_constant_codes_has_a_score(folder: Path, tmp_path: Path) -> N
         parameter.data.zero_()
     checkpoints.save(tmp_path / MODEL_FILE, model, {})
     collapsed = replace(result, folder=tmp_path)
-    found = panel(collapsed, result.run.load(), rotations=2, dci=False)
+    found = panel(collapsed, result.run.load(), rotations=2)
     assert (found["oracle"], found["rotated"], found["turn.x,y"]) == (0, 0, None)
     (one,) = fates([replace(collapsed, scores={"mig": 0.0, **found})])
     assert one.cells["oracle"].mean == 0

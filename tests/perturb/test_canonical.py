@@ -19,7 +19,7 @@ from vaebias.perturb import PERTURBATIONS, PerturbedGrid
 from vaebias.perturb.canonical import (
     CANONICAL,
     canonical,
-    card_rows,
+    card_tables,
     check_pixels,
     data_card,
     pixel_digest,
@@ -155,16 +155,27 @@ def test_a_card_says_what_changes(tmp_path: Path) -> None:
     assert modified["prices"]["x+y"]["after"]["mixing_gain"] > 0
     assert noise["prices"]["x+y"]["after"]["mixing_gain"] < 0
     text = out.read_text(encoding="utf-8")
-    assert "| predicted turn of x and y | 0° → 41° |" in text
-    head = f"# Data card\n\nMade by `vaebias data card {' '.join(names)}`.\n\n"
-    assert text.startswith(f"{head}|  | blobs-modified-v1-a | blobs-noise-v1-a |\n")
+    command = f"vaebias data card {' '.join(names)} --steps 3"
+    assert text.startswith(f"# Data cards\n\nMade by `{command}`.\n\n## blobs: changes\n\n")
+    row = next(line for line in text.splitlines() if line.startswith("| blobs-modified-v1-a |"))
+    assert row.endswith("| 100 | +2.47 | 41° |")
 
 
-def test_rows_of_cards_have_one_column_each() -> None:
+def test_cards_of_a_data_set_share_the_row_of_its_original() -> None:
     card = data_card("blobs-noise-v1-b", steps=1, sample=64)
-    rows = card_rows([card, card])
-    assert all(len(row) == 3 and row[1] == row[2] for row in rows)
-    assert rows[0] == ("changed by", *["noise, seed 1, epsilon 0.2"] * 2)
+    other = replace(card, one=canonical("blobs-noise-v1-c"))
+    changes, readouts = card_tables([card, other])
+    labels = ["original", "blobs-noise-v1-b", "blobs-noise-v1-c"]
+    for table in (changes, readouts):
+        assert [row[0] for row in table.rows] == labels
+        assert {len(row) for row in table.rows} == {len(table.head)}
+    assert [row[1] for row in changes.rows] == ["–", *["noise, ε 0.2"] * 2]
+    assert readouts.head == ("", "x", "y", "size")
+
+
+def test_a_mosaic_is_priced_by_the_model_of_its_data_set() -> None:
+    card = data_card("dsprites-modified-v1-a", steps=1, sample=16)
+    assert card.model == {"beta": 8.0, "likelihood": "bernoulli", "scale": None}
 
 
 def test_the_command_line_checks_and_exports_canonical_sets(tmp_path: Path) -> None:

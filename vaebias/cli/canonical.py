@@ -28,42 +28,51 @@ def card(
     steps: Annotated[
         int | None, typer.Option(min=1, help="Training steps of the probes; 2,500 by default.")
     ] = None,
+    sample: Annotated[
+        int | None, typer.Option(min=8, help="Number of images compared; 4,096 by default.")
+    ] = None,
     as_json: AsJson = False,
     force: Force = False,
 ) -> None:
     """Describe canonical modified sets: size of the change, structure, price, read-outs.
 
-    Computed from rendered images, beside the original rescaled alike. Values before and after are
-    joined by an arrow.
+    Computed from rendered images, beside the original rescaled alike.
     """
     from vaebias.experiments.results.tables import markdown
     from vaebias.files import refuse_to_overwrite, write_text
-    from vaebias.perturb.canonical import canonical, card_rows
+    from vaebias.perturb.canonical import canonical, card_tables
 
     if out is not None:
         refuse_to_overwrite(out, force=force, option="--out")
     for name in names:  # before any work
         canonical(name)
-    cards = [_card(name, steps) for name in names]
-    table = markdown(("", *names), card_rows(cards), text=1)
+    cards = [_card(name, steps, sample) for name in names]
+    tables = "\n\n".join(
+        f"## {one.title}\n\n{markdown(one.head, one.rows, text=one.text)}"
+        for one in card_tables(cards)
+    )
     if out is not None:
-        command = f"vaebias data card {' '.join(names)}"
-        write_text(out, f"# Data card\n\nMade by `{command}`.\n\n{table}\n")
+        options = (("--steps", steps), ("--sample", sample))
+        given = [f"{name} {value}" for name, value in options if value is not None]
+        command = " ".join(["vaebias data card", *names, *given])
+        write_text(out, f"# Data cards\n\nMade by `{command}`.\n\n{tables}\n")
     if as_json:
         typer.echo(json.dumps([one.to_json() for one in cards], allow_nan=False))
     else:
-        typer.echo(table)
+        typer.echo(tables)
 
 
-def _card(name: str, steps: int | None) -> DataCard:
+def _card(name: str, steps: int | None, sample: int | None) -> DataCard:
     from vaebias.cli.progress import watch_points
     from vaebias.perturb.canonical import data_card
+    from vaebias.perturb.canonical.card import SAMPLE
     from vaebias.perturb.verify import PROBE_STEPS
 
     with watch_points(name, 1) as progress:
         return data_card(
             name,
             steps=PROBE_STEPS if steps is None else steps,
+            sample=SAMPLE if sample is None else sample,
             progress=lambda what, done, total: progress(done, total),
         )
 

@@ -23,7 +23,7 @@ SCORES = {
     "infom": "InfoM",
     "infoc": "InfoC",
     "mcc": "MCC",
-    "dci.fast": "DCI",
+    "dci.gbt": "DCI",
 }
 """Scores in the table, with their headings."""
 
@@ -105,8 +105,8 @@ def fate_section(found: Sequence[Fate]) -> Section:
         "best linear map of the codes to the factors falls by less than half as much. Lost: by "
         "more. A turn is 0 degrees at a factor, 45 at an even mixture."
     )
-    if "dci.fast" in names:
-        note += " DCI is by histogram trees."
+    if "dci.gbt" in names:
+        note += " DCI is disentanglement by boosted trees, on at most 2,000 images."
     return Section("Turned or lost", head, rows, 2, note)
 
 

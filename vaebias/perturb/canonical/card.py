@@ -5,16 +5,22 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from vaebias.errors import InputError
 from vaebias.numbers import number, signed
 from vaebias.perturb.canonical.sets import CanonicalSet, canonical
+from vaebias.perturb.defaults import DEFAULTS
 from vaebias.perturb.perturbation import PerturbedGrid
 from vaebias.perturb.verify import PROBE_STEPS, Verification, verify
-from vaebias.structure import PairPrice, price
+from vaebias.structure import PairPrice, Structure, price
 
-__all__ = ["DataCard", "card_rows", "data_card"]
+__all__ = ["CardTable", "DataCard", "card_tables", "data_card"]
+
+SAMPLE = 4096
+"""Number of images compared, and of points of the structure and the price."""
+MODEL = {"likelihood": "bernoulli", "scale": None}
+"""Settings of the VAE whose axes are predicted, where the perturbation has none of its own."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +72,7 @@ def data_card(
     name: str,
     *,
     steps: int = PROBE_STEPS,
-    sample: int = 4096,
+    sample: int = SAMPLE,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> DataCard:
     """Describe a canonical set by its rendered images, beside the original rescaled alike.
@@ -95,9 +101,10 @@ def data_card(
     modified = one.rendered()
     base = one.base(**one.rendered_options)
     original = PerturbedGrid(base, None, modified.epsilon, range=modified.range)
-    # noise has no pairs and no model of its own: they are those of the modified set
+    # noise has no pairs of its own, and a mosaic no model
     settings = canonical(name.replace("-noise-", "-modified-")).stored.perturbation.to_json()
-    model = {key: settings[key] for key in ("beta", "likelihood", "scale")}
+    known = MODEL | DEFAULTS[one.data].settings("priced") | settings
+    model = {key: known[key] for key in ("beta", "likelihood", "scale")}
     pairs = [(str(a), str(b)) for a, b in settings["pairs"]]
     both = [
         price(
@@ -124,47 +131,56 @@ def _named(progress: Callable[[str, int, int], None], what: str) -> Callable[[in
     return lambda done, total: progress(what, done, total)
 
 
-def card_rows(cards: Sequence[DataCard]) -> list[tuple[str, ...]]:
-    """Return the rows of a table with a column for each card, the first of labels.
+class CardTable(NamedTuple):
+    """Strings about the sets of one data set, a row for each; ``text`` columns are of words."""
 
-    Values before and after are joined by an arrow.
+    title: str
+    head: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    text: int
+
+
+def card_tables(cards: Sequence[DataCard]) -> list[CardTable]:
+    """Return two tables for each data set: what is changed, and what can still be read.
+
+    Their first rows are the originals, rescaled like the sets below them.
     """
-    rows: dict[str, list[str]] = {}
-    for place, card in enumerate(cards):
-        for label, value in _entries(card).items():
-            rows.setdefault(label, [""] * len(cards))[place] = value
-    return [(label, *values) for label, values in rows.items()]
+    found = []
+    for data in dict.fromkeys(card.one.data for card in cards):
+        some = [card for card in cards if card.one.data == data]
+        for what, entries, text in (("changes", _changes, 2), ("read-outs", _readouts, 1)):
+            rows = [
+                {"": name, **entries(card, after)}
+                for card in some
+                for name, after in (("original", False), (card.one.name, True))
+            ]
+            different = dict.fromkeys(tuple(row.values()) for row in rows)  # originals are alike
+            found.append(CardTable(f"{data}: {what}", tuple(rows[0]), tuple(different), text))
+    return found
 
 
-def _entries(card: DataCard) -> dict[str, str]:
-    found = card.verification
-    change = found.change
-    ratio = change.variance_ratio
+def _changes(card: DataCard, after: bool) -> dict[str, str]:
+    change, ratio = card.verification.change, card.verification.change.variance_ratio
     entries = {
-        "changed by": f"{card.settings['name']}, seed {card.settings['seed']}, "
-        f"epsilon {card.settings['epsilon']:g}",
+        "changed by": f"{card.settings['name']}, ε {card.settings['epsilon']:g}",
         "PSNR, dB": f"{change.psnr:.1f}" if math.isfinite(change.psnr) else "–",
         "SSIM": "–" if change.ssim is None else number(change.ssim),
-        "pixel variance, times": "–" if ratio is None else number(ratio),
+        "variance, times": "–" if ratio is None else number(ratio),
     }
-    for (a, b), (was, now) in card.prices.items():
-        at = found.before.names.index(a), found.before.names.index(b)
-        shares = (100 * float(one.mixed_share[at]) for one in (found.before, found.after))
-        entries[f"points at which {a} and {b} are mixed, %"] = _arrow(f"{v:.0f}" for v in shares)
-        entries[f"gain of the mixture of {a} and {b}, nats"] = _arrow(
-            signed(one.mixing_gain) for one in (was, now)
-        )
-        entries[f"the same per unit of beta ({card.model['beta']:g})"] = _arrow(
-            signed(one.mixing_gain / one.beta) for one in (was, now)
-        )
-        entries[f"predicted turn of {a} and {b}"] = _arrow(
-            f"{abs(one.angle):.0f}°" + ("" if one.decided else " (undecided)") for one in (was, now)
-        )
-    for name, accuracies in found.accuracy.items():
-        entries[f"{name} read by a probe, accuracy"] = _arrow(number(v) for v in accuracies)
-    entries["SHA-256 of pixels"] = f"{card.one.pixels[:16]}…"
+    if not after:
+        entries = dict.fromkeys(entries, "–")
+    found: Structure = card.verification.after if after else card.verification.before
+    for (a, b), prices in card.prices.items():
+        mixed = 100 * float(found.mixed_share[found.names.index(a), found.names.index(b)])
+        one = prices[after]
+        turn = f"{abs(one.angle):.0f}°" + ("" if one.decided else " (undecided)")
+        entries |= {
+            f"{a} and {b} mixed, % of points": f"{mixed:.0f}",
+            f"gain of mixing, nats (β {card.model['beta']:g})": signed(one.mixing_gain),
+            "predicted turn": turn,
+        }
     return entries
 
 
-def _arrow(values: Any) -> str:
-    return " → ".join(values)
+def _readouts(card: DataCard, after: bool) -> dict[str, str]:
+    return {name: number(both[after]) for name, both in card.verification.accuracy.items()}
