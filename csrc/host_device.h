@@ -8,3 +8,7 @@
 #define VAEBIAS_HOST_DEVICE
 #define VAEBIAS_HOST_DEVICE_INLINE inline __attribute__((always_inline))
 #endif
+
+// On the CPU, what loops call must inline into each of their clones, or it would be compiled for
+// the baseline only.
+#define VAEBIAS_INLINE inline __attribute__((always_inline))

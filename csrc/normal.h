@@ -9,12 +9,16 @@
 
 namespace vaebias {
 
-// KL to the standard normal, nats.
+// KL to the standard normal, nats, given expm1(logvar): near the prior e^l - 1 - l loses its digits
+// to the rounding of e^l; expm1 keeps half of them.
+template <class T>
+VAEBIAS_HOST_DEVICE_INLINE T kl_standard_normal(T mu, T logvar, T expm1) {
+  return (mu * mu + (expm1 - logvar)) / 2;
+}
 template <class T>
 VAEBIAS_HOST_DEVICE inline T kl_standard_normal(T mu, T logvar) {
   using std::expm1;
-  // Near the prior e^l - 1 - l loses its digits to the rounding of e^l; expm1 keeps half of them.
-  return (mu * mu + (expm1(logvar) - logvar)) / 2;
+  return kl_standard_normal(mu, logvar, expm1(logvar));
 }
 
 // 1/(sigma sqrt 2): log N(z; mu, e^logvar) + log(2 pi)/2 is -logvar/2 - u^2 with u = (z - mu) times

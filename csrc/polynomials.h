@@ -8,9 +8,9 @@ namespace vaebias {
 template <class T, int n>
 VAEBIAS_HOST_DEVICE_INLINE T horner(const T (&coefficients)[n], T x) {
   T sum = coefficients[n - 1];
-#ifdef __CUDACC__
+#ifdef __CUDA_ARCH__
 #pragma unroll
-#else
+#elif !defined(__CUDACC__)  // of nvcc, the host's pass knows neither
 #pragma GCC unroll 32
 #endif
   for (int i = n - 2; i >= 0; --i) sum = sum * x + coefficients[i];

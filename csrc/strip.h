@@ -21,6 +21,8 @@
 
 namespace vaebias::cpu {
 
+using simd::Register;
+
 // Pixels. Within a strip products add up in the type of the columns, in the lanes of a register,
 // and strips in double.
 constexpr std::int64_t kStrip = 256;
@@ -42,12 +44,6 @@ struct Strip {
     return {at + column, ahead ? ahead + column : nullptr, bytes};
   }
   VAEBIAS_INLINE Strip alone() const { return {at}; }
-};
-
-// N numbers in a register, read from where their scalars stand.
-template <class T, int N>
-struct Register {
-  typedef T type __attribute__((vector_size(N * sizeof(T)), aligned(sizeof(T)), may_alias));
 };
 
 // Adds a register of partial sums to W of the lanes of one.

@@ -2,13 +2,15 @@ from __future__ import annotations
 
 import math
 
+import mpmath
+import numpy as np
 import pytest
 import torch
 from scipy import stats
 
 from vaebias.errors import InputError
 from vaebias.ops import sample_and_kl
-from vaebias.ops.philox import philox_normal_reference
+from vaebias.ops.philox import philox_normal_reference, philox_uniforms_reference
 from vaebias.ops.sample_and_kl import sample_and_kl_reference
 
 
@@ -29,6 +31,102 @@ def test_equals_its_reference(shape, own_noise, dtype, device, close, same_gradi
             mu,
             logvar,
         )
+
+
+# Around the numbers that are drawn together, on the CPU 256 of float32 and 128 of float64.
+@pytest.mark.parametrize("size", [1, 2, 5, 127, 128, 129, 255, 257, 1023])
+@pytest.mark.parametrize("start", [0, 1, 3], ids=["aligned", "by 1", "by 3"])
+def test_equals_its_reference_at_any_size_and_place(
+    size, start, dtype, device, close, same_gradients
+):
+    mu, logvar = torch.randn(2, start + size, 1, dtype=dtype).to(device)[:, start:]
+    for found, expected in zip(
+        sample_and_kl(mu, logvar, 2**40 + 3, 2**35 + 1),
+        sample_and_kl_reference(mu, logvar, 2**40 + 3, 2**35 + 1),
+        strict=True,
+    ):
+        close(found, expected)
+    same_gradients(
+        lambda x: sample_and_kl(x[0, start:], x[1, start:], 3, 2**33),
+        lambda x: sample_and_kl_reference(x[0, start:], x[1, start:], 3, 2**33),
+        torch.randn(2, start + size, 1, dtype=dtype, device=device),
+    )
+
+
+def test_an_elements_noise_depends_on_its_place_only(dtype):
+    zero = torch.zeros(3, 2001, dtype=dtype)
+    drawn = sample_and_kl(zero, zero, 5, 1)[0].flatten()
+    for size in (1, 130, 1999):
+        few = zero.flatten()[:size, None]
+        assert torch.equal(sample_and_kl(few, few, 5, 1)[0][:, 0], drawn[:size])
+
+
+def test_the_result_does_not_depend_on_the_number_of_threads(dtype):
+    mu, logvar = torch.randn(2, 3000, 7, dtype=dtype)
+    threads = torch.get_num_threads()
+    try:
+        results = []
+        for n in (1, 2, 3):
+            torch.set_num_threads(n)
+            results.append(torch.stack(sample_and_kl(mu, logvar, 4, 4)))
+    finally:
+        torch.set_num_threads(threads)
+    assert torch.equal(results[0], results[1])
+    assert torch.equal(results[0], results[2])
+
+
+def _largest_error(found, expected, dtype):
+    """The largest of |found - expected|, in units in the last place."""
+    number = np.float32 if dtype == torch.float32 else np.float64
+    return max(
+        abs(mpmath.mpf(x) - y) / mpmath.mpf(float(np.spacing(number(abs(y)))))
+        for x, y in zip(found, expected, strict=True)
+    )
+
+
+def test_noise_is_good_to_four_ulp(dtype):
+    blocks = 2**16
+    pairs = philox_uniforms_reference(4 * blocks, 7, 3, dtype)
+    zero = torch.zeros(4 * blocks, 1, dtype=dtype)
+    drawn = sample_and_kl(zero, zero, 7, 3)[0].reshape(-1, len(pairs))
+    for at, (u, v) in enumerate(zip(pairs[::2], pairs[1::2], strict=True)):
+        order, edge = u.argsort(), (8 * v - (8 * v).round()).abs().argsort()
+        # the tails, the centre, the axes and diagonals, and any
+        chosen = torch.cat((order[:100], order[-100:], edge[:200], torch.arange(200)))
+        expected = []
+        with mpmath.workdps(40):
+            for x, y in zip(u[chosen].tolist(), v[chosen].tolist(), strict=True):
+                radius, angle = mpmath.sqrt(-2 * mpmath.log(x)), 2 * mpmath.pi * y
+                expected += [radius * mpmath.cos(angle), radius * mpmath.sin(angle)]
+            found = drawn[chosen, 2 * at : 2 * at + 2].flatten().tolist()
+            assert _largest_error(found, expected, dtype) <= 4
+
+
+def test_exp_and_expm1_are_good_to_two_and_three_ulp(dtype):
+    near = torch.logspace(-8, 0, 100, dtype=dtype)
+    top = 170.0 if dtype == torch.float32 else 1400.0
+    parts = (torch.linspace(-top, top, 1001, dtype=dtype), near, -near)
+    logvar = torch.cat(parts)[:, None].requires_grad_()
+    zero, one = torch.zeros_like(logvar), torch.ones_like(logvar)
+    z, kl = sample_and_kl(zero, logvar, noise=one)  # z is e^(l/2)
+    (slope,) = torch.autograd.grad(kl, logvar, one)  # (e^l - 1)/2
+    largest = math.log(torch.finfo(dtype).max)
+    with mpmath.workdps(40):
+        exact = [mpmath.mpf(x) for x in logvar[:, 0].tolist()]
+        assert _largest_error(z[:, 0].tolist(), [mpmath.exp(x / 2) for x in exact], dtype) <= 2
+        assert (slope[:, 0] < math.inf).tolist() == [x < largest for x in exact]
+        found = [x for x in slope[:, 0].tolist() if x < math.inf]
+        expected = [mpmath.expm1(x) / 2 for x in exact if x < largest]
+        assert _largest_error(found, expected, dtype) <= 3
+
+
+def test_log_variances_beyond_the_type_give_zero_or_infinity_and_nan_stays(dtype, device):
+    mu = torch.full((1, 5), 2.0, dtype=dtype, device=device)
+    logvar = torch.tensor([[-1e4, -math.inf, 1e4, math.nan, 0.0]], dtype=dtype, device=device)
+    z, kl = sample_and_kl(mu, logvar, noise=torch.ones_like(mu))
+    assert z[0, :3].tolist() == [2.0, 2.0, math.inf]
+    assert kl[0, :3].tolist() == [(4 - 1 + 1e4) / 2, math.inf, math.inf]
+    assert z.isnan().tolist() == kl.isnan().tolist() == [[False, False, False, True, False]]
 
 
 def test_gradients_are_those_of_finite_differences():

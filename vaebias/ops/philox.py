@@ -12,15 +12,32 @@ from torch import Tensor
 from vaebias.errors import InputError
 from vaebias.ops._native import launch, register_operator
 
-__all__ = ["check_stream", "philox_normal", "philox_normal_reference"]
+__all__ = [
+    "check_stream",
+    "philox_normal",
+    "philox_normal_reference",
+    "philox_uniforms_reference",
+]
 
 
 def philox_normal_reference(
     shape: tuple[int, ...], seed: int | Tensor, offset: int | Tensor, dtype: torch.dtype
 ) -> Tensor:
     """Philox4x32-10 (Salmon et al. 2011) with Box-Muller, as csrc/philox.h draws them."""
-    size, mask = math.prod(shape), 0xFFFFFFFF
-    width = 4 if dtype == torch.float32 else 2
+    size = math.prod(shape)
+    uniforms = [x.double() for x in philox_uniforms_reference(size, seed, offset, dtype)]
+    normals = []
+    for u, v in zip(uniforms[::2], uniforms[1::2], strict=True):
+        radius = (-2 * u.log()).sqrt()
+        normals += [radius * (2 * math.pi * v).cos(), radius * (2 * math.pi * v).sin()]
+    return torch.stack(normals, 1).flatten()[:size].reshape(shape).to(dtype)
+
+
+def philox_uniforms_reference(
+    size: int, seed: int | Tensor, offset: int | Tensor, dtype: torch.dtype
+) -> list[Tensor]:
+    """Uniforms in (0, 1] of the blocks for ``size`` normals: four of each in float32, else two."""
+    mask, width = 0xFFFFFFFF, 4 if dtype == torch.float32 else 2
     device = next((x.device for x in (seed, offset) if isinstance(x, Tensor)), None)
     block = torch.arange((size + width - 1) // width, device=device)
     zero = torch.zeros_like(block)
@@ -34,14 +51,8 @@ def philox_normal_reference(
         c = [high[1] ^ c[1] ^ key[0], low[1], high[0] ^ c[3] ^ key[1], low[0]]
         key = [(key[0] + 0x9E3779B9) & mask, (key[1] + 0xBB67AE85) & mask]
     if dtype == torch.float32:
-        uniform = [((w.float() + 0.5) * 2.0**-32).double() for w in c]
-    else:
-        uniform = [(((h << 21) ^ (w >> 11)).double() + 0.5) * 2.0**-53 for h, w in (c[:2], c[2:])]
-    normals = []
-    for u, v in zip(uniform[::2], uniform[1::2], strict=True):
-        radius = (-2 * u.log()).sqrt()
-        normals += [radius * (2 * math.pi * v).cos(), radius * (2 * math.pi * v).sin()]
-    return torch.stack(normals, 1).flatten()[:size].reshape(shape).to(dtype)
+        return [(w.float() + 0.5) * 2.0**-32 for w in c]
+    return [(((h << 21) ^ (w >> 11)).double() + 0.5) * 2.0**-53 for h, w in (c[:2], c[2:])]
 
 
 def _multiply(m: int, x: Tensor) -> tuple[Tensor, Tensor]:
