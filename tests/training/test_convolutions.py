@@ -98,10 +98,42 @@ def test_evaluations_may_differentiate_the_decoder_in_any_way(grid: FactorGrid) 
     assert len(history.evaluations) == 2
 
 
-def test_bfloat16_keeps_to_torchs_kernels(grid: FactorGrid) -> None:
-    objective = build("beta_vae", grid.image_shape, 3, SMALL, seed=0)
-    fit(objective, grid, 2, 8, fabric=launch("cpu", "bf16-mixed"))
-    assert encode_grid(objective, grid)[0].isfinite().all()
+@pytest.mark.parametrize("channels", [1, 5])
+def test_replaced_kernels_follow_autocast(channels: int) -> None:
+    layer = nn.ConvTranspose2d(3, channels, 4, 2, 1)
+    images = torch.randn(2, 3, 5, 4, requires_grad=True)
+    exact = _gradients(layer, images)
+    layer.to(memory_format=torch.channels_last)
+    with FastConvolutions(), torch.autocast("cpu", torch.bfloat16):
+        found = _gradients(layer, images)
+    assert "_ConvTranspose" in str(found[0].grad_fn)
+    assert [tensor.dtype for tensor in found] == [torch.bfloat16, *[torch.float32] * 3]
+    for one, other in zip(found, exact, strict=True):
+        assert (one - other).norm() <= 0.01 * other.norm()
+
+
+def test_bfloat16_trains_close_to_float32(grid: FactorGrid) -> None:
+    losses = []
+    for precision in ("32-true", "bf16-mixed"):
+        objective = build("beta_vae", grid.image_shape, 3, SMALL, seed=0)
+        history = fit(objective, grid, 5, 8, 1e-2, log_every=1, fabric=launch("cpu", precision))
+        losses.append(torch.tensor(history.values["loss"]))
+        assert encode_grid(objective, grid)[0].isfinite().all()
+    torch.testing.assert_close(losses[1], losses[0], rtol=0.02, atol=0)
+
+
+def test_gradient_of_flattened_images_has_their_layout() -> None:
+    images = torch.randn(3, 4, 5, 6).to(memory_format=torch.channels_last).requires_grad_()
+    slope = torch.randn(3, 120)
+    with FastConvolutions():
+        rows = images.flatten(1)
+        (found,) = torch.autograd.grad(rows, images, slope)
+    assert found.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(rows, images.reshape(3, 120))
+    assert torch.equal(found, slope.view_as(images))
+    with FastConvolutions():  # other kinds are left to torch
+        assert torch.equal(images.flatten(), images.reshape(-1))
+        assert torch.equal(torch.flatten(images, start_dim=2), images.reshape(3, 4, 30))
 
 
 @pytest.mark.parametrize("kind", ["conv2d", "conv_transpose2d"])

@@ -1,8 +1,9 @@
-"""Convolutions on the CPU, faster for training: channels last, and two ways round slow kernels.
+"""Convolutions on the CPU, faster for training: channels last, and three ways round slow kernels.
 
 In channels-last layout most convolutions are faster, but oneDNN takes a slow path in two places:
 a transposed convolution to few channels, such as a decoder's last layer, and the weight gradient
-of any transposed convolution. Both have an equivalent that is fast.
+of any transposed convolution. Both have an equivalent that is fast. The third is a gradient that
+passes a flattening: its layout would be another than that of the images.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ def _lay_out(module: nn.Module, layout: torch.memory_format) -> None:
 
 
 class FastConvolutions(TorchFunctionMode):
-    """Replaces transposed convolutions with channels-last weights by `_ConvTranspose`."""
+    """Replaces transposed convolutions and flattening of tensors with channels last."""
 
     def __torch_function__(
         self,
@@ -58,10 +59,12 @@ class FastConvolutions(TorchFunctionMode):
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
         if function is F.conv_transpose2d and not kwargs and _replaceable(*args):
-            images, weight, bias, stride, padding = args[:5]
+            stride, padding = args[3:5]
             return _ConvTranspose.apply(  # type: ignore[no-untyped-call]
-                images, weight, bias, tuple(stride), tuple(padding)
+                *_autocast(*args[:3]), tuple(stride), tuple(padding)
             )
+        if function in _FLATTEN and not kwargs and _in_channels_last(*args):
+            return _Flatten.apply(args[0])  # type: ignore[no-untyped-call]
         return function(*args, **(kwargs or {}))
 
 
@@ -84,8 +87,46 @@ def _replaceable(
         and groups == 1
         and tuple(output_padding) == (0, 0)
         and tuple(dilation) == (1, 1)
-        and not torch.is_autocast_enabled("cpu")
     )
+
+
+_FLATTEN = (torch.flatten, Tensor.flatten)
+
+
+def _in_channels_last(images: Tensor, start: int = 0, end: int = -1) -> bool:
+    return (
+        images.ndim == 4
+        and (start, end) == (1, -1)
+        and images.device.type == "cpu"
+        and images.is_contiguous(memory_format=torch.channels_last)
+        and not images.is_contiguous()
+    )
+
+
+class _Flatten(torch.autograd.Function):
+    """`torch.flatten` to rows, whose gradient has the layout of the images.
+
+    Otherwise the gradient would have channels first, and all operations below it two layouts.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, images: Tensor) -> Tensor:  # [B, C, H, W] -> [B, C H W]
+        """Return the rows, channels first."""
+        ctx.shape = images.shape
+        return images.flatten(1)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        """Return the gradient with channels last."""
+        return gradients[0].view(ctx.shape).contiguous(memory_format=torch.channels_last)
+
+
+def _autocast(*tensors: Tensor | None) -> list[Tensor | None]:
+    """Return tensors in the type that autocast gives to convolutions, if it is enabled."""
+    if not torch.is_autocast_enabled("cpu"):
+        return list(tensors)
+    dtype = torch.get_autocast_dtype("cpu")
+    return [None if tensor is None else tensor.to(dtype) for tensor in tensors]
 
 
 class _ConvTranspose(torch.autograd.Function):
@@ -111,10 +152,14 @@ class _ConvTranspose(torch.autograd.Function):
             output = _tiles(images, weight)
         else:
             patches = weight.flatten(1).T @ images.flatten(2)  # [B, O h w, H W]
+            # folding bfloat16 would round each sum, and is slower
+            wide = torch.promote_types(images.dtype, torch.float32)
+            patches = patches.to(wide, memory_format=torch.contiguous_format)
             size = tuple(
                 (images.shape[2 + i] - 1) * stride[i] - 2 * padding[i] + kernel[i] for i in range(2)
             )
             output = F.fold(patches, size, kernel, padding=padding, stride=stride)
+            output = output.to(images.dtype)
         return output if bias is None else output.add_(bias[:, None, None])
 
     @staticmethod
