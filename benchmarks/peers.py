@@ -29,7 +29,7 @@ from unittest import mock
 import numpy as np
 import torch
 from bench_pipeline import REFERENCES, Eager, plain_sample
-from run import processor
+from run import device_name
 
 from vaebias import data, models, ops, training
 from vaebias.files import write_text
@@ -233,6 +233,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="file for the table, in Markdown")
     parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    machine = device_name()
     torch.set_num_threads(1)
     if arguments.one:
         contender, network = arguments.one
@@ -243,8 +244,8 @@ def main() -> None:
         "# A training step, and that of peers",
         "",
         "By `benchmarks/peers.py`: milliseconds of processor time per step of a beta-VAE, for",
-        f"{BLOCKS - 1} blocks of {BLOCK} steps, random images of 64x64, batches of {BATCH}, one thread",
-        f"of {processor()}, torch {torch.__version__}.",
+        f"{BLOCKS - 1} blocks of {BLOCK} steps, random images of 64x64, batches of {BATCH}, one",
+        f"thread of {machine}, torch {torch.__version__}.",
         "",
         "| network | trainer | ms a step | times ours |",
         "|---|---|---|---|",
