@@ -64,7 +64,8 @@ def test_unknown_network_lists_the_known() -> None:
 
 
 def test_unknown_option_lists_the_known() -> None:
-    with pytest.raises(InputError, match=r"an option \(hidden, normalise\), found 'depth'"):
+    known = r"an option \(hidden, normalise, activation\), found 'depth'"
+    with pytest.raises(InputError, match=known):
         build_networks({"name": "mlp", "depth": 3}, (1, 4, 4), 5)
     with pytest.raises(InputError, match=r"a mapping with the key 'name'"):
         build_networks({"hidden": [3]}, (1, 4, 4), 5)
@@ -145,6 +146,16 @@ def test_conv_patch_refuses_what_it_cannot_cut() -> None:
         build_networks("conv_patch", (1, 64, 24), 5)
     with pytest.raises(InputError, match="patch: expected at least 1, found 0"):
         build_networks({"name": "conv_patch", "patch": 0}, (1, 64, 64), 5)
+
+
+def test_the_activation_of_an_mlp_can_be_chosen() -> None:
+    for name, kind in (("relu", nn.ReLU), ("gelu", nn.GELU)):
+        spec = {"name": "mlp", "hidden": [6, 5], "activation": name}
+        for network in build_networks(spec, (1, 2, 2), 3):
+            found = [type(layer) for layer in network.children()]
+            assert found.count(kind) == 2
+    with pytest.raises(InputError, match="activation: expected relu or gelu, found 'tanh'"):
+        build_networks({"name": "mlp", "activation": "tanh"}, (1, 2, 2), 3)
 
 
 def test_normalised_layers_come_before_each_relu() -> None:

@@ -141,6 +141,21 @@ def test_latents_that_do_not_interact_have_no_hessian_penalty() -> None:
     assert penalties[1] > 0.1
 
 
+def test_the_hessian_penalty_sums_over_activations() -> None:
+    spec = {"name": "mlp", "hidden": [16, 8], "activation": "gelu"}
+    objective = build("tripod", SHAPE, D, spec, seed=0).double()
+    assert isinstance(objective, Tripod)
+    z = torch.rand(50, D, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    one = torch.ones(D, dtype=torch.float64)
+    whole = objective.hessian_penalty(z, one, STEP)
+    assert isinstance(objective.decoder, nn.Sequential)
+    layers, parts = list(objective.decoder), []
+    for end in (2, 4):  # a decoder without activations is penalised at its output
+        objective.decoder = nn.Sequential(nn.Sequential(*layers[:end]))
+        parts.append(objective.hessian_penalty(z, one, STEP))
+    torch.testing.assert_close(whole, parts[0] + parts[1])
+
+
 def test_tripod_loss_is_its_definition() -> None:
     objective: Tripod = _build("tripod", multiinformation=0.5, hessian=0.25)
     continuous, z = objective.codes(_images())

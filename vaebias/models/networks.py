@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import pairwise
 from math import prod
 from typing import Any, NamedTuple, TypeAlias
@@ -31,6 +32,7 @@ __all__ = [
 ImageShape: TypeAlias = tuple[int, int, int]
 NetworkSpec: TypeAlias = "str | Mapping[str, Any] | tuple[nn.Module, nn.Module]"
 
+ACTIVATIONS: Mapping[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU}
 OWN = "own"
 """Name in checkpoints for networks given as modules, whose weights they hold but not the code."""
 
@@ -114,15 +116,20 @@ def mlp(
     heads: int,
     hidden: Sequence[int] = (256, 256),
     normalise: bool = False,
+    activation: str = "relu",
 ) -> Networks:
-    """Fully connected ReLU layers of sizes ``hidden``; the decoder has them in reverse.
+    """Fully connected layers of sizes ``hidden``; the decoder has them in reverse.
 
-    If ``normalise`` is true, layer normalisation comes before each ReLU.
+    The activation is ``"relu"`` or ``"gelu"``. If ``normalise`` is true, layer normalisation
+    comes before each.
     """
+    if activation not in ACTIVATIONS:
+        raise InputError("activation", " or ".join(ACTIVATIONS), repr(activation))
     widths = [prod(image_shape), *hidden]
+    dense = partial(_dense, normalise=normalise, activation=ACTIVATIONS[activation])
     return Networks(
-        nn.Sequential(nn.Flatten(), *_dense([*widths, heads * latents], normalise)),
-        nn.Sequential(*_dense([latents, *widths[::-1]], normalise), nn.Unflatten(1, image_shape)),
+        nn.Sequential(nn.Flatten(), *dense([*widths, heads * latents])),
+        nn.Sequential(*dense([latents, *widths[::-1]]), nn.Unflatten(1, image_shape)),
     )
 
 
@@ -257,8 +264,10 @@ def _grow(channels: Sequence[int]) -> list[nn.Module]:
     return layers[:-1]
 
 
-def _dense(widths: Sequence[int], normalise: bool = False) -> list[nn.Module]:
+def _dense(
+    widths: Sequence[int], normalise: bool = False, activation: type[nn.Module] = nn.ReLU
+) -> list[nn.Module]:
     layers: list[nn.Module] = []
     for a, b in pairwise(widths[:-1]):
-        layers += [nn.Linear(a, b), *([nn.LayerNorm(b)] if normalise else []), nn.ReLU()]
+        layers += [nn.Linear(a, b), *([nn.LayerNorm(b)] if normalise else []), activation()]
     return [*layers, nn.Linear(widths[-2], widths[-1])]

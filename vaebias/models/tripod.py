@@ -26,6 +26,8 @@ DIFFERENCE = 0.1
 """Length of a step of these, in standard deviations of the latents."""
 DIRECTIONS = 2**61
 """First step number of the noise for directions."""
+ACTIVATIONS = (nn.ReLU, nn.GELU)
+"""Layers of a sequential decoder whose outputs are penalised."""
 
 
 @dataclass(frozen=True)
@@ -71,8 +73,9 @@ class Tripod(Autoencoder):
     NHP is the sum over hidden layers of the decoder of a ratio: the variance of second
     differences along Rademacher directions, which see only the Hessian's off-diagonal part,
     over that along Gaussian directions, which see all of it; averaged over units and images.
-    The layers are the outputs of the ReLUs of a sequential decoder; those of the authors'
-    decoder, which is larger, are the outputs of its blocks.
+    The layers are the outputs of the ReLUs or GELUs of a sequential decoder; those of the
+    authors' decoder, which is larger, are the outputs of its blocks. Between its kinks a network
+    of ReLUs has no second derivative, so that the ratio explodes: take GELUs, as the authors do.
     """
 
     config_type: ClassVar[type[TripodConfig]] = TripodConfig
@@ -140,13 +143,14 @@ class Tripod(Autoencoder):
         return penalty
 
     def _hidden(self, z: Tensor) -> Iterator[Tensor]:
-        """Yield the outputs of the decoder's ReLUs; its output if it has none."""
+        """Yield the outputs of the decoder's activations; its output if it has none."""
         assert self.decoder is not None
         layers = list(self.decoder) if isinstance(self.decoder, nn.Sequential) else [self.decoder]
-        last = max((i for i, each in enumerate(layers) if isinstance(each, nn.ReLU)), default=None)
+        places = (i for i, each in enumerate(layers) if isinstance(each, ACTIVATIONS))
+        last = max(places, default=None)
         for i, layer in enumerate(layers if last is None else layers[: last + 1]):
             z = layer(z)
-            if isinstance(layer, nn.ReLU) or (last is None and i == len(layers) - 1):
+            if isinstance(layer, ACTIVATIONS) or (last is None and i == len(layers) - 1):
                 yield z
 
     def _directions(self, z: Tensor, step: Step, first: int) -> Tensor:
