@@ -22,6 +22,10 @@ from vaebias.perturb import DEFAULTS, PerturbedGrid
 from vaebias.perturb.canonical import pixel_digest
 
 METHODS = {"blobs": "priced", "dsprites": "mosaic", "shapes3d": "priced"}
+# clipped, the originals are the published images, whose edges keep all of their contrast; a clipped
+# mosaic shows half of its change, and needs more changes to be worth a turn
+RANGES = {"dsprites": "clip"}
+OPTIONS = {"dsprites": {"changes": 15}}
 VERSION = "v1"
 FOLDER = Path(__file__).resolve().parent.parent / "vaebias" / "perturb" / "canonical"
 RENDERED = ("dsprites", "shapes3d")
@@ -31,7 +35,8 @@ def main(data: str, draws: list[str]) -> None:
     """Make the draws of these letters; draw a has seed 0, b 1, and so on."""
     grid = load(data, source="rendered") if data in RENDERED else load(data)
     method = METHODS[data]
-    own = DEFAULTS[data].settings(method)
+    own = DEFAULTS[data].settings(method) | OPTIONS.get(data, {})
+    range_ = RANGES.get(data, "rescale")
     lines: dict[str, str] = {}
     for draw in draws:
         letter, _, file = draw.partition("=")
@@ -45,12 +50,12 @@ def main(data: str, draws: list[str]) -> None:
         for kind, made in {"modified": modified, "noise": noise}.items():
             name = f"{data}-{kind}-{VERSION}-{letter}"
             path = FOLDER / f"{name}.safetensors"
-            perturb.save(path, made, grid, half=True)
+            perturb.save(path, made, grid, range=range_, half=True)
             lines[name] = _line(name, path, perturb.load(path).on(grid))
             print(lines[name], flush=True)
     first = FOLDER / f"{data}-modified-{VERSION}-a.safetensors"
     name = f"{data}-original-{VERSION}"
-    lines[name] = _line(name, first, PerturbedGrid(grid, None, own["epsilon"]))
+    lines[name] = _line(name, first, PerturbedGrid(grid, None, own["epsilon"], range_))
     table = FOLDER / "sets.txt"
     known = table.read_text(encoding="utf-8").splitlines() if table.is_file() else []
     kept = {line.split()[0]: line for line in known} | lines

@@ -6,8 +6,8 @@ import pytest
 
 from vaebias.experiments.protocol import Protocol, bundled, load_protocol
 from vaebias.experiments.running.estimate import estimate
-from vaebias.experiments.running.run import check
-from vaebias.perturb.canonical import shipped
+from vaebias.experiments.running.run import check, variant_grid
+from vaebias.perturb.canonical import CANONICAL, pixel_digest, shipped
 
 PAPER = {"AE", "beta-VAE", "FactorVAE", "beta-TCVAE", "SlowVAE", "PCL", "weak GAN"}
 
@@ -20,10 +20,16 @@ def test_protocol_names_only_what_exists_and_no_run_twice(name: str) -> None:
     runs = protocol.runs()
     assert len({run.key for run in runs}) == len(runs)
     assert len({run.label for run in runs}) == len(runs)
-    for _, variant in protocol.versions():
+
+
+@pytest.mark.parametrize("name", bundled())
+def test_shipped_variants_have_the_pixels_of_canonical_sets(name: str) -> None:
+    protocol = load_protocol(name)
+    for spec, variant in protocol.versions():
         if variant.method == "shipped":
             grid = protocol.data.load()
-            assert shipped(grid, protocol.perturbation.epsilon, **variant.options)
+            made = variant_grid(grid, spec, shipped(grid, spec.epsilon, **variant.options))
+            assert pixel_digest(made) in {one.pixels for one in CANONICAL.values()}
 
 
 @pytest.mark.parametrize("name", bundled())

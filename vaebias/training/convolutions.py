@@ -185,4 +185,5 @@ def _tiles(
     points = images.permute(0, 2, 3, 1)
     tiles = (points.flatten(0, 2) @ weight.flatten(1)).unflatten(1, weight.shape[1:])
     apart = tiles.unflatten(0, points.shape[:3]).permute(0, 3, 1, 4, 2, 5)  # [B, O, H, h, W, w]
-    return apart.flatten(4).flatten(2, 3)
+    output: Tensor = apart.flatten(4).flatten(2, 3)
+    return output
