@@ -39,6 +39,19 @@ def test_where_no_two_splits_are_equally_good_the_trees_are_scikit_learns(
     assert ours[1:] == theirs[1:]
 
 
+def test_rows_that_are_drawn_several_times_count_as_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(boosting, "_STAGES", 5)
+    rng = np.random.default_rng(0)
+    codes = rng.normal(size=(2000, 4))
+    labels = (codes @ [1, -0.5, 0.2, 0] + 0.7 * rng.normal(size=2000) > 0).astype(int)
+    codes[1] = codes[0]  # of one code, two labels
+    labels[:2] = 0, 1
+    drawn = rng.integers(0, 2000, 8000)
+    ours, theirs = both(codes[drawn], labels[drawn], 0, stages=5)
+    np.testing.assert_allclose(ours.importance, theirs.importance, rtol=1e-9, atol=1e-12)
+    assert ours[1:] == pytest.approx(theirs[1:], abs=1e-12)
+
+
 @pytest.mark.parametrize("classes", [2, 4])
 def test_else_they_differ_by_no_more_than_those_of_two_seeds(classes: int) -> None:
     codes, labels = data(classes)
