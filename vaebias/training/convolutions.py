@@ -118,7 +118,8 @@ class _Flatten(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
         """Return the gradient with channels last."""
-        return gradients[0].view(ctx.shape).contiguous(memory_format=torch.channels_last)
+        images: Tensor = gradients[0].view(ctx.shape)
+        return images.contiguous(memory_format=torch.channels_last)
 
 
 def _autocast(*tensors: Tensor | None) -> list[Tensor | None]:
