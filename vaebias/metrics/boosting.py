@@ -23,6 +23,7 @@ _STAGES, _RATE, _DEPTH = 100, 0.1, 3  # scikit-learn's defaults
 _SAME = np.float32(1e-7)  # values no further apart are not split
 _PURE = np.finfo(np.float64).eps  # variance up to which a node is not split
 _NO_CURVATURE = 1e-150
+_MERGED = 0.7  # share of distinct rows up to which equal ones are merged
 
 
 class Boosted(NamedTuple):
@@ -79,10 +80,7 @@ class Presorted:
         importance = np.zeros(len(self._test))
         if len(classes) < 2:
             return Boosted(importance, 1.0, float((test == classes[0]).mean()))
-        kinds = self._group * len(classes) + target
-        _, first, counts = np.unique(kinds, return_index=True, return_counts=True)
-        rising = first.argsort()
-        first, counts = first[rising], counts[rising]
+        first, counts = _distinct(self._group * len(classes) + target)
         sample, target = self._merged(first, counts), target[first]
         weights, count, binary = sample.weights, len(labels), len(classes) == 2
         # one tree a class and stage; of two classes, one for the second
@@ -165,6 +163,20 @@ class Presorted:
                 shape = len(order), -1
                 parts = order.take(at).reshape(shape), values.take(at).reshape(shape)
                 nodes.append((*parts, rows_test[side_test], depth - 1))
+
+
+def _distinct(
+    kinds: NDArray[np.int64],  # [N]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:  # [n] each
+    """Return the first row of each kind, rising, and how many there are.
+
+    All rows, if most are distinct: sums with weights take longer.
+    """
+    _, first, counts = np.unique(kinds, return_index=True, return_counts=True)
+    if len(first) > _MERGED * len(kinds):
+        return np.arange(len(kinds)), np.ones_like(kinds)
+    rising = first.argsort()
+    return first[rising], counts[rising]
 
 
 def _predicted(
