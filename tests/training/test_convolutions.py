@@ -88,6 +88,34 @@ def test_resumed_convolutions_end_with_the_same_bits(grid: FactorGrid, name: str
         assert torch.equal(resumed.state_dict()[key], value), key
 
 
+def _layers() -> tuple[nn.Module, nn.Module]:
+    encoder = nn.Sequential(nn.Conv2d(1, 4, 4, 2, 1), nn.ReLU(), nn.Flatten(), nn.Linear(64, 2))
+    decoder = nn.Sequential(
+        nn.Linear(2, 64), nn.Unflatten(1, (4, 4, 4)), nn.ConvTranspose2d(4, 1, 4, 2, 1)
+    )
+    return encoder, decoder
+
+
+@pytest.mark.filterwarnings("ignore")  # torch's own, of what it imports for forward mode
+@pytest.mark.parametrize("network", [0, 1])
+def test_a_loss_may_transform_networks_in_any_way(network: int) -> None:
+    layers = _layers()[network]
+    inputs = torch.rand(3, 1, 8, 8) if network == 0 else torch.rand(3, 2)
+
+    def derivatives() -> list[Tensor]:
+        return [
+            torch.func.jvp(layers, (inputs,), (inputs,))[1],
+            torch.vmap(torch.func.jacrev(lambda x: layers(x[None])[0]))(inputs),
+            torch.func.grad(lambda x: layers(x).square().sum())(inputs),
+        ]
+
+    expected = derivatives()
+    layers.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    with FastConvolutions():
+        found = derivatives()
+    torch.testing.assert_close(found, expected)
+
+
 def test_evaluations_may_differentiate_the_decoder_in_any_way(grid: FactorGrid) -> None:
     def evaluate(step: int, objective: Objective) -> dict[str, float]:
         jacobian = torch.func.vmap(torch.func.jacrev(lambda z: objective.decode(z[None])[0]))

@@ -19,6 +19,7 @@ from torch.nn.grad import conv2d_weight
 from torch.overrides import TorchFunctionMode
 
 from vaebias.models import Objective
+from vaebias.ops._transforms import vmapped
 
 __all__ = ["FastConvolutions", "convolves", "in_channels_last"]
 
@@ -58,14 +59,16 @@ class FastConvolutions(TorchFunctionMode):
         args: Sequence[Any] = (),
         kwargs: dict[str, Any] | None = None,
     ) -> Any:
-        if function is F.conv_transpose2d and not kwargs and _replaceable(*args):
+        if kwargs or vmapped():  # replacements are plain autograd functions
+            return function(*args, **(kwargs or {}))
+        if function is F.conv_transpose2d and _replaceable(*args):
             stride, padding = args[3:5]
             return _ConvTranspose.apply(  # type: ignore[no-untyped-call]
                 *_autocast(*args[:3]), tuple(stride), tuple(padding)
             )
-        if function in _FLATTEN and not kwargs and _in_channels_last(*args):
+        if function in _FLATTEN and _in_channels_last(*args):
             return _Flatten.apply(args[0])  # type: ignore[no-untyped-call]
-        return function(*args, **(kwargs or {}))
+        return function(*args)
 
 
 def _replaceable(
