@@ -36,7 +36,7 @@ def card(
 ) -> None:
     """Describe canonical modified sets: size of the change, structure, price, read-outs.
 
-    Computed from rendered images, beside the original rescaled alike.
+    Computed from rendered images, beside the original, rescaled or clipped alike.
     """
     from vaebias.experiments.results.tables import markdown
     from vaebias.files import refuse_to_overwrite, write_text

@@ -75,7 +75,7 @@ def data_card(
     sample: int = SAMPLE,
     progress: Callable[[str, int, int], None] | None = None,
 ) -> DataCard:
-    """Describe a canonical set by its rendered images, beside the original rescaled alike.
+    """Describe a canonical set by its rendered images, beside the original treated alike.
 
     Parameters
     ----------
@@ -143,7 +143,7 @@ class CardTable(NamedTuple):
 def card_tables(cards: Sequence[DataCard]) -> list[CardTable]:
     """Return two tables for each data set: what is changed, and what can still be read.
 
-    Their first rows are the originals, rescaled like the sets below them.
+    Their first rows are the originals, rescaled or clipped like the sets below them.
     """
     found = []
     for data in dict.fromkeys(card.one.data for card in cards):
