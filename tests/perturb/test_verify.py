@@ -20,6 +20,7 @@ from vaebias.perturb import (
     probe_accuracy,
     verify,
 )
+from vaebias.perturb.probe import probe_accuracies
 
 
 class Given(Perturbation):
@@ -63,8 +64,7 @@ def test_a_good_perturbation_passes_and_says_how_mild_it_is(
     assert set(record["accuracy"]) == {"x", "y", "size"}
     assert record["structure"]["before"]["mixed_share"]["x+y"] == 0
     assert record["pixel_variance"]["ratio"] > 1
-    assert seen == {"images", "structure before", "structure after", "probe before",
-                    "probe after"}  # fmt: skip
+    assert seen == {"images", "structure before", "structure after", "probes"}
 
 
 def test_clipped_images_pass_as_well(small_blobs: FactorGrid) -> None:
@@ -133,9 +133,9 @@ def test_a_factor_that_is_not_read_from_the_original_decides_nothing(
     monkeypatch: pytest.MonkeyPatch,
     small_blobs: FactorGrid,
 ) -> None:
-    answers = iter([{"x": before, "y": 1.0, "size": 1.0}, {"x": after, "y": 1.0, "size": 1.0}])
+    answers = [{"x": x, "y": 1.0, "size": 1.0} for x in (before, after)]
     module = sys.modules[verify.__module__]
-    monkeypatch.setattr(module, "probe_accuracy", lambda *_, **__: next(answers))
+    monkeypatch.setattr(module, "probe_accuracies", lambda *_, **__: answers)
     found = verify(small_blobs, PerturbedGrid(small_blobs, noise(small_blobs, 0.01)))
     assert found.checks[-1].passed is passed
     assert found.passed is (passed is not False)
@@ -177,6 +177,14 @@ def test_other_factors_or_images_are_refused(
     for options in ({"share": 0}, {"share": 1.1}, {"sample": 3}, {"seed": -1}):
         with pytest.raises(InputError):
             verify(other, modified, **options)
+
+
+def test_probes_side_by_side_are_those_of_each_grid(small_blobs: FactorGrid) -> None:
+    grids = [PerturbedGrid(small_blobs, noise(small_blobs, size)) for size in (0.01, 0.5)]
+    train, test = np.split(np.random.default_rng(0).permutation(len(small_blobs)), [-50])
+    found = probe_accuracies(grids, train, test, steps=40)
+    assert found == [probe_accuracy(grid, train, test, steps=40) for grid in grids]
+    assert found[0] != found[1]
 
 
 def test_the_read_out_counts_equal_levels_of_a_cycle_as_one() -> None:

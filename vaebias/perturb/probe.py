@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
 import numpy as np
@@ -15,7 +16,7 @@ from vaebias.errors import InputError
 from vaebias.memory import keep_freed_memory
 from vaebias.pixels import as_floats
 
-__all__ = ["probe_accuracy"]
+__all__ = ["probe_accuracies", "probe_accuracy"]
 
 _HIDDEN = 128
 _BATCH = 128
@@ -24,7 +25,6 @@ _RATE = 1e-3
 _NORMALISED = 1024
 
 
-@keep_freed_memory()
 def probe_accuracy(
     grid: FactorGrid,
     train: Index,  # [n]
@@ -58,41 +58,89 @@ def probe_accuracy(
     InputError
         An empty set of points, or ``steps`` below 1.
     """
+    return probe_accuracies([grid], train, test, steps=steps, seed=seed, progress=progress)[0]
+
+
+@keep_freed_memory()
+def probe_accuracies(
+    grids: Sequence[FactorGrid],
+    train: Index,  # [n]
+    test: Index,  # [m]
+    *,
+    steps: int = 2500,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[dict[str, float]]:
+    """Return the result of `probe_accuracy` for each version of a grid, in less time.
+
+    The probes are trained side by side, while a thread makes the images of the next step.
+    """
     if not len(train) or not len(test) or steps < 1:
         found = f"{len(train)} and {len(test)}, {steps} steps"
         raise InputError("probe", "points to learn from and to test, 1 step or more", found)
-    generator = torch.Generator().manual_seed(seed)
-    some = torch.from_numpy(as_floats(grid.images(train[:_NORMALISED]))).flatten(1)
-    mean = some.mean(0)
-    scale = float((some - mean).std(correction=0)) or 1.0
-    probe = _probe(some.shape[1], sum(grid.sizes), generator)
-    optimiser = torch.optim.Adam(probe.parameters(), lr=_RATE, fused=True)
-    for step in range(1, steps + 1):
-        optimiser.param_groups[0]["lr"] = _RATE * (1 - (step - 1) / steps)
+    generators = [torch.Generator().manual_seed(seed) for _ in grids]
+    probes = [
+        _Probe(grid, train, generator) for grid, generator in zip(grids, generators, strict=True)
+    ]
+
+    def batch() -> list[tuple[Tensor, Tensor]]:
         # images are made as they are needed: any number of training points fits in memory
-        part = train[torch.randint(len(train), (_BATCH,), generator=generator).numpy()]
-        x = (torch.from_numpy(as_floats(grid.images(part))).flatten(1) - mean) / scale
-        labels = _labels(grid, part)
-        optimiser.zero_grad(set_to_none=True)
+        part = train[torch.randint(len(train), (_BATCH,), generator=generators[0]).numpy()]
+        return [(probe.inputs(part), probe.labels(part)) for probe in probes]
+
+    with ThreadPoolExecutor(1) as thread:
+        following = thread.submit(batch)
+        for step in range(1, steps + 1):
+            batches = following.result()
+            if step < steps:
+                following = thread.submit(batch)
+            rate = _RATE * (1 - (step - 1) / steps)
+            for probe, (inputs, labels) in zip(probes, batches, strict=True):
+                probe.learn(inputs, labels, rate)
+            if progress is not None and (step % 50 == 0 or step == steps):
+                progress(step, steps)
+    return [probe.accuracy(test) for probe in probes]
+
+
+class _Probe:
+    """The network of one version of a grid."""
+
+    def __init__(self, grid: FactorGrid, train: Index, generator: torch.Generator) -> None:
+        self._grid = grid
+        some = torch.from_numpy(as_floats(grid.images(train[:_NORMALISED]))).flatten(1)
+        self._mean = some.mean(0)
+        self._scale = float((some - self._mean).std(correction=0)) or 1.0
+        self._network = _network(some.shape[1], sum(grid.sizes), generator)
+        self._optimiser = torch.optim.Adam(self._network.parameters(), lr=_RATE, fused=True)
+
+    def inputs(self, index: Index) -> Tensor:  # [n, P]
+        images = torch.from_numpy(as_floats(self._grid.images(index))).flatten(1)
+        return (images - self._mean) / self._scale
+
+    def labels(self, index: Index) -> Tensor:  # [n, k]
+        return _labels(self._grid, index)
+
+    def learn(self, inputs: Tensor, labels: Tensor, rate: float) -> None:
+        self._optimiser.param_groups[0]["lr"] = rate
+        self._optimiser.zero_grad(set_to_none=True)
         with torch.enable_grad():
-            logits = probe(x).split(grid.sizes, 1)
+            logits = self._network(inputs).split(self._grid.sizes, 1)
             losses = [
                 torch.nn.functional.cross_entropy(logit, labels[:, a])
                 for a, logit in enumerate(logits)
             ]
             torch.stack(losses).sum().backward()
-        optimiser.step()
-        if progress is not None and (step % 50 == 0 or step == steps):
-            progress(step, steps)
-    right = torch.zeros(len(grid.sizes), dtype=torch.int64)
-    with torch.no_grad():
+        self._optimiser.step()
+
+    @torch.no_grad()
+    def accuracy(self, test: Index) -> dict[str, float]:
+        right = torch.zeros(len(self._grid.sizes), dtype=torch.int64)
         for start in range(0, len(test), _ROWS):
             part = test[start : start + _ROWS]
-            images = torch.from_numpy(as_floats(grid.images(part))).flatten(1)
-            guesses = probe((images - mean) / scale).split(grid.sizes, 1)
+            guesses = self._network(self.inputs(part)).split(self._grid.sizes, 1)
             named = torch.stack([guess.argmax(1) for guess in guesses], 1)
-            right += (named == _labels(grid, part)).sum(0)
-    return dict(zip(grid.names, (right / len(test)).tolist(), strict=True))
+            right += (named == self.labels(part)).sum(0)
+        return dict(zip(self._grid.names, (right / len(test)).tolist(), strict=True))
 
 
 def _labels(grid: FactorGrid, index: Index) -> Tensor:  # [n, k]
@@ -103,7 +151,7 @@ def _labels(grid: FactorGrid, index: Index) -> Tensor:  # [n, k]
     return torch.from_numpy(np.ascontiguousarray(levels))
 
 
-def _probe(pixels: int, outputs: int, generator: torch.Generator) -> nn.Sequential:
+def _network(pixels: int, outputs: int, generator: torch.Generator) -> nn.Sequential:
     linear = [
         # an initialisation of torch's own would move the global generator
         nn.utils.skip_init(nn.Linear, fan_in, fan_out)

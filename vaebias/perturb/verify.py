@@ -13,7 +13,7 @@ from vaebias.data.grid import FactorGrid
 from vaebias.errors import InputError
 from vaebias.perturb.change import Change, measure_change
 from vaebias.perturb.perturbation import PerturbedGrid
-from vaebias.perturb.probe import probe_accuracy
+from vaebias.perturb.probe import probe_accuracies
 from vaebias.structure import UNITS, Structure, Units, mixed_with_one_sign, structure
 
 __all__ = ["Check", "Verification", "verify"]
@@ -112,8 +112,8 @@ def verify(
     3. ``structure``, for a perturbation of pairs: each is mixed, with one sign of G_ab, at no
        less than ``share`` of the points, among neighbours at the perturbation's stride;
     4. ``probe``: from each factor's levels a supervised network loses no more than .05
-       accuracy; see `probe_accuracy`. Inconclusive where only factors fall that it does not
-       read from the original (accuracy below .5).
+       accuracy; see `vaebias.perturb.probe_accuracy`. Inconclusive where only factors fall that
+       it does not read from the original (accuracy below .5).
 
     Parameters
     ----------
@@ -170,10 +170,9 @@ def verify(
         for grid, when in ((treated, "before"), (modified, "after"))
     )
     test, train = np.split(everything, [min(TESTED, len(everything) // 4)])
-    accuracy = [
-        probe_accuracy(grid, train, test, steps=steps, seed=seed, progress=notify(what))
-        for grid, what in ((treated, "probe before"), (modified, "probe after"))
-    ]
+    accuracy = probe_accuracies(
+        (treated, modified), train, test, steps=steps, seed=seed, progress=notify("probes")
+    )
     both = {name: (accuracy[0][name], accuracy[1][name]) for name in treated.names}
     pairs = getattr(modified.perturbation, "pairs", ())
     checks = [_sup_norm(change.sup_norm, modified.epsilon), labels]
