@@ -76,6 +76,36 @@ def test_a_flat_background_changes_nothing(P, k, share, device):
     torch.testing.assert_close(found, expected.float(), rtol=1e-6, atol=0)
 
 
+@pytest.mark.parametrize("P", [63, 64, 200, 4096, 4100, 9000])
+@pytest.mark.parametrize("uses", [5, 40], ids=["few uses", "many uses"])
+def test_sprites_on_a_background_of_any_colour(P, uses, device):
+    """Where images are used often, the runs in which they are flat are found first."""
+    _, neighbours, centres = points(9, 1, uses, 3, device=device)
+    g = torch.Generator().manual_seed(2)
+    images = torch.full((9, P), 200, dtype=torch.uint8)
+    for image in images[:8]:  # a single pixel, or more; the last image is flat
+        first, width = (int(torch.randint(0, n, (1,), generator=g)) for n in (P, P // 4))
+        image[first : first + width + 1] = 3
+    images = images.to(device)
+    found = tangent_gram(images, neighbours, centres)
+    expected = tangent_gram_reference(images.double(), neighbours, centres)
+    torch.testing.assert_close(found, expected.float(), rtol=1e-6, atol=0)
+
+
+def test_the_result_does_not_depend_on_the_number_of_threads():
+    images, neighbours, centres = points(50, 300, 3000, 4)
+    images = (255 * images).to(torch.uint8)
+    threads = torch.get_num_threads()
+    try:
+        results = []
+        for n in (1, 3):
+            torch.set_num_threads(n)
+            results.append(tangent_gram(images, neighbours, centres))
+    finally:
+        torch.set_num_threads(threads)
+    assert torch.equal(*results)
+
+
 def test_linear_images_have_the_gram_of_their_factors(device, close):
     """x(w) = A w on a grid: tangents are the columns of A, wherever one stands."""
     A = torch.randn(50, 2, dtype=torch.float64, device=device)

@@ -41,16 +41,16 @@ def _differences(
     neighbours: Tensor, centres: Tensor | None, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Both ends of each tangent and one over the steps between them, 0 where there is none."""
-    there = neighbours >= 0  # [N, k, 2]
-    steps = there.sum(-1)
+    halves = neighbours.unbind(-1)  # [N, k] each
+    steps = (neighbours >= 0).sum(-1)
     if centres is None:
-        ends = torch.where(there, neighbours, 0)
+        centre: Tensor | int = 0
         inverse_steps = (steps == 2) / 2
     else:
-        ends = torch.where(there, neighbours, centres[:, None, None])
+        centre = centres[:, None]
         inverse_steps = (steps > 0) / steps.clamp_min(1)
-    plus, minus = ends.unbind(-1)
-    return plus.contiguous(), minus.contiguous(), inverse_steps.to(dtype)
+    plus, minus = (torch.where(x >= 0, x, centre).contiguous() for x in halves)
+    return plus, minus, inverse_steps.to(dtype)
 
 
 def _gram(images: Tensor, plus: Tensor, minus: Tensor, inverse_steps: Tensor) -> Tensor:
