@@ -3,6 +3,9 @@
 In the groups "parts of a step", ``network`` is the networks' own forward and backward pass, so
 that its share of ours is all but what the rest costs; ``data``, ``loss`` and ``optimiser`` are the
 rest, each on its own.
+
+glibc keeps the settings that the first training in a process makes, which spares later plain loops
+most of their page faults: peers.py has a process for each.
 """
 
 from __future__ import annotations
@@ -41,6 +44,12 @@ NETWORKS = {
     "conv 64x64, batch 64": ("conv", 64, 64),
     "mlp 24x24, batch 128": ("mlp", 24, 128),
 }
+OTHERS = {
+    **{name: of for name, of in NETWORKS.items() if not name.startswith("burgess")},
+    "conv_patch 64x64, batch 64": ("conv_patch", 64, 64),
+    "conv_small 24x24, batch 64": ("conv_small", 24, 64),
+    "dense 512 64x64, batch 64": ({"name": "mlp", "hidden": [512]}, 64, 64),
+}
 OPTIONS = {"weak_gan": {"ranked": 2}}
 STEPS = 10**6
 
@@ -60,11 +69,11 @@ def plain_sample(mu, logvar, *seed_and_step, **_):
 class Ours:
     """A step as ``fit`` takes it; a context that undoes what ``fit`` undoes at its end."""
 
-    def __init__(self, name, network, side, batch_size):
+    def __init__(self, name, network, side, batch_size, precision="32-true"):
         self.objective = build(name, (1, side, side), 10, network, seed=0, **OPTIONS.get(name, {}))
         self.grid, self.batch_size = grid_of(side), batch_size
         self.contexts = ExitStack()
-        fabric = single_process(torch.device("cpu"))
+        fabric = single_process(torch.device("cpu"), precision)
         self.images = Images(self.grid, fabric.device)
         self.images.load()
         self.objective.prepare(self.images.batches(np.arange(2048)), 2048)
@@ -128,13 +137,26 @@ class Eager(Ours):
 @pytest.mark.parametrize("contender", ["vaebias", "eager"])
 @pytest.mark.parametrize("name", MODELS.names())
 def bench_objective(compete, monkeypatch, name, contender):
-    arguments = (name, *NETWORKS["burgess 64x64, batch 64"])
+    network = "burgess 64x64, batch 64"
+    _compete(compete, monkeypatch, name, network, NETWORKS[network], contender)
+
+
+@pytest.mark.parametrize("contender", ["vaebias", "vaebias bf16-mixed", "eager"])
+@pytest.mark.parametrize("network", OTHERS)
+def bench_networks(compete, monkeypatch, network, contender):
+    _compete(compete, monkeypatch, "beta_vae", network, OTHERS[network], contender)
+
+
+def _compete(compete, monkeypatch, name, network, sizes, contender):
     if contender == "eager":
         for op, reference in REFERENCES.items():
             monkeypatch.setattr(ops, op, reference)
         monkeypatch.setattr(ops, "sample_and_kl", plain_sample)
-    with (Ours if contender == "vaebias" else Eager)(*arguments) as run:
-        compete(f"step of {name}, burgess 64x64, batch 64", contender, run.step)
+        run = Eager(name, *sizes)
+    else:
+        run = Ours(name, *sizes, precision="bf16-mixed" if "bf16" in contender else "32-true")
+    with run:
+        compete(f"step of {name}, {network}", contender, run.step)
 
 
 @pytest.mark.parametrize("part", ["vaebias", "network", "data", "loss", "optimiser"])
