@@ -21,6 +21,7 @@ from vaebias.experiments.running.run import perturbations, training_grid
 from vaebias.files import MODEL_FILE
 from vaebias.inference import encode
 from vaebias.numbers import number
+from vaebias.perturb import Perturbation
 
 CARRIES = 0.1
 
@@ -45,11 +46,11 @@ def main(folder: Path) -> None:
 
 
 def known(
-    result: Result, made: dict[str, object]
+    result: Result, made: dict[str, Perturbation | None]
 ) -> tuple[tuple[str, ...], NDArray[np.float64]]:  # [d, k]
     """Return the names of the factors, and the share of each that each latent knows."""
     run = result.run
-    grid = training_grid(run.load(), run.perturbation, made[run.variant.name])  # type: ignore[arg-type]
+    grid = training_grid(run.load(), run.perturbation, made[run.variant.name])
     codes, _ = encode(checkpoints.load(result.folder / MODEL_FILE).encoder, grid)
     found = metrics.mig(codes, grid.factors(np.arange(len(grid))), names=grid.names)
     return tuple(found.per_factor), found.mutual_information / found.entropy
