@@ -31,7 +31,7 @@ def rescore(
 
     DCI, InfoM, InfoC, InfoE, MCC, MIG after the best linear map and after random rotations, and the
     angle between latents and factors, computed from the stored models. `vaebias table` then
-    shows them. Runs that have them are left as they are.
+    shows them. Runs that have them are left as they are, but get DCI if they lack it.
     """
     from vaebias.cli.progress import watch_points
     from vaebias.experiments import read_study
