@@ -155,16 +155,17 @@ struct Tangents {
 // True where tangents [first, last) are zero in a run of pixels.
 VAEBIAS_INLINE bool all_zero(const std::uint8_t* const* plus, const std::uint8_t* const* minus,
                              std::int64_t first, std::int64_t last, std::int64_t pixel) {
-  using Words = Register<std::uint64_t, 4>::type;
+  using Bytes = Register<std::uint8_t, 32>::type;  // images need not be aligned
   const auto load = [](const std::uint8_t* bytes)
-                        VAEBIAS_INLINE_LAMBDA { return *reinterpret_cast<const Words*>(bytes); };
-  Words changed = {};
+                        VAEBIAS_INLINE_LAMBDA { return *reinterpret_cast<const Bytes*>(bytes); };
+  Bytes changed = {};
   for (std::int64_t a = first; a < last; ++a) {
 #pragma GCC unroll 8
-    for (std::int64_t p = pixel; p < pixel + kRun; p += sizeof(Words))
+    for (std::int64_t p = pixel; p < pixel + kRun; p += sizeof(Bytes))
       changed |= load(plus[a] + p) ^ load(minus[a] + p);
   }
-  return (changed[0] | changed[1] | changed[2] | changed[3]) == 0;
+  const auto words = (Register<std::uint64_t, 4>::type)changed;
+  return (words[0] | words[1] | words[2] | words[3]) == 0;
 }
 
 // Adds the products of a point's tangents over P pixels to sums [count, count]. differences
