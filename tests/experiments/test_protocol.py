@@ -375,5 +375,7 @@ def test_seeds_of_nested_draws_are_divided_among_them(tiny: Protocol) -> None:
         ("noise, draw 7", 11),
         *(("original", seed) for seed in (10, 11, 12)),
     ]
+    part = {run.key for run in protocol.with_seeds((11, 12)).runs()}
+    assert part == {run.key for run in protocol.runs() if run.seed > 10}
     crossed = replace(tiny, variants=(replace(drawn, nested=False),)).with_seeds((10,))
     assert protocol.runs()[1].key == crossed.runs()[0].key

@@ -110,8 +110,9 @@ class VariantSpec:
         Seeds of the perturbation. If there are several, all models are trained on each of these
         draws, and comparisons treat the draw as a random effect.
     nested
-        If True, the study's seeds are divided among the draws in turn, instead of every seed being
-        trained on every draw: as many runs as without draws.
+        If True, the study's seeds are divided among the draws, instead of every seed being trained
+        on every draw: as many runs as without draws. Seed s has draw s modulo their number, with
+        whichever other seeds it is run.
     correlate
         Pairs of factors that are correlated in the training samples, with their sigma, such as
         ``{"x+y": 0.2}``; see `vaebias.data.correlate`. The perturbation is that of the
@@ -156,7 +157,7 @@ class VariantSpec:
         if self.share is None:
             return seeds
         place, number = self.share
-        return seeds[place::number]
+        return tuple(seed for seed in seeds if seed % number == place)
 
     def config(self) -> dict[str, Any]:
         """Return what a result depends on, as plain values; labels are left out."""
