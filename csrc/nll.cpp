@@ -7,6 +7,7 @@
 #include <type_traits>
 
 #include "kernels.h"
+#include "likelihoods.h"
 #include "parallel.h"
 #include "simd.h"
 
@@ -29,26 +30,15 @@ VAEBIAS_INLINE const T* as_numbers(const std::uint8_t* target, std::int64_t n, T
   return numbers;
 }
 
-struct Bernoulli {
-  static constexpr bool kBounded = true;  // targets lie in [0, 1]
+// Straight lines, which vectorise.
+struct Functions {
   template <class T>
-  VAEBIAS_INLINE static T value_and_slope(T logit, T target, T, T* slope) {
-    // softplus(l) - t l and sigmoid(l) - t, both from e = exp(-|l|) <= 1: nothing overflows.
-    const T e = simd::exp_nonpositive(-std::abs(logit));
-    const T reciprocal = T(1) / (T(1) + e);
-    *slope = (logit >= T(0) ? reciprocal : e * reciprocal) - target;
-    const T positive = logit > T(0) ? logit : T(0);
-    return (positive - target * logit) + log1p_unit(e);
+  VAEBIAS_INLINE static T exp_nonpositive(T x) {
+    return simd::exp_nonpositive(x);
   }
-};
-
-struct Gaussian {
-  static constexpr bool kBounded = false;
   template <class T>
-  VAEBIAS_INLINE static T value_and_slope(T prediction, T target, T inverse_variance, T* slope) {
-    const T difference = prediction - target;
-    *slope = difference * inverse_variance;
-    return *slope * difference * T(0.5);
+  VAEBIAS_INLINE static T reciprocal_of_one_to_two(T x) {
+    return T(1) / x;
   }
 };
 
@@ -81,9 +71,9 @@ VAEBIAS_INLINE double sum_pixels(const T* prediction, const Target* target, std:
 template <class T, class Target>
 VAEBIAS_CLONES double bernoulli_piece(const T* prediction, const Target* target, std::int64_t n,
                                       T inverse_variance, T weight, T* gradient) {
-  return gradient ? sum_pixels<Bernoulli, true>(prediction, target, n, inverse_variance, weight,
+  return gradient ? sum_pixels<Bernoulli<Functions>, true>(prediction, target, n, inverse_variance, weight,
                                                 gradient)
-                  : sum_pixels<Bernoulli, false>(prediction, target, n, inverse_variance, weight,
+                  : sum_pixels<Bernoulli<Functions>, false>(prediction, target, n, inverse_variance, weight,
                                                  gradient);
 }
 

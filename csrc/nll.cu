@@ -6,9 +6,9 @@
 #include <stdexcept>
 #include <type_traits>
 
+#include "likelihoods.h"
 #include "nll_rows.cuh"
 #include "normal.h"
-#include "polynomials.h"
 #include "storage.cuh"
 
 namespace vaebias::cuda {
@@ -19,38 +19,22 @@ namespace {
 constexpr int kAhead = 4;
 constexpr int kMostThreads = 256;
 
-// 1/x for x in [1, 2], within 1 ulp; the compiler's own division has a slow path for other x.
-__device__ inline float reciprocal_of_one_to_two(float x) {
-#ifdef __NVCC__
-  float close;
-  asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(close) : "f"(x));
+struct Functions {
+  template <class T>
+  VAEBIAS_HOST_DEVICE_INLINE static T exp_nonpositive(T x) {
+    return exp(x);
+  }
+  // Within 1 ulp; the compiler's own division has a slow path for other x.
+  VAEBIAS_HOST_DEVICE_INLINE static float reciprocal_of_one_to_two(float x) {
+#if defined(__NVCC__) && defined(__CUDA_ARCH__)
+    float close;
+    asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(close) : "f"(x));
 #else
-  const float close = 1.0f / x;
+    const float close = 1.0f / x;
 #endif
-  return fmaf(close, fmaf(-x, close, 1.0f), close);
-}
-__device__ inline double reciprocal_of_one_to_two(double x) { return 1 / x; }
-
-struct Bernoulli {
-  static constexpr bool kBounded = true;  // targets lie in [0, 1]
-  template <class T>
-  __device__ static T value_and_slope(T logit, T target, T, T* slope) {
-    const T e = exp(-fabs(logit));
-    const T reciprocal = reciprocal_of_one_to_two(T(1) + e);
-    *slope = (logit >= T(0) ? reciprocal : e * reciprocal) - target;
-    const T positive = logit > T(0) ? logit : T(0);
-    return (positive - target * logit) + log1p_unit(e);
+    return fmaf(close, fmaf(-x, close, 1.0f), close);
   }
-};
-
-struct Gaussian {
-  static constexpr bool kBounded = false;
-  template <class T>
-  __device__ static T value_and_slope(T prediction, T target, T inverse_variance, T* slope) {
-    const T difference = prediction - target;
-    *slope = difference * inverse_variance;
-    return *slope * difference * T(0.5);
-  }
+  VAEBIAS_HOST_DEVICE_INLINE static double reciprocal_of_one_to_two(double x) { return 1 / x; }
 };
 
 // At least one, whose block carries the row's latents.
@@ -248,7 +232,7 @@ void rows_of_pixels(const void* prediction, Storage predictions, const void* tar
     if (gaussian) {
       launch_for(Gaussian{});
     } else {
-      launch_for(Bernoulli{});
+      launch_for(Bernoulli<Functions>{});
     }
   };
   // Targets are bytes, numbers of T, or stored as the predictions are.
