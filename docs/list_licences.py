@@ -1,4 +1,4 @@
-"""Write docs/licences.md: what vaebias stands on, as installed beside it, and its licences.
+"""Write docs/licences.md: the packages that vaebias requires, and their licences.
 
 Run as ``python docs/list_licences.py > docs/licences.md`` where vaebias is installed.
 """
@@ -11,11 +11,11 @@ from importlib.metadata import PackageNotFoundError, distribution
 from packaging.requirements import Requirement
 
 ABOUT = """\
-vaebias is under the MIT licence; its wheels hold pybind11 (BSD-3-Clause), compiled, and no other
-code of others. It stands on these packages: their own metadata, as installed on Linux with the
-versions of `constraints.txt`; written by `python docs/list_licences.py > docs/licences.md`. CUDA
-wheels of torch bring NVIDIA's libraries, under NVIDIA's licences; Ray and TensorBoard, if asked
-for, are under Apache-2.0.
+vaebias is under the MIT licence. Its wheels contain pybind11 (BSD-3-Clause) in compiled form, and
+no other third-party code. It depends on the packages below, listed with the licences that their
+metadata name (on Linux, with the versions of `constraints.txt`). CUDA wheels of torch install
+NVIDIA's libraries, under NVIDIA's licences. The optional Ray and TensorBoard are under Apache-2.0.
+`python docs/list_licences.py > docs/licences.md` writes this page.
 """
 
 
@@ -56,7 +56,7 @@ def main() -> None:
     others = sorted(found.keys() - {"vaebias", *direct})
     print("# Licences\n")
     print(ABOUT)
-    for title, names in (("asked for by vaebias", direct), ("asked for by these", others)):
+    for title, names in (("required by vaebias", direct), ("required by these packages", others)):
         print(f"| {title} | version | licence |\n|---|---|---|")
         for name in names:
             print(f"| {name} | {distribution(name).version.partition('+')[0]} | {licence(name)} |")
