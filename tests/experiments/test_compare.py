@@ -177,6 +177,13 @@ def test_modifications_are_held_against_the_original_and_the_noise(tiny: Protoco
     ]
 
 
+def test_contrasts_do_not_depend_on_the_order_of_the_versions(tiny: Protocol) -> None:
+    scores = {name: {0: 0.5} for name in ("noise", "one", "original")}
+    found = differences(_results(tiny, scores), ["mig"])
+    pairs = {(one.before, one.after) for one in found}
+    assert pairs == {("original", "one"), ("original", "noise"), ("one", "noise")}
+
+
 def test_other_epsilons_and_models_are_not_compared(tiny: Protocol) -> None:
     first, second = _results(tiny, {"original": {0: 0.5}, "modified": {0: 0.5}})
     elsewhere = replace(second.run, perturbation=replace(second.run.perturbation, epsilon=0.3))

@@ -53,6 +53,21 @@ def test_over_pruned_runs_are_in_no_mean_and_have_a_price(found: Document) -> No
     ]
 
 
+def test_a_missing_first_run_changes_neither_rows_nor_contrasts(tiny: Protocol) -> None:
+    """Results come by seed, so that the first version without its first seed would come last."""
+    other = replace(tiny.variants[0], name="correlated", correlate={"x+y": 0.3})
+    study = replace(tiny, variants=(*tiny.variants, other))
+    results = [_result(run, 0.5) for run in study.runs()]
+    whole, part = (
+        document(Study(study, tuple(some), (), ()), ["mig"]) for some in (results, results[1:])
+    )
+    assert [row.variant for row in part.table.rows] == ["original", "noise", "correlated"]
+    pairs = [[(one.before, one.after) for one in found.differences] for found in (whole, part)]
+    assert pairs[0] == pairs[1]
+    assert ("original", "noise") in pairs[1]
+    assert ("original", "correlated") in pairs[1]
+
+
 def test_over_pruned_runs_stand_among_the_others_if_asked(tiny: Protocol) -> None:
     first, noisy, second, _ = tiny.runs()
     results = (_result(first, 0.6), _result(noisy, 0.4), _result(second, 0.9, active=2))

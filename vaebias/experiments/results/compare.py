@@ -22,6 +22,7 @@ __all__ = ["FEW", "Difference", "Verdict", "differences"]
 FEW = 5
 """With fewer independent values than this, a verdict is about these runs only."""
 SIGNIFICANT = 0.05
+_ROLES = ("original", "modified", "noise")  # a contrast goes from an earlier one to a later one
 
 
 class Verdict(str, Enum):
@@ -152,13 +153,14 @@ def differences(
 ) -> tuple[Difference, ...]:
     """Compare versions of the data by each score, for the same model and epsilon.
 
-    The original is compared with each other version, and each modification with noise. Runs are
-    not paired by seed: the scores of one seed on two versions do not correlate.
+    The original is compared with each other version, and each modification with noise, in
+    whichever order they appear. Runs are not paired by seed: the scores of one seed on two
+    versions do not correlate.
 
     Parameters
     ----------
     results
-        Finished runs.
+        Finished runs. Of two originals, the one that appears first is the one compared with.
     scores
         Names in ``Result.scores``.
     primary
@@ -170,9 +172,10 @@ def differences(
         group.setdefault(result.run.variant.row, []).append(result)
     found = []
     for (model, _), variants in groups.items():
-        for before, after in combinations(variants, 2):
-            pair = role(variants[before][0].run), role(variants[after][0].run)
-            if pair[0] == "original" or pair == ("modified", "noise"):
+        roles = {name: role(runs[0].run) for name, runs in variants.items()}
+        for pair in combinations(variants, 2):
+            before, after = sorted(pair, key=lambda name: _ROLES.index(roles[name]))
+            if roles[before] == "original" or roles[before] != roles[after]:
                 for score in scores:
                     cells = cell(variants[before], score), cell(variants[after], score)
                     if all(one.values for one in cells):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from vaebias.experiments.protocol import Protocol
 from vaebias.experiments.protocol.published import Published, published
 from vaebias.experiments.results.compare import Difference, differences
 from vaebias.experiments.results.fates import Fate, fate_section, fates
@@ -170,7 +171,9 @@ def document(
         are listed apart. Where the budget prunes all runs, no others are left.
     """
     protocol = study.protocol
-    kept = [result for result in study.results if pruned_among or not over_pruned(result)]
+    kept = _ordered(
+        protocol, (one for one in study.results if pruned_among or not over_pruned(one))
+    )
     factors = dict.fromkeys(f"mig.{name}" for pair in protocol.perturbation.pairs for name in pair)
     shown = scores or ("mig", *factors, *protocol.metrics, "dto", "dto.chance")
     columns = {name: HEADINGS.get(name, name.removeprefix("mig.")) for name in shown}
@@ -201,6 +204,21 @@ def document(
         not any(len(variant.draws) > 1 for variant in protocol.variants),
         fates(kept),
     )
+
+
+def _ordered(protocol: Protocol, results: Iterable[Result]) -> list[Result]:
+    """Return results by version of the data, then by model, in the order of the protocol.
+
+    Results come by seed. If the first seed of a row is missing, that row would come last, and
+    what is compared with what must not depend on it.
+    """
+    rows = list(dict.fromkeys(variant.row for _, variant in protocol.versions()))
+    models = [model.label for entry in protocol.models for model in entry.line()]
+
+    def position(result: Result) -> tuple[int, int]:
+        return rows.index(result.run.variant.row), models.index(result.run.model.label)
+
+    return sorted(results, key=position)
 
 
 def _counted(results: Sequence[Result]) -> str:
