@@ -17,7 +17,7 @@ from vaebias.experiments.protocol import Protocol, VariantSpec
 from vaebias.experiments.results.fates import fates
 from vaebias.experiments.results.records import PANEL_FILE, Result
 from vaebias.experiments.results.study import Study
-from vaebias.experiments.running.rescore import panel, rescore
+from vaebias.experiments.running.rescore import RunCodes, panel, rescore
 from vaebias.files import MODEL_FILE
 
 DCI = {"dci.gbt", "dci.gbt.completeness", "dci.gbt.informativeness"}
@@ -66,6 +66,22 @@ def test_dci_is_added_to_a_panel_without_it(folder: Path) -> None:
     assert (after["rotations"], after["images"], after["dci_images"]) == (2, 20, 20)
 
 
+def test_a_model_is_read_and_the_same_images_are_encoded_once(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[Path] = []
+    load = checkpoints.load
+    monkeypatch.setattr(checkpoints, "load", lambda path: (calls.append(path), load(path))[1])
+    study = read_study(folder)
+    rescore(study, folder, rotations=2, force=True)
+    assert sorted(calls) == sorted(one.folder / MODEL_FILE for one in study.results)
+    result = study.results[0]
+    codes = RunCodes(result, result.run.load())
+    assert codes.sample(10) is codes.sample(10)
+    assert codes.sample(4000) is codes.sample(2000)  # all images, of which there are fewer
+    assert [len(part) for part in codes.sample(10)] == [10, 10]
+
+
 def test_no_map_of_constant_codes_has_a_score(folder: Path, tmp_path: Path) -> None:
     result = next(one for one in read_study(folder).results if one.run.model.name == "QLAE")
     model, _ = checkpoints.load_objective(result.folder / MODEL_FILE)
@@ -73,7 +89,7 @@ def test_no_map_of_constant_codes_has_a_score(folder: Path, tmp_path: Path) -> N
         parameter.data.zero_()
     checkpoints.save(tmp_path / MODEL_FILE, model, {})
     collapsed = replace(result, folder=tmp_path)
-    found = panel(collapsed, result.run.load(), rotations=2)
+    found = panel(RunCodes(collapsed, result.run.load()), rotations=2)
     assert (found["oracle"], found["rotated"], found["turn.x,y"]) == (0, 0, None)
     (one,) = fates([replace(collapsed, scores={"mig": 0.0, **found})])
     assert one.cells["oracle"].mean == 0

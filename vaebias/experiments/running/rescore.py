@@ -23,7 +23,7 @@ from vaebias.interfaces import Encoder, Progress
 from vaebias.models import MODELS
 from vaebias.numbers import finite
 
-__all__ = ["DCI_IMAGES", "IMAGES", "ROTATIONS", "dci_scores", "panel", "rescore"]
+__all__ = ["DCI_IMAGES", "IMAGES", "ROTATIONS", "RunCodes", "dci_scores", "panel", "rescore"]
 
 IMAGES = 4000
 """Largest number of images that scores are computed on by default."""
@@ -91,16 +91,17 @@ def rescore(
             }
         grid = grids[variant]
         record = None if force else _read(result)
+        codes = RunCodes(result, grid)
         if record is None:
             record = {
-                "scores": panel(result, grid, images=images, rotations=rotations),
+                "scores": panel(codes, images=images, rotations=rotations),
                 "images": min(images, len(grid)),
                 "rotations": rotations,
                 "vaebias": vaebias.__version__,
             }
         if dci:
             sample = min(record["images"], DCI_IMAGES)
-            record["scores"] |= dci_scores(result, grid, images=sample)
+            record["scores"] |= dci_scores(codes, images=sample)
             record["dci_images"] = sample
         write_json(result.folder / PANEL_FILE, record)
         if progress is not None:
@@ -122,8 +123,37 @@ def _read(result: Result) -> dict[str, Any] | None:
     return record
 
 
+class RunCodes:
+    """The model of a run, read once, and its codes of random images.
+
+    Parameters
+    ----------
+    result
+        The run.
+    grid
+        The images it was trained on.
+    """
+
+    def __init__(self, result: Result, grid: FactorGrid) -> None:
+        self.run = result.run
+        self.grid = grid
+        self.encoder: Encoder = checkpoints.load(result.folder / MODEL_FILE).encoder
+        self._known: dict[int, tuple[NDArray[np.floating[Any]], NDArray[np.int64]]] = {}
+
+    def sample(self, images: int) -> tuple[NDArray[np.floating[Any]], NDArray[np.int64]]:
+        """Return codes and factors of ``images`` random images, or of all if there are fewer."""
+        size = min(images, len(self.grid))
+        if size not in self._known:
+            index = np.arange(len(self.grid))
+            if size < len(index):
+                index = np.sort(np.random.default_rng(0).choice(index, size, replace=False))
+            codes, _ = encode(self.encoder, self.grid, index)
+            self._known[size] = codes, self.grid.factors(index)
+        return self._known[size]
+
+
 def panel(
-    result: Result, grid: FactorGrid, *, images: int = IMAGES, rotations: int = ROTATIONS
+    found: RunCodes, *, images: int = IMAGES, rotations: int = ROTATIONS
 ) -> dict[str, float | None]:
     """Return further scores of a run on the images it was trained on.
 
@@ -132,47 +162,32 @@ def panel(
     ``infoc``, ``infoe``, ``mcc``; and for each pair of the protocol ``turn.a,b``, the angle
     between latents and factors, in degrees.
     """
-    encoder, codes, factors = _sample(result, grid, images)
-    found: dict[str, Any] = {"oracle": 0.0, "rotated": 0.0}  # maps of a constant are constant
-    discrete = MODELS[result.run.model.objective].discrete
+    codes, factors = found.sample(images)
+    scores: dict[str, Any] = {"oracle": 0.0, "rotated": 0.0}  # maps of a constant are constant
     if np.ptp(codes, axis=0).any():
         rotation = metrics.rotation_test("mig", codes, factors, n_rotations=rotations)
-        found = {"oracle": rotation.oracle, "rotated": rotation.mean}
+        scores = {"oracle": rotation.oracle, "rotated": rotation.mean}
+    discrete = MODELS[found.run.model.objective].discrete
     information = metrics.infomec(codes, factors, discrete=discrete)
-    found |= {
+    scores |= {
         "infom": information.score,
         "infoc": information.compactness,
         "infoe": information.explicitness,
         "mcc": metrics.METRICS["mcc"](codes, factors).score,
     }
-    for a, b in result.run.perturbation.pairs:
-        found[f"turn.{a},{b}"] = latent_turn(encoder, grid, (a, b)).degrees
-    return {name: finite(value) for name, value in found.items()}
+    for a, b in found.run.perturbation.pairs:
+        scores[f"turn.{a},{b}"] = latent_turn(found.encoder, found.grid, (a, b)).degrees
+    return {name: finite(value) for name, value in scores.items()}
 
 
-def dci_scores(
-    result: Result, grid: FactorGrid, *, images: int = DCI_IMAGES
-) -> dict[str, float | None]:
+def dci_scores(found: RunCodes, *, images: int = DCI_IMAGES) -> dict[str, float | None]:
     """Return DCI by boosted trees on some images of a run.
 
     ``dci.gbt`` is disentanglement; ``dci.gbt.completeness`` and ``.informativeness``.
     """
-    _, codes, factors = _sample(result, grid, images)
-    found = metrics.dci(codes, factors)
+    scores = metrics.dci(*found.sample(images))
     return {
-        "dci.gbt": finite(found.score),
-        "dci.gbt.completeness": finite(found.completeness),
-        "dci.gbt.informativeness": finite(found.informativeness),
+        "dci.gbt": finite(scores.score),
+        "dci.gbt.completeness": finite(scores.completeness),
+        "dci.gbt.informativeness": finite(scores.informativeness),
     }
-
-
-def _sample(
-    result: Result, grid: FactorGrid, images: int
-) -> tuple[Encoder, NDArray[np.floating[Any]], NDArray[np.int64]]:
-    """Return a run's encoder, and codes and factors of ``images`` random images."""
-    model = checkpoints.load(result.folder / MODEL_FILE)
-    index = np.arange(len(grid))
-    if len(grid) > images:
-        index = np.sort(np.random.default_rng(0).choice(index, images, replace=False))
-    codes, _ = encode(model.encoder, grid, index)
-    return model.encoder, codes, grid.factors(index)
