@@ -90,6 +90,8 @@ def test_names_may_not_repeat(tiny: Protocol) -> None:
         replace(tiny, variants=(tiny.variants[0], tiny.variants[0]))
     with pytest.raises(InputError, match="seeds: expected at least one, found none"):
         tiny.with_seeds(())
+    with pytest.raises(InputError, match="seeds: expected numbers not below 0, found -1"):
+        tiny.with_seeds((0, -1))
 
 
 def test_values_out_of_range_are_refused(tiny: Protocol) -> None:

@@ -49,6 +49,8 @@ class Protocol:
             names = [spec.name for spec in getattr(self, kind)]
             check_distinct(kind, names)
         check_distinct("seeds", list(self.seeds))
+        if min(self.seeds) < 0:
+            raise InputError("seeds", "numbers not below 0", min(self.seeds))
         for epsilon in (self.perturbation.epsilon, *self.perturbation.epsilons):
             if not 0 < epsilon <= 1:
                 raise InputError("perturbation.epsilon", "in (0, 1]", epsilon)

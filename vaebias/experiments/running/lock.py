@@ -50,7 +50,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 def _open_locked(path: Path, folder: Path) -> Any:
     while True:
-        file = path.open("r+" if path.exists() else "a+", encoding="utf-8")
+        file = path.open("a+", encoding="utf-8")  # makes it if its owner has just removed it
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat()):
