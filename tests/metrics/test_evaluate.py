@@ -284,6 +284,25 @@ def test_numbers_out_of_range_are_refused(options: dict) -> None:
         evaluate(encoder, Pixels(), **options)
 
 
+def test_images_without_factors_have_no_rotations() -> None:
+    grid = Pixels()
+    grid.labelled = False
+    found = evaluate(encoder, grid, n_repeats=1, rotations=2, jobs=1)
+    assert found.scores
+    assert not found.rotations
+
+
+def test_of_a_table_as_many_rows_are_used() -> None:
+    factors = np.stack([axis.ravel() for axis in np.indices((12, 12))], 1)
+    found = evaluate(factors * 1.0, factors, metrics=["mcc"], max_images=60, n_repeats=2, jobs=1)
+    assert (found.settings["rows"], found.settings["of"]) == (60, 144)
+    assert found.scores["mcc"].mean == pytest.approx(1)
+    with pytest.raises(InputError, match="max_images: expected an integer >= 3, found 2"):
+        evaluate(factors * 1.0, factors, metrics=["mcc"], max_images=2)
+    with pytest.raises(InputError, match="max_images: expected an integer >= 3, found 2"):
+        evaluate(encoder, factors[:60], images=Pixels(), metrics=["mcc"], max_images=2)
+
+
 def test_unknown_names_list_the_known_ones() -> None:
     expected = "unknown metric 'mgi'; did you mean 'mig'. Known: beta_vae_score, "
     with pytest.raises(UnknownNameError, match=expected):

@@ -55,6 +55,11 @@ def test_constant_codes_are_left_out(noisy) -> None:
     assert (nothing.score, nothing.wasserstein, nothing.wasserstein_normalised) == (0, 0, 0)
 
 
+def test_codes_whose_variance_underflows_count_as_constant() -> None:
+    result = gaussian_tc(np.array([[0, 0.0], [1e-200, 1.0], [0, 2.0]]))
+    assert (result.score, result.wasserstein) == (0, 0)
+
+
 def test_a_single_code_depends_on_nothing(noisy) -> None:
     result = gaussian_tc(noisy(0)[0][:, :1])
     assert (result.score, result.mean_information) == (0, 0)

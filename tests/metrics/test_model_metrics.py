@@ -43,7 +43,7 @@ def test_variances_of_another_shape_or_not_finite_are_refused(metric) -> None:
     codes, factors = np.ones((4, 2)), np.arange(4)[:, None] % 2
     with pytest.raises(InputError, match=r"logvar: expected the codes' shape \[4, 2\]"):
         metric(codes, factors, logvar=np.zeros((4, 3)))
-    with pytest.raises(InputError, match="finite"):
+    with pytest.raises(InputError, match="logvar: expected finite"):
         metric(codes, factors, logvar=np.full((4, 2), np.nan))
 
 

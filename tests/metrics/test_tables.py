@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from vaebias.errors import InputError
-from vaebias.metrics import evaluate, mcc, mig, sap
+from vaebias.metrics import dci, evaluate, mcc, mig, sap
 from vaebias.metrics.tables import read_codes, read_labels
 
 N = 120
@@ -49,6 +49,17 @@ def test_missing_values_are_named() -> None:
         mig(CODES, FRAME.assign(shape=[None, *FRAME["shape"][1:]]))
     with pytest.raises(InputError, match=r"factors: .* fractions in columns \[1\]"):
         mig(CODES, FRAME.assign(size=[np.nan, *FRAME["size"][1:]]))
+
+
+def test_a_string_is_one_class_in_both_samples() -> None:
+    train, test = np.arange(80), np.arange(80, N)
+    without = test[CLASSES[test, 0] > 0]  # no ellipse, so that heart is the first string
+    given = (CODES[without], FRAME.iloc[without][["size", "shape"]])
+    found = dci(CODES[train], FRAME.iloc[train], test=given)
+    expected = dci(CODES[train], CLASSES[train], test=(CODES[without], CLASSES[without]))
+    assert found.informativeness == expected.informativeness == 1
+    with pytest.raises(InputError, match="test: expected the columns shape, size, found shape"):
+        dci(CODES[train], FRAME.iloc[train], test=(CODES[test], FRAME.iloc[test][["shape"]]))
 
 
 def test_mcc_takes_continuous_factors_as_they_are() -> None:
@@ -101,6 +112,10 @@ def test_arrays_are_read_by_their_usual_names(tmp_path: Path, codes: str, factor
     assert np.array_equal(table.factors, CLASSES)
     assert table.names == ["a", "b"]
     assert read_labels(path)[1] == ["a", "b"]
+    other = tmp_path / "other.NPZ"
+    with other.open("wb") as file:
+        np.savez(file, codes=CODES, factors=CLASSES[:, :1], names="a")
+    assert read_codes(other).names == read_labels(other)[1] == ["a"]
     np.save(tmp_path / "codes.npy", CODES)
     assert read_codes(tmp_path / "codes.npy").factors is None
 
@@ -115,6 +130,9 @@ def test_what_a_file_has_instead_is_listed(tmp_path: Path) -> None:
         read_codes(path)
     with pytest.raises(InputError, match=r"columns z0, z1, \.\.\. of codes .* found shape, size"):
         read_codes(_write(FRAME, tmp_path / "labels.csv"))
+    text = pd.DataFrame({"z0": ["?", "1.5"], "shape": [0, 1]})
+    with pytest.raises(InputError, match="codes: expected numbers in every row, found .*'?'"):
+        read_codes(_write(text, tmp_path / "text.csv"))
     (tmp_path / "empty.csv").write_text("")
     with pytest.raises(InputError, match=r"empty\.csv: expected a table with a header"):
         read_labels(tmp_path / "empty.csv")

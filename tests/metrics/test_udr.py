@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from scipy.stats import spearmanr
 from sklearn.linear_model import Lasso
 
@@ -72,13 +73,20 @@ def test_single_latents_are_compared(codes: np.ndarray) -> None:
     assert udr([codes[:, :1], codes[:, :2]]).agreement.shape == (2, 2)
 
 
+def test_codes_and_kl_may_be_tensors_with_gradients(codes: np.ndarray) -> None:
+    tensor = torch.tensor(codes, requires_grad=True)
+    found = udr([tensor, tensor], [torch.ones(3, requires_grad=True)] * 2)
+    assert found.score == udr([codes, codes]).score
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (([np.ones((4, 2))] * 2, [[1.0, 1.0], [1.0, np.nan]]), r"kl\[1\]: expected finite"),
         (([np.ones((4, 2))],), "codes: expected codes of at least two models, found 1"),
         (([np.ones((4, 2)), np.ones((5, 2))],), r"codes: expected as many rows .* \[4, 5\]"),
         (([np.ones((4, 2))] * 2, [[1.0], [1.0]]), r"kl: expected a number for each latent"),
-        (([np.ones((4, 2)), np.full((4, 2), np.nan)],), "codes: expected finite"),
+        (([np.ones((4, 2)), np.full((4, 2), np.nan)],), r"codes\[1\]: expected finite"),
     ],
 )
 def test_what_does_not_fit_is_named(arguments: tuple, message: str) -> None:

@@ -90,8 +90,9 @@ def evaluate(
     output
         What the decoder returns: Bernoulli logits, or pixel values.
     max_images
-        Encode at most this many images, chosen uniformly, and draw from them.
-        Metrics by votes may need every image of the grid, and use all by default.
+        Encode at most this many images, chosen uniformly, and draw from them; of a table, use at
+        most this many rows, at least 3. Metrics by votes may need every image of the grid, and use
+        all by default.
     device
         Device on which images are encoded.
     jobs
@@ -99,7 +100,7 @@ def evaluate(
     rotations
         Number of random rotations of the codes with which each score is compared on the training
         sample of the first repeat, see `rotation_test`. Metrics that need more than codes and
-        factors, or that draw batches of their own, are omitted.
+        factors, or that draw batches of their own, are omitted; all are for images without factors.
 
     Returns
     -------
@@ -203,7 +204,7 @@ def evaluate(
             options=entry.options,
         )
         for label, entry in possible.items()
-        if rotations and not entry.signature.needs and not entry.signature.all_rows
+        if rotations and labelled and not entry.signature.needs and not entry.signature.all_rows
     }
     if bins is not None:
         settings["bins"] = bins
@@ -261,16 +262,18 @@ def _samples(
     chosen: Mapping[str, Entry],
 ) -> Samples:
     """Decide on the rows of every repeat before any image is encoded."""
-    if images is not None:
-        return sample_table(len(images), panel, n_repeats, seed, max_rows=max_images)
     if isinstance(grid, LabelledImages):
         given = not callable(codes_or_encoder)
         every_row = given or any(entry.signature.all_rows for entry in chosen.values())
         return sample_grid(grid, panel, n_repeats, seed, max_images=max_images, every_row=every_row)
+    if max_images is not None:
+        check_integer("max_images", max_images, 3)  # to train on two rows and test on one
+    if images is not None:
+        return sample_table(len(images), panel, n_repeats, seed, max_rows=max_images)
     if callable(codes_or_encoder):
         expected = "a factor grid, or images= beside a table of factors, for an encoder"
         raise InputError("grid", expected, type(grid).__name__)
     size = len(as_codes(codes_or_encoder))
     if size < 3:
         raise InputError("codes", "at least 3 rows", size)
-    return sample_table(size, panel, n_repeats, seed)
+    return sample_table(size, panel, n_repeats, seed, max_rows=max_images)

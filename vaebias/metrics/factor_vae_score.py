@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from vaebias.checks import check_counts
+from vaebias.checks import check_counts, check_integer
 from vaebias.errors import InputError
 from vaebias.metrics.inputs import as_sample
 from vaebias.metrics.metric import METRICS, Result
@@ -92,9 +92,8 @@ def factor_vae_score(
     Kim & Mnih, Disentangling by factorising, ICML 2018; constants of Locatello et al., ICML 2019.
     """
     check_counts(votes=votes, test_votes=test_votes, variance_samples=variance_samples)
-    if batch < 2:
-        raise InputError("batch", "at least 2, to have a variance", batch)
-    if threshold < 0:
+    check_integer("batch", batch, 2)  # to have a variance
+    if not threshold >= 0:
         raise InputError("threshold", "a number not below 0", threshold)
     sample = as_sample(codes, factors, names)
     values = sample.codes.astype(np.float64)

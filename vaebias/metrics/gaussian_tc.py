@@ -83,6 +83,7 @@ def gaussian_tc(
     # exactly constant codes get exactly no covariance, whatever their mean rounds to
     covariance = np.cov(np.where(live, sample, 0).astype(np.float64), rowvar=False).reshape(d, d)
     variance = np.diag(covariance)
+    live &= variance > 0  # the square of a very small difference is 0
     scale = np.sqrt(variance)
     mixed = np.linalg.eigvalsh(scale[:, None] * covariance * scale).clip(min=0)
     distance = max(2 * float(variance.sum()) - 2 * float(np.sqrt(mixed).sum()), 0.0)

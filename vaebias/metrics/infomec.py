@@ -95,7 +95,7 @@ def infomec(
     Raises
     ------
     InputError
-        See `vaebias.metrics.mig`; also as many neighbours as samples, an unknown pruning, or
+        See `vaebias.metrics.mig`; also fewer than one neighbour, an unknown pruning, or
         ``"iqr"`` for discrete codes.
 
     Notes

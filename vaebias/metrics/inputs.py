@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from vaebias.errors import InputError
-from vaebias.metrics.tables import as_array, column_names, columns_of
+from vaebias.metrics.tables import as_array, column_names, columns_of, paired_columns
 
 __all__ = [
     "HeldOut",
@@ -188,7 +188,7 @@ def as_split(
     """Check a sample to fit on and one to test on; without the latter, a third is held out.
 
     Which factors vary is decided on the training sample. Classes that only the test sample
-    has are kept: no classifier predicts them.
+    has are kept: no classifier predicts them. In data frames a string is one class in both.
 
     Raises
     ------
@@ -205,6 +205,9 @@ def as_split(
         fit, held = np.split(order, [-(len(order) // 3)])
         codes, factors = everything[fit], classes[fit]
         test = everything[held], classes[held]
+    else:
+        factors, held_factors = paired_columns(factors, test[1])
+        test = test[0], held_factors
     train = as_sample(codes, factors, names)
     test_codes = as_codes(test[0])
     test_factors = as_factors(test[1], len(test_codes))

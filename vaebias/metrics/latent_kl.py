@@ -70,7 +70,7 @@ def as_logvar(
     shape: tuple[int, ...],
 ) -> NDArray[np.float64]:
     """Return log-variances as finite float64 of the codes' shape; InputError otherwise."""
-    log = as_codes(logvar)
+    log = as_codes(logvar, "logvar")
     if log.shape != shape:
         raise InputError("logvar", f"the codes' shape {list(shape)}", list(log.shape))
     return log.astype(np.float64)

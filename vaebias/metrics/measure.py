@@ -36,13 +36,14 @@ def table_of_codes(
     rows: Index | None,
     bins: int | None = None,
 ) -> Table:
-    """Return codes beside their factors, checked; see `factor_columns`."""
+    """Return codes beside their factors, checked; of all rows, or of some. See `factor_columns`."""
     values = as_codes(codes)
+    index = np.arange(len(values)) if rows is None else rows
     if not isinstance(factors, LabelledImages):
-        return {"codes": values, **factor_columns(factors, len(values), bins)}
+        columns = factor_columns(factors, len(values), bins)
+        return {"codes": values[index], **{name: one[index] for name, one in columns.items()}}
     if len(values) != len(factors):
         raise InputError("codes", f"a row for each of {len(factors)} images", len(values))
-    index = np.arange(len(factors)) if rows is None else rows
     return {"codes": values[index], "factors": factors.factors(index)}
 
 

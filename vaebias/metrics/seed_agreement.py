@@ -98,8 +98,8 @@ def seed_agreement(
     Raises
     ------
     InputError
-        Fewer than two runs, other numbers of rows, no more rows than latents, codes that are not
-        finite or constant, or a number out of range.
+        Fewer than two runs, other numbers of rows, at most twice as many rows as latents, codes
+        that are not finite or constant, or a number out of range.
 
     References
     ----------

@@ -24,6 +24,7 @@ __all__ = [
     "column_names",
     "columns_of",
     "in_order_of",
+    "paired_columns",
     "read_codes",
     "read_labels",
 ]
@@ -72,10 +73,38 @@ def columns_of(
         return as_array(factors), None
     if not names:
         raise InputError("factors", "at least one column", "none")
-    table: Any = factors
+    columns = _columns(factors, names)
+    return np.stack([_numbers(name, column) for name, column in columns.items()], 1), names
+
+
+def paired_columns(
+    train: ArrayLike | Tensor | pd.DataFrame,  # [N, k]
+    test: ArrayLike | Tensor | pd.DataFrame,  # [M, k]
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return the factors of two samples as arrays, as `columns_of` does.
+
+    If both have named columns, these are matched by name, and a string is the same class in both
+    samples, also if one of them lacks another string.
+
+    Raises
+    ------
+    InputError
+        The samples have columns of different names.
+    """
+    names, others = column_names(train), column_names(test)
+    if not names or not others:
+        return columns_of(train)[0], columns_of(test)[0]
+    if sorted(names) != sorted(others):
+        raise InputError("test", f"the columns {', '.join(names)}", ", ".join(others))
+    first, second = _columns(train, names), _columns(test, others)
+    both = [_numbers(name, np.concatenate([first[name], second[name]])) for name in names]
+    table = np.stack(both, 1)
+    return table[: len(first[names[0]])], table[len(first[names[0]]) :]
+
+
+def _columns(table: Any, names: Sequence[str]) -> dict[str, NDArray[Any]]:
     keys = table.columns if hasattr(table, "columns") else table.dtype.names
-    columns = [np.asarray(table[key]) for key in keys]
-    return np.stack([_numbers(*one) for one in zip(names, columns, strict=True)], 1), names
+    return {name: np.asarray(table[key]) for name, key in zip(names, keys, strict=True)}
 
 
 def read_codes(path: Path) -> CodeTable:
@@ -93,9 +122,10 @@ def read_codes(path: Path) -> CodeTable:
     InputError
         The file is damaged, or has no codes; the message lists what it has.
     """
-    if path.suffix == ".npz":
+    suffix = path.suffix.lower()
+    if suffix == ".npz":
         return _read_npz(path)
-    if path.suffix == ".npy":
+    if suffix == ".npy":
         return CodeTable(_read_array(path), None, None)
     frame = _read_frame(path)
     codes = [name for name in frame.columns if CODE_COLUMN.fullmatch(str(name))]
@@ -104,7 +134,10 @@ def read_codes(path: Path) -> CodeTable:
         raise InputError(str(path), "columns z0, z1, ... of codes beside those of factors", found)
     factors = frame.drop(columns=codes)
     given = factors if len(factors.columns) else None
-    return CodeTable(frame[codes].to_numpy(np.float64), given, None)
+    try:
+        return CodeTable(frame[codes].to_numpy(np.float64), given, None)
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{path}, codes", "numbers in every row", error) from None
 
 
 def read_labels(path: Path) -> tuple[NDArray[Any] | pd.DataFrame, list[str] | None]:
@@ -121,13 +154,14 @@ def read_labels(path: Path) -> tuple[NDArray[Any] | pd.DataFrame, list[str] | No
     InputError
         The file is damaged, or has no factors; the message lists what it has.
     """
-    if path.suffix == ".npz":
+    suffix = path.suffix.lower()
+    if suffix == ".npz":
         arrays = _arrays(path)
         name = _first(arrays, FACTORS)
         if name is None:
             raise InputError(str(path), "an array `factors` [N, k]", _listed(arrays))
         return arrays[name], _names(arrays)
-    if path.suffix == ".npy":
+    if suffix == ".npy":
         return _read_array(path), None
     return _read_frame(path), None
 
@@ -202,12 +236,13 @@ def _arrays(path: Path) -> dict[str, NDArray[Any]]:
 def _read_frame(path: Path) -> pd.DataFrame:
     import pandas as pd
 
-    if path.suffix not in FRAMES:
-        raise InputError(str(path), f"a table ({', '.join(SUFFIXES)})", path.suffix or "no suffix")
+    suffix = path.suffix.lower()
+    if suffix not in FRAMES:
+        raise InputError(str(path), f"a table ({', '.join(SUFFIXES)})", suffix or "no suffix")
     with reading(path, "a table with a header"):
-        if path.suffix == ".parquet":
+        if suffix == ".parquet":
             return pd.read_parquet(path)
-        return pd.read_csv(path, sep="\t" if path.suffix == ".tsv" else ",")
+        return pd.read_csv(path, sep="\t" if suffix == ".tsv" else ",")
 
 
 def _first(arrays: Mapping[str, Any], names: tuple[str, ...]) -> str | None:
@@ -215,7 +250,7 @@ def _first(arrays: Mapping[str, Any], names: tuple[str, ...]) -> str | None:
 
 
 def _names(arrays: Mapping[str, NDArray[Any]]) -> list[str] | None:
-    return [str(name) for name in arrays["names"]] if "names" in arrays else None
+    return [str(name) for name in np.atleast_1d(arrays["names"])] if "names" in arrays else None
 
 
 def _listed(arrays: Mapping[str, Any]) -> str:

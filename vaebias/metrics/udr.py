@@ -15,6 +15,7 @@ from torch import Tensor
 from vaebias.errors import InputError
 from vaebias.metrics.inputs import as_codes, standardise
 from vaebias.metrics.metric import Result
+from vaebias.metrics.tables import as_array
 
 __all__ = ["Similarity", "Udr", "agreement", "udr"]
 
@@ -77,13 +78,13 @@ def udr(
         raise InputError("similarity", " or ".join(get_args(Similarity)), repr(similarity))
     if len(codes) < 2:
         raise InputError("codes", "codes of at least two models", len(codes))
-    models = [as_codes(one) for one in codes]
+    models = [as_codes(one, f"codes[{m}]") for m, one in enumerate(codes)]
     lengths = [len(one) for one in models]
     if len(set(lengths)) > 1:
         raise InputError("codes", "as many rows for every model", lengths)
     masks = [(one != one[0]).any(0) for one in models]
     if kl is not None:
-        given = [as_codes(np.atleast_2d(np.asarray(one)))[0] for one in kl]
+        given = [as_codes(np.atleast_2d(as_array(one)), f"kl[{m}]")[0] for m, one in enumerate(kl)]
         shapes = [len(mask) for mask in masks]
         if [len(one) for one in given] != shapes:
             found = [len(one) for one in given]

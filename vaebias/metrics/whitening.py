@@ -30,8 +30,7 @@ def varying_latents(
     InputError
         The codes are not a finite [N, d] array, or all latents are constant; or another floor.
     """
-    if not 0 <= floor < 1:
-        raise InputError("floor", "a number in [0, 1)", floor)
+    _check_floor(floor)
     array = as_codes(codes, name).astype(np.float64)
     centred = array - array.mean(0)
     spread = centred.std(0)
@@ -51,13 +50,17 @@ def whiten(
     Directions whose standard deviation is at most ``floor`` of the largest are dropped, since
     whitening would raise their noise to the size of the others.
     """
+    _check_floor(floor)
     centred = varying_latents(codes, 0.0)
     left, singular, _ = np.linalg.svd(centred, full_matrices=False)
-    if not 0 <= floor < 1:
-        raise InputError("floor", "a number in [0, 1)", floor)
     kept = singular > max(floor, 1e-9) * singular[0]
     white: NDArray[np.float64] = left[:, kept] * np.sqrt(len(centred))
     return white
+
+
+def _check_floor(floor: float) -> None:
+    if not 0 <= floor < 1:
+        raise InputError("floor", "a number in [0, 1)", floor)
 
 
 def rotate(
