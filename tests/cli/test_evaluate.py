@@ -108,14 +108,14 @@ def test_page_shows_scores_a_matrix_and_codes(checkpoint: Path, tmp_path: Path) 
     page = tmp_path / "scores.html"
     names = "mig,sap.continuous,reconstruction,latent_kl,over_pruning"
     arguments = ("--data", "blobs", "--metrics", names)
-    options = ("--repeats", "1", "--max-images", "300", "--jobs", "1")
+    options = ("--repeats", "1", "--max-images", "300", "--jobs", "1", "--rotations", "1")
     found = _json(checkpoint, *arguments, *options, "--html", page)
     assert found["scores"]["reconstruction"]["mean"] > 0
     assert len(found["details"]["latent_kl"]["per_latent"]) == 3
     text = page.read_text()
     assert text.count("<svg") == 3  # bars, information, codes
     assert "latent_kl" in text
-    assert "--max-images 300" in text
+    assert "--max-images 300 --rotations 1" in text
     assert _error(checkpoint, *arguments, "--html", page)[0] == 2
     assert page.read_text() == text
 

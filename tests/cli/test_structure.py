@@ -91,6 +91,14 @@ def test_terminal_gets_tables_and_the_file_a_page(saved: Path, tmp_path: Path) -
     assert page.read_text() == text
 
 
+def test_a_page_names_the_command_that_makes_it_again(tmp_path: Path) -> None:
+    page = tmp_path / "structure.html"
+    words = ["structure", "blobs", "--correlate", "x+y=0.2", "--sample", "20", "--seed", "3"]
+    result = RUN.invoke(app, [*words, "--html", str(page)])
+    assert result.exit_code == 0, result.stderr
+    assert " ".join(["vaebias", *words, "--html", "F"]) in page.read_text()
+
+
 def test_unordered_factor_is_omitted_from_the_page(tmp_path: Path) -> None:
     page = tmp_path / "structure.html"
     result = RUN.invoke(app, ["structure", "dsprites", "--sample", "20", "--html", str(page)])
@@ -130,6 +138,9 @@ def test_bad_input_is_one_line(saved: Path, tmp_path: Path) -> None:
     code, line = _error("blobs", "--neighbours", "9", "--perturbation", saved)
     assert code == 2
     assert "--perturbation: expected data with factors" in line
+    code, line = _error("blobs", "--neighbours", "9", "--correlate", "x+y=0.2")
+    assert code == 2
+    assert "--correlate: expected data with factors" in line
     assert RUN.invoke(app, ["structure", "blobs", "--sample", "0"]).exit_code == 2
 
 

@@ -106,13 +106,20 @@ def test_what_cannot_be_styled_is_refused(sprites: FactorGrid, tmp_path: Path) -
         noisy(color(sprites))
     with pytest.raises(InputError, match="seed: expected"):
         color(sprites, seed=-1)
-    with pytest.raises(InputError, match="picture: expected an image file, found no file"):
+    with pytest.raises(
+        InputError, match=r"picture .*absent\.png: expected a file, found no such file"
+    ):
         scream(sprites, picture=tmp_path / "absent.png")
     (tmp_path / "text.png").write_text("no picture")
-    with pytest.raises(InputError, match="picture: expected an image file"):
+    with pytest.raises(InputError, match=r"picture .*text\.png: expected an image file"):
         scream(sprites, picture=tmp_path / "text.png")
     from PIL import Image
 
+    noise = np.random.default_rng(0).integers(0, 256, (99, 99, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "cut.png")
+    (tmp_path / "cut.png").write_bytes((tmp_path / "cut.png").read_bytes()[:9999])
+    with pytest.raises(InputError, match=r"picture .*cut\.png: expected an image file"):
+        scream(sprites, picture=tmp_path / "cut.png")
     Image.new("RGB", (40, 40)).save(tmp_path / "small.png")
     with pytest.raises(InputError, match="picture: expected at least 64 by 64"):
         scream(sprites, picture=tmp_path / "small.png")

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vaebias.data import load, materialise
+from vaebias.data import ArrayGrid, Factor, load, materialise
 from vaebias.data.files import unpack_folder
 from vaebias.errors import InputError
 from vaebias.perturb import PerturbedGrid, noise
@@ -31,6 +31,17 @@ def test_images_are_those_of_the_grid_rounded_to_bytes() -> None:
     assert found.images(index).dtype == np.uint8
     assert (found.names, found.sizes, found.source) == (grid.names, grid.sizes, grid.source)
     assert found.provenance == {"pixels": "bytes", "base": grid.provenance}
+
+
+@pytest.mark.parametrize(
+    "shape", [(1, 8, 8), (2, 8, 8), (3, 8, 8), (4, 8, 8), (1, 8, 3), (2, 3, 8)]
+)
+def test_images_of_any_shape_keep_their_axes(shape: tuple[int, int, int]) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (5, *shape), dtype=np.uint8)
+    grid = ArrayGrid("five", [Factor("a", np.arange(5))], images, "real")
+    found = materialise(grid)
+    assert found.image_shape == shape
+    assert np.array_equal(found.images(np.arange(5)), images)
 
 
 def test_images_are_drawn_once(monkeypatch: pytest.MonkeyPatch) -> None:

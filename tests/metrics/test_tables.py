@@ -131,7 +131,7 @@ def test_what_a_file_has_instead_is_listed(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"columns z0, z1, \.\.\. of codes .* found shape, size"):
         read_codes(_write(FRAME, tmp_path / "labels.csv"))
     text = pd.DataFrame({"z0": ["?", "1.5"], "shape": [0, 1]})
-    with pytest.raises(InputError, match="codes: expected numbers in every row, found .*'?'"):
+    with pytest.raises(InputError, match=r"codes: expected numbers in every row, found .*'?'"):
         read_codes(_write(text, tmp_path / "text.csv"))
     (tmp_path / "empty.csv").write_text("")
     with pytest.raises(InputError, match=r"empty\.csv: expected a table with a header"):

@@ -174,3 +174,5 @@ def test_an_encoder_that_returns_a_pair_is_told_to_return_one_tensor() -> None:
     decoder = nn.Sequential(nn.Linear(3, 64), nn.Unflatten(1, (1, 8, 8)))
     with pytest.raises(InputError, match=r"encoder: expected one tensor .*cat.* found a tuple"):
         build_networks((Pair(), decoder), (1, 8, 8), 3, 2)
+    with pytest.raises(InputError, match=r"expected two modules \(encoder, decoder\), found 1"):
+        build_networks((Pair(),), (1, 8, 8), 3, 2)  # type: ignore[arg-type]

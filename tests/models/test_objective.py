@@ -157,9 +157,10 @@ def test_image_shape_has_three_sides(shape: tuple[int, ...]) -> None:
         build("vae", shape, 3)  # type: ignore[arg-type]
 
 
-def test_there_is_at_least_one_latent() -> None:
-    with pytest.raises(InputError, match="latents: expected at least 1, found 0"):
-        build("vae", SHAPE, 0)
+@pytest.mark.parametrize("latents", [0, 2.5])
+def test_there_is_at_least_one_latent(latents: float) -> None:
+    with pytest.raises(InputError, match=f"latents: expected an integer >= 1, found {latents}"):
+        build("vae", SHAPE, latents)  # type: ignore[arg-type]
 
 
 def test_checkpoints_of_earlier_versions_keep_the_names_of_their_settings() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from vaebias.data import FactorGrid
 from vaebias.errors import InputError
-from vaebias.perturb import noise
+from vaebias.perturb import NoisePerturbation, noise
 
 
 def test_noise_of_an_image_does_not_depend_on_its_batch(small_blobs: FactorGrid) -> None:
@@ -59,3 +59,5 @@ def test_no_points_have_no_noise(small_blobs: FactorGrid) -> None:
 def test_a_bad_seed_is_named(small_blobs: FactorGrid, seed: Any) -> None:
     with pytest.raises(InputError, match="seed: expected an integer"):
         noise(small_blobs, 0.2, seed)
+    with pytest.raises(InputError, match="seed: expected an integer"):
+        NoisePerturbation.restore({"epsilon": 0.2, "seed": seed}, {}, ())

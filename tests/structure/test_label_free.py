@@ -56,6 +56,23 @@ class TestNeighbours:
         distances = np.linalg.norm(pool[index, None] - pool[None], axis=-1)
         np.testing.assert_array_equal(found, np.argsort(distances, 1)[:, :6])
 
+    def test_distances_of_images_of_few_pixels_are_bounded_in_memory(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        pairs: list[int] = []
+        multiply = torch.addmm
+
+        def counted(base: torch.Tensor, *both: torch.Tensor, alpha: int) -> torch.Tensor:
+            found = multiply(base, *both, alpha=alpha)
+            pairs.append(found.numel())
+            return found
+
+        monkeypatch.setattr(torch, "addmm", counted)
+        pool = np.random.default_rng(3).random((900, 2), np.float32)
+        nearest(pool, np.arange(300), 6, memory=24 * 2000)
+        assert sum(pairs) == 300 * 900
+        assert max(pairs) <= 2000
+
     def test_copies_have_no_variance(self) -> None:
         pool = np.full((9, 4), 7, np.uint8)
         seen: list[tuple[int, int]] = []

@@ -149,8 +149,9 @@ def test_a_sample_is_part_of_the_whole(small_blobs: FactorGrid) -> None:
     np.testing.assert_array_equal(structure(small_blobs, 30, seed=4).index, part.index)
     assert not np.array_equal(structure(small_blobs, 30, seed=5).index, part.index)
     assert len(structure(small_blobs, sample=10**6).index) == 192
-    with pytest.raises(InputError, match="sample: expected a number of points"):
-        structure(small_blobs, sample=0)
+    for sample in (0, 2.5):
+        with pytest.raises(InputError, match="sample: expected an integer >= 1"):
+            structure(small_blobs, sample=sample)  # type: ignore[arg-type]
 
 
 def test_blobs_have_their_own_axes(small_blobs: FactorGrid) -> None:

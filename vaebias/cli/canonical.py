@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vaebias.cli.options import AsJson, Force
+from vaebias.cli.options import AsJson, Force, command_line
 
 if TYPE_CHECKING:
     from vaebias.data.fetch import Verdict
@@ -52,9 +52,8 @@ def card(
         for one in card_tables(cards)
     )
     if out is not None:
-        options = (("--steps", steps), ("--sample", sample))
-        given = [f"{name} {value}" for name, value in options if value is not None]
-        command = " ".join(["vaebias data card", *names, *given])
+        given = {"--steps": steps, "--sample": sample}
+        command = command_line("data", "card", *names, options=given)
         write_text(out, f"# Data cards\n\nMade by `{command}`.\n\n{tables}\n")
     if as_json:
         typer.echo(json.dumps([one.to_json() for one in cards], allow_nan=False))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from vaebias.cli.known_data import training_grid
-from vaebias.cli.options import AsJson, Force, Html, parse_device
+from vaebias.cli.options import AsJson, Force, Html, command_line, parse_device, split_names
 from vaebias.errors import InputError
 from vaebias.files import MODEL_FILE
 
@@ -106,7 +105,7 @@ def evaluate(
             panel,
             repeats,
             seed,
-            None if metrics is None else [name.strip() for name in metrics.split(",")],
+            None if metrics is None else split_names(metrics),
             progress,
             images=scored.images,
             names=scored.names,
@@ -124,7 +123,12 @@ def evaluate(
 
         source = origin["data"]["name"] if origin["data"] else "a table of codes"
         facts = [("scored", f"{what} ({origin['model'] or 'codes'})"), ("data", source)]
-        command = _command(what, data, labels, bins, metrics, repeats, seed, panel, max_images)
+        given = {
+            "--repeats": repeats, "--seed": seed, "--panel": panel, "--data": data,
+            "--labels": labels, "--bins": bins, "--metrics": metrics,
+            "--max-images": max_images, "--rotations": rotations or None, "--html": "F",
+        }  # fmt: skip
+        command = command_line("evaluate", what, options=given)
         text = evaluate_page(found, facts, command=command)
         page.write(html, text, force=force, option="--html")
     if as_json:
@@ -222,27 +226,6 @@ def _labelled(scored: _Scored, labels: Path, data: str | None) -> _Scored:
     if len(factors) != len(grid):
         raise InputError(str(labels), f"a row for each of {len(grid)} images", len(factors))
     return replace(scored, source=factors, names=names, images=grid)
-
-
-def _command(
-    what: Path,
-    data: str | None,
-    labels: Path | None,
-    bins: int | None,
-    metrics: str | None,
-    repeats: int,
-    seed: int,
-    panel: str,
-    max_images: int | None,
-) -> str:
-    given = {
-        "data": data, "labels": labels, "bins": bins, "metrics": metrics,
-        "max-images": max_images,
-    }  # fmt: skip
-    options = {"repeats": repeats, "seed": seed, "panel": panel}
-    options |= {name: value for name, value in given.items() if value is not None}
-    words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
-    return shlex.join(["vaebias", "evaluate", str(what), *words, "--html", "F"])
 
 
 def _table(found: Evaluation) -> Table:

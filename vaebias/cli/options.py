@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeAlias
 
@@ -24,10 +26,12 @@ __all__ = [
     "On",
     "Processes",
     "Restrict",
+    "command_line",
     "correlations",
     "parse_device",
     "parse_seeds",
     "restricted",
+    "split_names",
 ]
 
 INTERRUPTED = 130
@@ -66,10 +70,31 @@ def parse_seeds(text: str) -> tuple[int, ...]:
         if match is None:
             raise InputError("--seeds", "seeds such as 0..2 or 0,3", repr(text))
         first = int(match[1])
-        seeds += range(first, int(match[2] or first) + 1)
-    if not seeds or len(set(seeds)) < len(seeds):
-        raise InputError("--seeds", "at least one seed, none twice", repr(text))
+        found = range(first, int(match[2] or first) + 1)
+        if not found:
+            raise InputError("--seeds", "ranges that are not empty", repr(text))
+        seeds += found
+    if len(set(seeds)) < len(seeds):
+        raise InputError("--seeds", "no seed twice", repr(text))
     return tuple(seeds)
+
+
+def split_names(text: str) -> list[str]:
+    """Return the names in a list such as ``a,b`` or ``a, b``."""
+    return [name.strip() for name in text.split(",")]
+
+
+def command_line(*words: object, options: Mapping[str, object]) -> str:
+    """Return a command of vaebias as a shell takes it, for the page that it wrote.
+
+    Options that are None are omitted; those with a list of values are repeated.
+    """
+    line = ["vaebias", *map(str, words)]
+    for option, value in options.items():
+        for one in value if isinstance(value, list) else [value]:
+            if one is not None:
+                line += [option, str(one)]
+    return shlex.join(line)
 
 
 def parse_device(name: str) -> torch.device:

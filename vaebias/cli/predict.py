@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import shlex
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vaebias.cli.options import AsJson, Force
+from vaebias.cli.options import AsJson, Force, command_line
 
 if TYPE_CHECKING:
     from vaebias.experiments.running.prediction import Agreement, PredictedTurn
@@ -64,7 +63,7 @@ def predict(
         write_text(figure, str(prediction_chart(cells).html))
     rows = [_row(cell) for cell in cells]
     if out is not None:
-        command = shlex.join(["vaebias", "predict", *map(str, folders), "--out", "F"])
+        command = command_line("predict", *folders, options={"--out": "F"})
         text = f"```\n{command}\n```\n\n{markdown(HEAD, rows, TEXT)}\n\n{_summary(found)}\n"
         write_text(out, text)
     if as_json:

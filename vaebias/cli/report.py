@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from vaebias.cli.options import AsJson, Force
+from vaebias.cli.options import AsJson, Force, command_line
 from vaebias.errors import InputError
 
 __all__ = ["report", "write_report"]
@@ -58,7 +58,7 @@ def write_report(
     from vaebias.report import Shown, page, structures, study_page
 
     refuse_to_overwrite(out, force=force, option="--out")
-    command = " ".join(["vaebias report", *map(str, folders), f"--out {out}"])
+    command = command_line("report", *folders, options={"--out": out, "--model": model})
     shown = []
     for folder in folders:
         study = read_study(folder)

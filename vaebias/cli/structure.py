@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
-from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -19,6 +17,7 @@ from vaebias.cli.options import (
     On,
     Processes,
     Restrict,
+    command_line,
     correlations,
     restricted,
 )
@@ -114,6 +113,7 @@ def structure(
         options = {
             "--perturbation": perturbation,
             "--restrict": restrict,
+            "--correlate": correlate,
             "--stride": stride,
             "--beta": beta,
         }
@@ -165,17 +165,20 @@ def structure(
                 )
     if html is not None:
         given: dict[str, object] = {
+            "--restrict": restrict,
+            "--correlate": correlate,
             "--perturbation": perturbation,
             "--stride": stride if stride > 1 else None,
             "--sample": sample,
-            "--seed": None if sample is None else seed,
+            "--seed": None if sample is None and beta is None else seed,
             "--units": None if units == "sd" else units,
             "--beta": beta,
             "--likelihood": None if beta is None else likelihood,
             "--scale": scale,
             "--patches": patches or None,
+            "--html": "F",
         }
-        command = _command(data, restrict, given)
+        command = command_line("structure", data, options=given)
         text = structure_page(measured, pairs, prices, command=command)
         page.write(html, text, force=force, option="--html")
     if as_json:
@@ -269,9 +272,9 @@ def _neighbourhoods(
         found = perturb.neighbourhoods(images, sample, neighbours, seed=seed, progress=progress)
     record = found.to_json()
     if html is not None:
-        words = ["vaebias", "structure", data, "--neighbours", str(neighbours)]
-        words += ["--sample", str(sample), "--seed", str(seed), "--html", "F"]
-        text = report.neighbourhood_page(images, found, name=data, command=shlex.join(words))
+        given = {"--neighbours": neighbours, "--sample": sample, "--seed": seed, "--html": "F"}
+        command = command_line("structure", data, options=given)
+        text = report.neighbourhood_page(images, found, name=data, command=command)
         page.write(html, text, force=True)  # whether it may be replaced was checked before
     if as_json:
         document = {"data": {"name": data}, "sample": sample, "seed": seed, **record}
@@ -324,13 +327,3 @@ def _show_price(console: Any, price: Price) -> None:
     for row in price_rows(price):
         table.add_row(*row)
     console.print(table)
-
-
-def _command(data: str, restrict: list[str] | None, options: Mapping[str, object]) -> str:
-    words = ["vaebias", "structure", data]
-    for levels in restrict or []:
-        words += ["--restrict", levels]
-    for option, value in options.items():
-        if value is not None:
-            words += [option, str(value)]
-    return shlex.join([*words, "--html", "F"])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, TypeAlias
 
 import typer
 
-from vaebias.cli.options import AsJson, On, parse_device, parse_seeds
+from vaebias.cli.options import AsJson, On, parse_device, parse_seeds, split_names
 from vaebias.errors import RunFailedError
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def sweep(
     if steps is not None:
         study = study.with_steps(steps)
     if only is not None:
-        study = study.with_models(tuple(only.split(",")))
+        study = study.with_models(tuple(split_names(only)))
     how = Resources(on, jobs, together, device)
     if dry_run:
         print_plan(study, out, how, as_json=as_json)

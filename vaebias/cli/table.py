@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from vaebias.cli.options import AsJson, Force
+from vaebias.cli.options import AsJson, Force, split_names
 from vaebias.errors import InputError
 
 __all__ = ["Format", "Pruned", "show", "table"]
@@ -76,7 +76,7 @@ def show(
     from vaebias.experiments.results.writers import WRITERS, rich
 
     study = read_study(folder)
-    wanted = None if scores is None else tuple(scores.split(","))
+    wanted = None if scores is None else tuple(split_names(scores))
     known = sorted({name for result in study.results for name in result.scores})
     for name in wanted or ():
         if name not in known:

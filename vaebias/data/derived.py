@@ -21,7 +21,7 @@ from vaebias.data.dsprites import dsprites
 from vaebias.data.factor import Factor
 from vaebias.data.grid import FactorGrid
 from vaebias.data.rendered_grid import DEFAULT_CACHE_BYTES
-from vaebias.errors import InputError
+from vaebias.errors import InputError, reading
 from vaebias.interfaces import Index
 from vaebias.pixels import as_floats
 
@@ -193,16 +193,11 @@ def texture(
 
 
 def _read(picture: str | PathLike[str]) -> Floats:
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
-    try:
-        with Image.open(picture) as found:
-            found.thumbnail((_TEXTURE_SHAPE[1], _TEXTURE_SHAPE[0]), Image.Resampling.LANCZOS)
-            pixels = as_floats(np.asarray(found.convert("RGB")))
-    except FileNotFoundError:
-        raise InputError("picture", "an image file", f"no file {picture}") from None
-    except UnidentifiedImageError:
-        raise InputError("picture", "an image file", f"{picture}, which is not an image") from None
+    with reading(f"picture {picture}", "an image file"), Image.open(picture) as found:
+        found.thumbnail((_TEXTURE_SHAPE[1], _TEXTURE_SHAPE[0]), Image.Resampling.LANCZOS)
+        pixels = as_floats(np.asarray(found.convert("RGB")))
     return np.asarray(pixels.transpose(2, 0, 1))
 
 

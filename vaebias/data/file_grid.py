@@ -15,7 +15,7 @@ from vaebias.data.storage import Rows
 from vaebias.errors import InputError
 from vaebias.pixels import WHITE, as_pixels
 
-__all__ = ["FileGrid", "axes_of_labels", "check_images", "is_channels_first"]
+__all__ = ["FileGrid", "axes_of_labels", "check_images"]
 
 _TOLERANCE = 1e-4  # between a label and the value it stands for
 _IMAGE_BYTES = 64 * 2**20
@@ -33,6 +33,8 @@ class FileGrid(FactorGrid):
         Shape [N, H, W], [N, H, W, C] or [N, C, H, W]: integers 0..255 or floats 0..1.
     binary
         If True, integers are 0 and 1, as in dSprites, and returned as 0 and 255.
+    channels_first
+        Whether rows with four axes are [N, C, H, W]; by default inferred from sides of 1 and 3.
 
     Raises
     ------
@@ -49,9 +51,12 @@ class FileGrid(FactorGrid):
         provenance: Mapping[str, Any] | None = None,
         *,
         binary: bool = False,
+        channels_first: bool | None = None,
     ) -> None:
         shape = check_images(f"images of {rows.path}", axes, rows.shape, rows.dtype)
-        self._channels_last = not is_channels_first(shape[1:])
+        if channels_first is None:
+            channels_first = _is_channels_first(shape[1:])
+        self._channels_last = not channels_first
         order = (2, 0, 1) if self._channels_last else (0, 1, 2)
         sides = (*shape[1:], 1) if len(shape) == 3 else shape[1:]
         channels, height, width = (sides[axis] for axis in order)
@@ -85,7 +90,7 @@ class FileGrid(FactorGrid):
         return images
 
 
-def is_channels_first(sides: tuple[int, ...]) -> bool:
+def _is_channels_first(sides: tuple[int, ...]) -> bool:
     """Return whether an image of these sides is [C, H, W], and not [H, W, C] or [H, W]."""
     return len(sides) == 3 and sides[0] in (1, 3) and sides[2] not in (1, 3)
 

@@ -67,8 +67,9 @@ def laplace_pairs(
 ) -> tuple[Index, Index]:
     """Draw pairs of points that differ by a Laplace-distributed step in every factor.
 
-    The first point is uniform. Factors change independently; those that are not ordinal do not
-    change. With ``force_change`` this is the LAP sampling of SlowVAE (Klindt et al. 2021).
+    The first point is drawn as the grid draws samples. Factors change independently; those that
+    are not ordinal do not change. With ``force_change`` this is the LAP sampling of SlowVAE
+    (Klindt et al. 2021).
 
     Parameters
     ----------

@@ -42,7 +42,7 @@ class MaterialisedGrid(FileGrid):
 
     def __init__(self, base: FactorGrid, rows: Rows) -> None:
         record = {"pixels": "bytes", "base": base.provenance}
-        super().__init__(base.name, base.axes, rows, base.source, record)
+        super().__init__(base.name, base.axes, rows, base.source, record, channels_first=True)
         self._columns = base.columns
         self._probabilities = base.probabilities
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from vaebias.checks import check_integer
 from vaebias.errors import InputError
 from vaebias.models.networks import ImageShape, NetworkSpec
 from vaebias.models.objective import MODELS, Config, Objective
@@ -54,8 +55,7 @@ def build(
         The model has no such configuration field, or cannot take its value.
     """
     cls = MODELS[name]
-    if latents < 1:
-        raise InputError("latents", "at least 1", latents)
+    latents = check_integer("latents", latents, 1)
     if len(image_shape) != 3 or min(image_shape) < 1:
         raise InputError("image_shape", "(C, H, W), each at least 1", tuple(image_shape))
     c, h, w = image_shape

@@ -74,7 +74,7 @@ def build_networks(
         shapes.
     """
     if isinstance(network, tuple):
-        return _own(Networks(*network), image_shape, latents, heads)
+        return _own(network, image_shape, latents, heads)
     if network == OWN:
         expected = "the modules (encoder, decoder), since the networks are the user's own"
         raise InputError("network", expected, repr(OWN))
@@ -92,7 +92,12 @@ def build_networks(
 
 
 @torch.no_grad()
-def _own(networks: Networks, image_shape: ImageShape, latents: int, heads: int) -> Networks:
+def _own(
+    modules: Sequence[nn.Module], image_shape: ImageShape, latents: int, heads: int
+) -> Networks:
+    if len(modules) != 2:
+        raise InputError("network", "two modules (encoder, decoder)", len(modules))
+    networks = Networks(*modules)
     for network, taken, given in (
         (networks.encoder, image_shape, (heads * latents,)),
         (networks.decoder, (latents,), image_shape),

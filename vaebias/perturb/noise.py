@@ -15,6 +15,8 @@ from vaebias.perturb.perturbation import LOADABLE_TYPES, PERTURBATIONS, Perturba
 
 __all__ = ["NoisePerturbation", "noise"]
 
+_LAST_SEED = 2**128 - 1  # a key of Philox has 128 bits
+
 
 @LOADABLE_TYPES.register("noise")
 @dataclass(frozen=True)
@@ -52,7 +54,9 @@ class NoisePerturbation(Perturbation):
         names: Sequence[str],
     ) -> NoisePerturbation:
         """Undo `to_json`."""
-        return cls(check_epsilon(record["epsilon"]), check_integer("seed", record["seed"], 0))
+        return cls(
+            check_epsilon(record["epsilon"]), check_integer("seed", record["seed"], 0, _LAST_SEED)
+        )
 
 
 @PERTURBATIONS.register("noise")
@@ -79,4 +83,4 @@ def noise(grid: FactorGrid, epsilon: float, seed: int = 0) -> NoisePerturbation:
     ----------
     The control of Zietlow, Rolinek, Martius, ICML 2021.
     """
-    return NoisePerturbation(check_epsilon(epsilon), check_integer("seed", seed, 0, 2**128 - 1))
+    return NoisePerturbation(check_epsilon(epsilon), check_integer("seed", seed, 0, _LAST_SEED))

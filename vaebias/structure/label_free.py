@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import pairwise
+from math import isqrt
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -243,13 +244,15 @@ def nearest(
     is far below a step of one pixel's byte. Of equally near images, the first in the pool count.
     """
     pixels = int(np.prod(images.shape[1:]))
-    step = max(count, memory // (24 * pixels))  # a pixel as float32 and float64 on either side
+    # a pixel as float32 and float64 on either side; and as many pairs as that may be in memory
+    step = max(count, min(memory // (24 * pixels), isqrt(memory // 24)))
     found = np.zeros((len(index), count), np.int64)
     for mine in _slices(len(index), step):
         queries = _rows(images[index[mine]])
         distances = queries.new_zeros(len(queries), 0)
         owners = torch.zeros(len(queries), 0, dtype=torch.int64)
-        for pool in _slices(len(images), step):
+        wide = max(pixels, len(queries))  # three numbers of eight bytes for each pair of images
+        for pool in _slices(len(images), max(count, memory // (24 * wide))):
             candidates = _rows(images[pool])
             # without |y|², which is the same for all candidates
             far = torch.addmm(candidates.square().sum(1), queries, candidates.T, alpha=-2)

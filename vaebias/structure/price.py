@@ -77,7 +77,8 @@ def price(
     seed
         Seed of the points, and of the images that are averaged.
     probabilities
-        Distribution of the factors; see `Distribution`. Uniform by default.
+        Distribution of the factors; by default that with which the grid draws samples. See
+        `Distribution`.
     amplitude
         See `latent_cost`.
     patches

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from vaebias.checks import check_integer
 from vaebias.data.grid import FactorGrid
 from vaebias.data.parts import MapParts, map_serially
-from vaebias.errors import InputError
 from vaebias.interfaces import Index
 from vaebias.ops import tangent_gram
 from vaebias.pixels import unit
@@ -250,8 +250,8 @@ def structure(
         match N(0, 1), so that it can rotate whitened factors only: in these units 45 degrees
         are an even mixture of latents. ``"step"``: tangents per step of ``stride`` levels.
     probabilities
-        Distribution of the factors, from which Σ is taken; see `Distribution`. Uniform by
-        default.
+        Distribution of the factors, from which Σ is taken; by default those with which the
+        grid draws samples. See `Distribution`.
     stride
         Neighbours are this many levels away; see `gram` for when to look farther than one.
     memory
@@ -269,8 +269,8 @@ def structure(
     """
     units = check_units(units)
     distribution = Distribution(grid, probabilities)
-    if sample is not None and sample < 1:
-        raise InputError("sample", "a number of points >= 1, or None for all", sample)
+    if sample is not None:
+        check_integer("sample", sample, 1)
     k = len(grid.names)
     first = np.zeros(1, np.int64)
     grid.neighbours(first, stride)  # refuses a stride before any work

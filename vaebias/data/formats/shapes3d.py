@@ -70,7 +70,9 @@ def _read(
         axes_of_labels(where, labels, [Factor(a.name, numeric(a)) for a in record.columns])
         rows = rows_of(path, "images", partial(check, record.axes), progress)
         exported = {**provenance, "exported": record.provenance}
-        return FileGrid(record.name, record.axes, rows, record.source, exported)
+        return FileGrid(
+            record.name, record.axes, rows, record.source, exported, channels_first=False
+        )
     axes = axes_of_labels(where, labels, shapes3d_axes())
     rows = rows_of(path, "images", partial(check, axes), progress)
     return FileGrid("shapes3d", axes, rows, provenance=provenance)
