@@ -323,6 +323,12 @@ def test_unknown_pairing_lists_the_known(grid: FactorGrid) -> None:
         fit(build("pcl", grid.image_shape, 2, TINY), grid, 1, pairing="twins")
 
 
+def test_single_images_take_no_pairing(grid: FactorGrid) -> None:
+    message = "pairing: expected none, since vae is trained on single images, found 'uniform'"
+    with pytest.raises(InputError, match=message):
+        fit(build("vae", grid.image_shape, 2, TINY), grid, 1, pairing="uniform")
+
+
 def test_images_must_have_the_shape_of_the_model(grid: FactorGrid) -> None:
     objective = build("vae", (1, 4, 4), 2, TINY)
     message = r"grid blobs: expected images of shape \(1, 4, 4\), found \(1, 8, 8\)"
@@ -439,6 +445,12 @@ def test_weights_that_are_not_finite_stop_the_run(grid: FactorGrid) -> None:
     with pytest.raises(RunFailedError, match=r"the weights weight are not finite after step 1"):
         fit(steep, grid, 1, 2, checkpoint=states.append)
     assert not states
+
+
+def test_codes_that_are_not_finite_stop_the_run(grid: FactorGrid) -> None:
+    message = r"the means of the codes are not finite after step \d"
+    with pytest.raises(RunFailedError, match=message):
+        fit(build("vae", grid.image_shape, 2, TINY), grid, 3, 8, 1e30, log_every=1)
 
 
 def test_log_is_told_every_entry_of_the_history(grid: FactorGrid) -> None:

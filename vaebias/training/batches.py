@@ -116,9 +116,12 @@ def batch_sampler(objective: Objective, grid: FactorGrid, config: TrainingConfig
     ------
     InputError
         The grid has no pairs of the kind that the objective takes, or the objective cannot take
-        the pairs that the configuration asks for.
+        the pairs that the configuration asks for, or it takes single images.
     """
     if not objective.takes_pairs:
+        if config.pairing is not None:
+            expected = f"none, since {objective.name} is trained on single images"
+            raise InputError("pairing", expected, repr(config.pairing))
         return lambda n, rng: (grid.sample(n, rng),)
     name = objective.pairing if config.pairing is None else config.pairing
     pairs = _pair_sampler(name, config.pair_rate, grid)

@@ -62,7 +62,7 @@ class TrainingConfig:
     pairing
         ``"laplace"``, ``"laplace-moving"`` (at least one factor changes), ``"uniform"``
         (`vaebias.data.uniform_pairs`) or ``"ranked"`` (`vaebias.data.ranked_pairs`). None: as
-        the objective asks.
+        the objective asks. Only for objectives that take pairs.
     pair_rate
         Rate of the Laplace steps between the two frames of a pair
         (`vaebias.data.laplace_pairs`).

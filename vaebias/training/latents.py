@@ -7,6 +7,7 @@ import torch
 
 from vaebias.analysis import active_units
 from vaebias.data import FactorGrid
+from vaebias.errors import RunFailedError
 from vaebias.models import Objective
 from vaebias.training.batches import Images
 
@@ -28,14 +29,22 @@ class LatentUse:
         self._images = images[np.sort(rng.choice(len(grid), size, replace=False))]
 
     @torch.no_grad()
-    def __call__(self, objective: Objective) -> dict[str, float]:
+    def __call__(self, objective: Objective, done: int) -> dict[str, float]:
         """Return ``active``, by the rule E[sigma^2] < .8, and ``kl.0``, ``kl.1``, ... in nats.
 
         The result is empty if the encoder has no variance.
+
+        Raises
+        ------
+        RunFailedError
+            A code or variance is not finite after ``done`` steps.
         """
         objective.eval()
         mu, logvar = objective.encode(self._images)
         objective.train()
+        for name, values in (("means", mu), ("log variances", logvar)):
+            if values is not None and not values.isfinite().all():
+                raise RunFailedError(f"the {name} of the codes are not finite after step {done}")
         if logvar is None:
             return {}
         units = active_units(mu, logvar)

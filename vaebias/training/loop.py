@@ -95,7 +95,7 @@ def fit(
     Raises
     ------
     RunFailedError
-        The loss or a weight is NaN or infinite; the message names the step.
+        The loss, a weight or a code is NaN or infinite; the message names the step.
     InputError
         An argument is out of range, the images do not have the objective's shape, or pairs are
         asked for and no factor has an order.

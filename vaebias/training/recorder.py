@@ -78,12 +78,12 @@ class RunRecorder:
         Raises
         ------
         RunFailedError
-            A loss or a weight is not finite.
+            A loss, a weight or a code is not finite.
         """
         objective, history, callbacks = self._objective, self.history, self._callbacks
         means = add(history, pending, done, fabric)
         check_weights(objective, done)
-        used = self._latents(objective)
+        used = self._latents(objective, done)
         for name, value in used.items():
             history.latents.setdefault(name, []).append(value)
         self._read_clock()
