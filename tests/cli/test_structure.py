@@ -169,6 +169,10 @@ def test_a_price_is_said_in_one_sentence_and_in_json_and_on_the_page(tmp_path: P
         (["--beta", "4", "--likelihood", "poisson"], "likelihood: expected 'bernoulli' or"),
         (["--beta", "4", "--likelihood", "gaussian"], "scale: expected the standard deviation"),
         (["--scale", ".1"], "--beta: expected the beta of a VAE"),
+        (["--likelihood", "gaussian"], "--beta: expected the beta of a VAE"),
+        (["--neighbours", "9", "--scale", ".1"], "--scale: expected data with factors"),
+        (["--neighbours", "9", "--correlate", "x+y=.2"], "--correlate: expected data with factors"),
+        (["--stride", "99"], "stride: expected at most 15"),
         (["--units", "pixels"], "units: expected 'sd' or 'step'"),
     ],
 )

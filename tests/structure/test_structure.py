@@ -123,9 +123,19 @@ def test_a_stride_looks_at_levels_farther_apart(plane: Any) -> None:
     grid = plane([0.2, 0, 0.1], [0, 0.1, 0.1])
     near, far = structure(grid, units="step"), structure(grid, units="step", stride=2)
     np.testing.assert_allclose(far.grams, 4 * near.grams, atol=1e-6)  # tangents are twice as long
-    assert not structure(grid, stride=5).grams.any()
-    with pytest.raises(InputError, match="stride"):
+    with pytest.raises(InputError, match="stride: expected an integer >= 1, found 0"):
         structure(grid, stride=0)
+    with pytest.raises(InputError, match=r"stride: expected at most \d, the largest .*, found 99"):
+        structure(grid, stride=99)
+
+
+def test_factors_without_order_have_no_tangents() -> None:
+    axis = Factor("kind", np.arange(4), ordinal=False)
+    grid = ArrayGrid("kinds", [axis], np.zeros((4, 1, 2, 2), np.float32), "rendered")
+    with pytest.raises(
+        InputError, match="grid kinds: expected a factor whose levels have an order"
+    ):
+        structure(grid)
 
 
 def test_chunks_do_not_change_the_grams(small_blobs: FactorGrid) -> None:

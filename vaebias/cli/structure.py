@@ -115,7 +115,11 @@ def structure(
             "--restrict": restrict,
             "--correlate": correlate,
             "--stride": stride,
+            "--units": None if units == "sd" else units,
             "--beta": beta,
+            "--likelihood": None if likelihood == "bernoulli" else likelihood,
+            "--scale": scale,
+            "--patches": patches,
         }
         for option, value in options.items():
             if value:
@@ -134,8 +138,10 @@ def structure(
         stride = stride or stored.perturbation.stride
     stride = stride or 1
     prices: dict[str, Price] = {}
-    if beta is None and (scale is not None or patches):
-        raise InputError("--beta", "the beta of a VAE, with --scale or --patches", "none")
+    gaussian = check_likelihood(likelihood) == "gaussian"
+    if beta is None and (gaussian or scale is not None or patches):
+        expected = "the beta of a VAE, with --likelihood, --scale or --patches"
+        raise InputError("--beta", expected, "none")
     measured: dict[str, Measured] = {}
     place = None if perturbation is None else perturbation.resolve()
     for name, one in grids.items():

@@ -265,7 +265,8 @@ def structure(
     Raises
     ------
     InputError
-        A ``sample`` or ``stride`` below 1, unknown units, or probabilities that do not fit.
+        A ``sample`` or ``stride`` below 1, a ``stride`` that no factor has levels for, a grid
+        without an ordered factor, unknown units, or probabilities that do not fit.
     """
     units = check_units(units)
     distribution = Distribution(grid, probabilities)
@@ -273,7 +274,7 @@ def structure(
         check_integer("sample", sample, 1)
     k = len(grid.names)
     first = np.zeros(1, np.int64)
-    grid.neighbours(first, stride)  # refuses a stride before any work
+    _check_stride(grid, stride)
     images = max(1, memory // grid.images(first).nbytes)
     if sample is None or sample >= len(grid):
         index = np.arange(len(grid), dtype=np.int64)
@@ -295,6 +296,18 @@ def structure(
     if units == "sd":
         grams = distribution.whiten(grams / np.float32(stride**2))
     return Structure(grams, index, grid.names, grid.sizes, units, distribution.sd, stride)
+
+
+def _check_stride(grid: FactorGrid, stride: int) -> None:
+    """Raise InputError unless some factor has neighbours ``stride`` levels apart."""
+    check_integer("stride", stride, 1)
+    steps = [size - 1 for size, ordinal in zip(grid.sizes, grid.ordinal, strict=True) if ordinal]
+    farthest = max(steps, default=0)
+    if farthest < 1:
+        raise InputError(f"grid {grid.name}", "a factor whose levels have an order", "none")
+    if stride > farthest:
+        expected = f"at most {farthest}, the largest distance of two levels of a factor"
+        raise InputError("stride", expected, stride)
 
 
 def _grams(grid: FactorGrid, index: Index, stride: int) -> NDArray[np.float32]:  # [n, k, k]
