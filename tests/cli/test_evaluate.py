@@ -213,7 +213,7 @@ def test_factors_without_a_score_are_named(tmp_path: Path) -> None:
     factors = np.stack([np.arange(60) % 3, np.zeros(60)], 1)
     np.savez(tmp_path / "t.npz", codes=factors + 0.1, factors=factors, names=["hue", "size"])
     result = RUN.invoke(app, ["evaluate", str(tmp_path / "t.npz"), *QUICK])
-    assert "Without a score, for they take one value: size." in result.stdout
+    assert "No score for factors that take a single value: size." in result.stdout
 
 
 def test_terminal_gets_a_table(table: Path) -> None:
@@ -255,12 +255,21 @@ def test_a_checkpoint_without_its_data_is_refused(checkpoint: Path) -> None:
             "error: unknown metric 'mgi'; did you mean 'mig'? Known: beta_vae_score, ",
         ),
         (("--panel", "mine"), "error: unknown panel 'mine'; known: fast, locatello2019"),
+        (("--metrics", ","), "error: metrics: expected at least one name, found none"),
+        (("--metrics", "udr"), "error: metrics: expected metrics of one model, found udr, which"),
+        (("--max-images", "9"), "error: --max-images: expected a model that encodes images"),
     ],
 )
 def test_unknown_names_list_the_known_ones(table: Path, options: tuple, message: str) -> None:
     code, line = _error(table, *options)
     assert code == 2
     assert line.startswith(message)
+
+
+def test_the_included_checkpoint_is_called_example() -> None:
+    result = RUN.invoke(app, ["evaluate", "example", "--metrics", "mig", *QUICK])
+    assert result.exit_code == 0, result.stderr
+    assert "example (beta_vae)" in result.stdout
 
 
 def test_an_unknown_device_is_refused(checkpoint: Path) -> None:

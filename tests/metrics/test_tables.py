@@ -85,7 +85,7 @@ def test_bins_make_classes_for_all_metrics_but_those_of_continuous_factors() -> 
 def test_factors_without_a_score_are_noted() -> None:
     constant = FRAME.assign(colour="white")
     found = evaluate(CODES, constant, metrics=["mig"], n_repeats=1, jobs=1)
-    assert found.notes == ("Without a score, for they take one value: colour.",)
+    assert found.notes == ("No score for factors that take a single value: colour.",)
     assert found.to_json()["notes"] == list(found.notes)
     assert evaluate(CODES, FRAME, metrics=["mig"], n_repeats=1, jobs=1).notes == ()
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vaebias.cli.known_data import training_grid
+from vaebias.cli.known_data import checkpoint_path, is_example, training_grid
 from vaebias.cli.options import AsJson, Force, Html
 from vaebias.errors import InputError
 
@@ -81,7 +81,7 @@ def align(
         raise InputError("CKPT", "checkpoints, or --model", "neither")
     names = list(checkpoints or [])
     for path in names:  # before torch is imported
-        if not (path.exists() or _is_example(path)):
+        if not (path.exists() or is_example(path)):
             raise InputError(str(path), "a checkpoint", "no such file or folder")
     from rich.text import Text
 
@@ -97,7 +97,7 @@ def align(
         refuse_to_overwrite(html, force=force, option="--html")
     if weights is not None and model is None:
         raise InputError("--weights", "--model, the network that they belong to", "none")
-    paths = [stored.example() if _is_example(path) else path for path in names]
+    paths = [checkpoint_path(path) for path in names]
     models = [stored.load(path) for path in paths]
     if data is None and (model is not None or len(paths) > 1):
         several = "several checkpoints" if model is None else "a network of your own"
@@ -144,10 +144,6 @@ def align(
         console.print(Text(one.diagnosis.summary()))
         console.print(one.diagnosis.table())
         console.print()
-
-
-def _is_example(path: Path) -> bool:
-    return str(path) == "example" and not path.exists()
 
 
 def _posteriors(model: Model, grid: FactorGrid, draws: int, beta: float | None) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vaebias.cli.known_data import training_grid
+from vaebias.cli.known_data import checkpoint_path, training_grid
 from vaebias.cli.options import AsJson, Force, Html, command_line, parse_device, split_names
 from vaebias.errors import InputError
 from vaebias.files import MODEL_FILE
@@ -27,8 +27,9 @@ def evaluate(
         Path,
         typer.Argument(
             metavar="RUN|CHECKPOINT|CODES",
-            help="Run folder, checkpoint, or a table of codes: .npz with arrays `codes` [N, d] and"
-            " `factors` [N, k], .npy, or .csv, .tsv, .parquet with columns z0, z1, ...",
+            help="Run folder, checkpoint (`example` ships with vaebias), or a table of codes: .npz"
+            " with arrays `codes` [N, d] and `factors` [N, k], .npy, or .csv, .tsv, .parquet with"
+            " columns z0, z1, ...",
         ),
     ],
     data: Annotated[
@@ -94,6 +95,9 @@ def evaluate(
     is_table = what.suffix.lower() in scores.TABLE_SUFFIXES
     if not is_table and bins is not None and labels is None:
         raise InputError("--bins", "factors in a table (--labels)", "none")
+    if is_table and (max_images is not None or device != "cpu"):
+        option = "--device" if max_images is None else "--max-images"
+        raise InputError(option, "a model that encodes images", f"{what}, a table of codes")
     scored = _read_table(what, grid, labels) if is_table else _read_model(what, grid, device)
     if not is_table and labels is not None:
         scored = _labelled(scored, labels, data)
@@ -140,9 +144,9 @@ def evaluate(
     rows, of = found.settings["rows"], found.settings["of"]
     console.print(
         Text(
-            f"{found.settings['repeats']} repeats of {found.settings['train']:,} training and"
-            f" {found.settings['test']:,} test samples from {rows:,} of {of:,} rows;"
-            f" panel {panel}, seed {seed}"
+            f"{repeats} {'repeat' if repeats == 1 else 'repeats'} of"
+            f" {found.settings['train']:,} training and {found.settings['test']:,} test samples"
+            f" from {rows:,} of {of:,} rows; panel {panel}, seed {seed}"
         )
     )
     for note in found.notes:
@@ -193,10 +197,10 @@ def _read_model(what: Path, grid: FactorGrid | None, device: str) -> _Scored:
     from vaebias import checkpoints
 
     in_run = what / MODEL_FILE
-    path = in_run if in_run.is_file() else what
+    path = in_run if in_run.is_file() else checkpoint_path(what)
     model = checkpoints.load(path)
     if grid is None:
-        grid = training_grid(what, model.details)
+        grid = training_grid(checkpoint_path(what), model.details)
     if tuple(model.image_shape) != tuple(grid.image_shape):
         found = f"{grid.name} with images of {tuple(grid.image_shape)}"
         raise InputError("--data", f"images of {tuple(model.image_shape)} as {what} takes", found)

@@ -1,4 +1,4 @@
-"""The data that a checkpoint was trained on, if it records them."""
+"""Checkpoints by path or name, and the data that they were trained on."""
 
 from __future__ import annotations
 
@@ -11,7 +11,21 @@ from vaebias.errors import InputError
 if TYPE_CHECKING:
     from vaebias.data import FactorGrid
 
-__all__ = ["training_grid"]
+__all__ = ["checkpoint_path", "is_example", "training_grid"]
+
+
+def is_example(path: Path) -> bool:
+    """Return whether ``path`` is the name of the checkpoint that is included in vaebias."""
+    return str(path) == "example" and not path.exists()
+
+
+def checkpoint_path(path: Path) -> Path:
+    """Return ``path``, or that of the included checkpoint if it is the name ``example``."""
+    if not is_example(path):
+        return path
+    from vaebias.checkpoints import example
+
+    return example()
 
 
 def training_grid(what: Path, details: Mapping[str, Any]) -> FactorGrid:

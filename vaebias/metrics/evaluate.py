@@ -235,7 +235,7 @@ def _notes(factors: NDArray[np.int64], names: Sequence[str]) -> tuple[str, ...]:
     ]
     if not constant:
         return ()
-    return (f"Without a score, for they take one value: {', '.join(constant)}.",)
+    return (f"No score for factors that take a single value: {', '.join(constant)}.",)
 
 
 class _Watch:

@@ -74,7 +74,7 @@ def choose(panel: Panel, metrics: Sequence[str] | None) -> dict[str, Entry]:
     UnknownNameError
         A name is neither a label nor a metric; the message lists both.
     InputError
-        The choice is empty.
+        The choice is empty, or it is ``udr``, which needs several models.
     """
     if metrics is None:
         return dict(panel.entries)
@@ -83,6 +83,10 @@ def choose(panel: Panel, metrics: Sequence[str] | None) -> dict[str, Entry]:
         found = {
             label: entry for label, entry in panel.entries.items() if name in (label, entry.metric)
         }
+        if name == "udr":
+            expected = "metrics of one model"
+            found_one = "udr, which compares several: use metrics.udr or `vaebias agree`"
+            raise InputError("metrics", expected, found_one)
         if not found and name not in METRICS:
             raise UnknownNameError("metric", name, {*METRICS.names(), *panel.entries})
         chosen |= found or {name: Entry(name, {})}
