@@ -39,16 +39,22 @@ class InputError(VaebiasError, ValueError):
 
 
 class UnknownNameError(VaebiasError, LookupError):
-    """An unknown name; the message lists the known ones and suggests a similar one."""
+    """An unknown name; the message lists the known ones and suggests a similar one.
+
+    Draws of a set, such as ``set-v1-a`` beside ``set-v1``, are suggested but not listed.
+    ``advice`` ends the message.
+    """
 
     exit_code = 2
 
-    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+    def __init__(self, kind: str, name: str, known: Iterable[str], advice: str = "") -> None:
         names = sorted(known)
         by_letters = {_letters(one): one for one in names}
         similar = difflib.get_close_matches(_letters(name), by_letters, 1)
         hint = f"did you mean {by_letters[similar[0]]!r}? Known: " if similar else "known: "
-        super().__init__(f"unknown {kind} {name!r}; {hint}{', '.join(names)}")
+        listed = [one for one in names if one[-2:-1] != "-" or one[:-2] not in by_letters.values()]
+        end = f"; {advice}" if advice else ""
+        super().__init__(f"unknown {kind} {name!r}; {hint}{', '.join(listed)}{end}")
 
 
 def _letters(name: str) -> str:

@@ -88,6 +88,7 @@ def test_checkpoints_are_compared_on_the_data_they_were_trained_on(runs: Path) -
 def test_what_cannot_be_compared_is_said_in_one_line(runs: Path, tmp_path: Path) -> None:
     for arguments, message in [
         ((tmp_path,), "DIR: expected a sweep, two checkpoints, or a folder with two"),
+        ((tmp_path / "absent",), "absent, which is no folder"),
         ((runs / "seed-0", runs / "none"), "none"),
         ((runs, "--data", "dsprits"), "unknown data set 'dsprits'"),
     ]:

@@ -255,9 +255,9 @@ def test_a_checkpoint_without_its_data_is_refused(checkpoint: Path) -> None:
             "error: unknown metric 'mgi'; did you mean 'mig'? Known: beta_vae_score, ",
         ),
         (("--panel", "mine"), "error: unknown panel 'mine'; known: fast, locatello2019"),
-        (("--metrics", ","), "error: metrics: expected at least one name, found none"),
+        (("--metrics", ","), "error: unknown metric ''; known: beta_vae_score, "),
         (("--metrics", "udr"), "error: metrics: expected metrics of one model, found udr, which"),
-        (("--max-images", "9"), "error: --max-images: expected a model that encodes images"),
+        (("--device", "cuda"), "error: --device: expected a model that encodes images"),
     ],
 )
 def test_unknown_names_list_the_known_ones(table: Path, options: tuple, message: str) -> None:

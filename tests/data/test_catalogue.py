@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from vaebias.data import DATASETS, FactorGrid, load
@@ -27,8 +28,20 @@ def test_known_names_load_as_grids(name: str, factors: tuple[str, ...]) -> None:
 def test_unknown_name_lists_the_known_ones() -> None:
     with pytest.raises(
         UnknownNameError, match=r"unknown data set 'nonesuch'; known: blobs, .*cars3d, .*dsprites"
-    ):
+    ) as error:
         load("nonesuch")
+    assert str(error.value).endswith("; or the path of a file or a folder of images")
+    assert "-v1-a" not in str(error.value)
+
+
+def test_a_file_that_is_no_data_set_is_described(tmp_path: Path) -> None:
+    text, codes = tmp_path / "notes.txt", tmp_path / "codes.npz"
+    text.write_text("hello")
+    np.savez(codes, codes=np.zeros((3, 2)), factors=np.zeros((3, 1)))
+    with pytest.raises(InputError, match=r"or images without factors .* a file of another format"):
+        load(text)
+    with pytest.raises(InputError, match=r"found arrays codes, factors$"):
+        load(codes)
 
 
 @pytest.mark.parametrize("name", ["no/such/file.npz", Path("no/such/file.npz"), "file.h5", "a/"])

@@ -86,6 +86,8 @@ def _models(folders: Sequence[Path]) -> list[Path]:
     found = sorted(folders[0].glob(f"*/{MODEL_FILE}"))
     if len(found) < 2:
         expected = f"a sweep, two checkpoints, or a folder with two */{MODEL_FILE}"
+        if not folders[0].is_dir():
+            raise InputError("DIR", expected, f"{folders[0]}, which is no folder")
         raise InputError("DIR", expected, f"{folders[0]} with {len(found)}")
     return found
 

@@ -290,10 +290,9 @@ def export(
 _PIXELS = {
     "binary": "Pixels are bytes 0 and 1, as in the file of dSprites.",
     "bytes": "Pixels are bytes 0..255, as in the file of Shapes3D: loaders divide by 255.",
-    "floats": "Pixels are float32 in 0..1, since grey levels do not fit dSprites' bytes 0 and 1. "
-    "Loaders that take pixels for numbers in 0..1 are right (disentanglement_lib, disent); one "
-    "that multiplies bytes by 255 and divides floats by nothing (disentangling-vae) is not: "
-    "export F.h5 for it.",
+    "floats": "Pixels are float32 in 0..1, since dSprites' bytes 0 and 1 have no grey levels. "
+    "disentanglement_lib and disent read them correctly. disentangling-vae, which multiplies "
+    "bytes by 255, does not: export F.h5 for it.",
 }
 
 

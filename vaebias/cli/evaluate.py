@@ -95,9 +95,8 @@ def evaluate(
     is_table = what.suffix.lower() in scores.TABLE_SUFFIXES
     if not is_table and bins is not None and labels is None:
         raise InputError("--bins", "factors in a table (--labels)", "none")
-    if is_table and (max_images is not None or device != "cpu"):
-        option = "--device" if max_images is None else "--max-images"
-        raise InputError(option, "a model that encodes images", f"{what}, a table of codes")
+    if is_table and device != "cpu":
+        raise InputError("--device", "a model that encodes images", f"{what}, a table of codes")
     scored = _read_table(what, grid, labels) if is_table else _read_model(what, grid, device)
     if not is_table and labels is not None:
         scored = _labelled(scored, labels, data)

@@ -13,7 +13,7 @@ from vaebias.data.correlated import correlate_pairs
 from vaebias.data.formats.format import find_format, format_of
 from vaebias.data.grid import FactorGrid
 from vaebias.data.pictures import is_pictures, pictures_grid
-from vaebias.errors import InputError
+from vaebias.errors import InputError, UnknownNameError
 from vaebias.registry import Registry
 
 __all__ = ["DATASETS", "load"]
@@ -76,6 +76,9 @@ def _load(name: str, options: dict[str, Any]) -> FactorGrid:
         return form.read(path, **options)
     if name not in DATASETS and (path.suffix or len(path.parts) > 1 or name.endswith(os.sep)):
         raise InputError(name, "a file or a folder", "no such file")
+    if name not in DATASETS:
+        advice = "or the path of a file or a folder of images"
+        raise UnknownNameError("data set", name, DATASETS.names(), advice)
     build = DATASETS[name]
     _check_options(name, build, options)
     return build(**options)

@@ -115,13 +115,18 @@ def _folder(path: Path) -> npt.NDArray[np.uint8]:
         file = path / name
         images.append(_picture(file))
         if images[-1].shape != images[0].shape:
-            expected = f"pictures of one size and kind, as the first, {images[0].shape}"
-            raise InputError(str(file), expected, images[-1].shape)
+            expected = f"{_size(images[0])} as the first picture has"
+            raise InputError(str(file), expected, _size(images[-1]))
     if not images:
         raise InputError(str(path), f"a folder of pictures ({', '.join(SUFFIXES)})", "none")
     stacked = np.stack(images)
     channels = stacked[:, None] if stacked.ndim == 3 else stacked.transpose(0, 3, 1, 2)
     return np.ascontiguousarray(channels)
+
+
+def _size(picture: npt.NDArray[np.uint8]) -> str:
+    height, width = picture.shape[:2]
+    return f"{width}x{height} pixels in {'grey' if picture.ndim == 2 else 'colour'}"
 
 
 def _pictures(path: Path) -> list[Path]:

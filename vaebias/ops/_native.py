@@ -207,9 +207,9 @@ class _Once(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *_: Any) -> Any:
         raise RuntimeError(
-            f"vaebias::{ctx.name} has no second derivative, and this backward pass needs one (its "
-            "first was computed under create_graph=True). torch.func.grad, nested, takes it, or "
-            "the plain torch reference in the operator's module under vaebias.ops."
+            f"vaebias::{ctx.name} has no second derivative, but this backward pass needs one: the "
+            "first was computed with create_graph=True. Use nested torch.func.grad, or the "
+            "reference in plain torch, <name>_reference, beside the operator in vaebias.ops."
         )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from vaebias.data.file_grid import FileGrid
 from vaebias.data.files import PublishedFile, find
 from vaebias.data.layouts import LAYOUTS
+from vaebias.data.storage import npz_keys
 from vaebias.errors import InputError
 from vaebias.registry import Registry
 
@@ -81,8 +82,18 @@ def format_of(path: Path) -> FileFormat:
     found = find_format(path)
     if found is not None:
         return found
-    expected = f"a data set in one of the formats {', '.join(FILE_FORMATS.names())}"
-    raise InputError(str(path), expected, "something else")
+    expected = (
+        f"a data set in one of the formats {', '.join(FILE_FORMATS.names())}, or images without "
+        "factors (a folder of pictures, .npy, or .npz with an array `images`)"
+    )
+    raise InputError(str(path), expected, _content(path))
+
+
+def _content(path: Path) -> str:
+    """Say what a file without a known format contains."""
+    if not is_npz(path):
+        return "a file of another format"
+    return f"arrays {', '.join(sorted(npz_keys(path)))}"
 
 
 def is_npz(path: Path) -> bool:

@@ -68,7 +68,8 @@ def read_study(out: Path) -> Study:
     """
     path = out / STUDY_FILE
     if not path.is_file():
-        raise InputError("DIR", f"the folder of a sweep, with {STUDY_FILE}", str(out))
+        found = "without it" if out.is_dir() else "which is no folder"
+        raise InputError("DIR", f"the folder of a sweep, with {STUDY_FILE}", f"{out}, {found}")
     protocol = _read_protocol(path)
     results: list[Result] = []
     failures: list[Failure] = []

@@ -89,7 +89,8 @@ def sweep(
     Raises
     ------
     InputError, UnknownNameError
-        The protocol names something that does not exist; raised before anything is trained.
+        The protocol names something that does not exist, or ``out`` is a file; raised before
+        anything is trained.
     RunFailedError
         A worker process died, or another sweep has locked the folder. Finished runs are kept.
     """
@@ -104,6 +105,8 @@ def sweep(
     if on == "local":  # nodes of a cluster have devices of their own
         find_device(device)
     notify = listener or _ignore
+    if out.exists() and not out.is_dir():
+        raise InputError("out", "a folder", f"{out}, a file")
     runs = protocol.runs()
     check(protocol)
     with locked(out):
