@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from vaebias.checks import check_integer
 from vaebias.data.grid import FactorGrid
 from vaebias.data.parts import MapParts, map_serially
+from vaebias.errors import InputError
 from vaebias.interfaces import Index
 from vaebias.ops import tangent_gram
 from vaebias.pixels import unit
