@@ -25,7 +25,7 @@ from vaebias.analysis.references import (
     record,
 )
 from vaebias.display import Displayed, bars
-from vaebias.numbers import finite_list
+from vaebias.numbers import finite_list, number
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -162,9 +162,11 @@ class Diagnosis(Displayed):
             if ratio < 1 / 3
             else "lie nearer to the decoder's local principal directions than random axes"
             if ratio < 0.8
-            else "lie to the decoder's local principal directions as random axes would"
+            else "lie no nearer to the decoder's local principal directions than random axes"
         )
-        text = f"The axes ({latents}) {verdict}: DtO {mean:.2f}, chance {self.chance.mean:.2f}"
+        text = (
+            f"The axes ({latents}) {verdict}: DtO {number(mean)}, chance {number(self.chance.mean)}"
+        )
         if self.data is not None:
             components, factors = (
                 mean_sd(values)[0]
@@ -172,12 +174,12 @@ class Diagnosis(Displayed):
             )
             if not math.isnan(components):
                 chances = " and ".join(
-                    f"{mean_sd(each.chance)[0]:.2f}"
+                    number(mean_sd(each.chance)[0])
                     for each in (self.data.components, self.data.tangents)
                 )
                 text += (
-                    f"; |cos| {components:.2f} with the data's local principal components"
-                    f" and {factors:.2f} with its factors (random axes: {chances})"
+                    f"; |cos| {number(components)} with the data's local principal components"
+                    f" and {number(factors)} with its factors (random axes: {chances})"
                 )
         return text + (" (see the notes)." if self.notes else ".")
 
