@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from vaebias.errors import InputError
+from vaebias.report.neighbourhoods import few_neighbours, verdict
 from vaebias.structure import neighbourhoods
 
 
@@ -36,8 +37,19 @@ def test_a_line_has_one_and_says_so_in_json() -> None:
     assert seen == [(10, 10)]
 
 
+def test_directions_that_fill_the_neighbours_are_a_lower_bound() -> None:
+    images = np.random.default_rng(0).uniform(size=(60, 1, 6, 6)).astype(np.float32)
+    found = neighbourhoods(images, 20, 4)
+    assert "4 directions or more carry the variance" in verdict(found)
+    assert "4 neighbours cannot span more than 4" in str(few_neighbours(found))
+    line = neighbourhoods(np.linspace(0, 1, 40, dtype=np.float32)[:, None] * np.ones(5), 10, 4)
+    assert "one direction carries" in verdict(line)
+    assert few_neighbours(line) is None
+
+
 def test_equal_images_have_no_variance() -> None:
     found = neighbourhoods(np.zeros((10, 1, 3, 3), np.uint8), 5, 3)
+    assert "do not differ" in verdict(found)
     assert found.to_json()["variance"] == 0
     assert found.dimension.max() == 0
 

@@ -289,6 +289,8 @@ def _neighbourhoods(
     console = output()
     points = f"{len(found.index):,} of {found.total:,} images, {neighbours} nearest each"
     console.print(Text(f"{report.verdict(found)}.", style="bold"))
+    if (note := report.few_neighbours(found)) is not None:
+        console.print(Text(note))
     console.print(Text(f"\n{data}: {points}"))
     table = Table("component", "share of variance", "middle 90 %", "gap to the next")
     gaps = [*map(number, record["gaps"]), ""]

@@ -14,7 +14,10 @@ from vaebias.report.page import HtmlTable, render
 from vaebias.report.papers import ROLINEK2019
 from vaebias.structure import Neighbourhoods
 
-__all__ = ["neighbourhood_page", "verdict"]
+__all__ = ["few_neighbours", "neighbourhood_page", "verdict"]
+
+_CROWDED = 0.75
+"""Share of the neighbours above which as many directions may be all that they span."""
 
 STEPS = (
     (
@@ -30,8 +33,22 @@ def verdict(found: Neighbourhoods) -> str:
     record = found.to_json()
     first = record["components"][0]["variance_share"]
     count = round(record["dimension"])
+    if count == 0:
+        return "The nearest images do not differ: there are no local principal components"
     carry = "one direction carries" if count == 1 else f"about {count} directions carry"
+    if few_neighbours(found) is not None:
+        carry = f"{count} directions or more carry"
     return f"Around each image, {carry} the variance; the first carries {100 * first:.0f} %"
+
+
+def few_neighbours(found: Neighbourhoods) -> str | None:
+    """Return a note if the number of directions is limited by that of the neighbours."""
+    if float(found.dimension.mean()) <= _CROWDED * found.neighbours:
+        return None
+    return (
+        f"{found.neighbours} neighbours cannot span more than {found.neighbours} directions: "
+        "measure again with more (--neighbours)."
+    )
 
 
 def _scaled(planes: NDArray[Any]) -> NDArray[Any]:  # [k, C, H, W]
@@ -56,14 +73,15 @@ def neighbourhood_page(
     shown = [(int(i), planes) for i, planes in zip(found.index, found.leading, strict=False)]
     if images.ndim != 4:  # numbers that are no images
         shown = []
+    summary = (
+        "The axes of a VAE's decoder would follow these directions. If two directions carry "
+        "equal variance, the seed decides which mixture of them a latent encodes."
+    )
     return render(
         "neighbourhoods.html.j2",
         title=verdict(found),
         kind=f"local variance structure of {name}",
-        summary=(
-            "The axes of a VAE's decoder would follow these directions. If two directions carry "
-            "equal variance, the seed decides which mixture of them a latent encodes."
-        ),
+        summary=" ".join(filter(None, (summary, few_neighbours(found)))),
         spectrum=figures.spectra(
             {f"{found.neighbours} nearest": found.shares},
             title="Share of local principal components in the variance around an image",
