@@ -130,7 +130,7 @@ def test_the_change_is_stated_and_bounded(tmp_path: Path) -> None:
         (("--method", "sorcery"), "unknown perturbation 'sorcery'; known: gram, learned, mosaic"),
         (
             ("--method", "noise", "--steps", "5"),
-            "--steps: expected an option of the method 'noise'",
+            "--steps: expected an option of noise (--epsilon, --seed), found 5",
         ),
         (("--range", "wrap"), "--range: expected rescale or clip"),
         (

@@ -239,9 +239,8 @@ def _options(data: str, method: str, known: Any, given: dict[str, Any]) -> dict[
         # noise ignores --pairs, so that a control can be made with the same command line; bounds
         # are checked with every method
         if name not in known and name not in ("pairs", "range", *BOUNDS):
-            raise InputError(
-                f"--{name}", f"an option of the method {method!r}", "one of another method"
-            )
+            own = ", ".join(f"--{one}" for one in given if one in known)
+            raise InputError(f"--{name}", f"an option of {method} ({own})", options[name])
     default = DEFAULTS.get(data)
     if default is not None:
         options = default.settings(method) | options

@@ -198,9 +198,11 @@ def pattern(
 def _check_picture(
     picture: NDArray[Any] | None, form: str, image_shape: tuple[int, int, int]
 ) -> Floats | None:
-    if (picture is not None) != (form == "picture"):
-        raise InputError("picture", "a picture for the form 'picture', and only for it", form)
+    if picture is not None and form != "picture":
+        raise InputError("form", "'picture', since a picture is given", repr(form))
     if picture is None:
+        if form == "picture":
+            raise InputError("picture", "an array [C, H, W] for the form 'picture'", "none")
         return None
     given = np.asarray(picture)
     if given.shape != image_shape or not np.issubdtype(given.dtype, np.floating):

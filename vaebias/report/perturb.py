@@ -91,7 +91,7 @@ def _title(
             f"{a} and {b} are now mixed at {shares[1]} of the images, before at {shares[0]}"
         )
     if not clauses:
-        clauses.append(f"{made.name} of size {made.epsilon:g}")
+        clauses.append(f"{made.name.capitalize()} of at most {made.epsilon:g} per pixel")
     if found is not None:
         failed = len(found.failed)
         clauses.append(f"{failed} checks failed" if failed else "all checks passed")
