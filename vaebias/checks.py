@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from vaebias.errors import InputError
 
-__all__ = ["check_counts", "check_index", "check_integer", "check_positive"]
+__all__ = ["check_counts", "check_index", "check_integer", "check_not_negative", "check_positive"]
 
 
 def check_integer(name: str, value: object, low: int, high: int | None = None) -> int:
@@ -30,11 +30,24 @@ def check_counts(**values: object) -> None:
 
 def check_positive(name: str, value: object) -> float:
     """Return ``value`` as a float; raises InputError unless it is a finite number above 0."""
+    number = _number(value)
+    if not 0 < number < math.inf:
+        raise InputError(name, "a finite number above 0", value)
+    return number
+
+
+def check_not_negative(**values: object) -> None:
+    """Raise InputError unless every value is a finite number not below 0."""
+    for name, value in values.items():
+        if not 0 <= _number(value) < math.inf:
+            raise InputError(name, "a finite number not below 0", value)
+
+
+def _number(value: object) -> float:
+    """Return a number as a float, and NaN, which is in no range, for anything else."""
     if isinstance(value, int | float | np.number) and not isinstance(value, bool):
-        number = float(value)
-        if 0 < number < math.inf:  # false for NaN
-            return number
-    raise InputError(name, "a finite number above 0", value)
+        return float(value)
+    return math.nan
 
 
 def check_index(index: object, size: int, name: str = "index") -> NDArray[np.int64]:

@@ -158,8 +158,8 @@ def test_a_sample_of_the_grid_will_do(entangled) -> None:
         ({"batch": 2.5}, "batch: expected an integer >= 2"),
         ({"votes": 0}, "votes: expected an integer >= 1"),
         ({"test_votes": 1.5}, "test_votes: expected an integer >= 1"),
-        ({"threshold": -1}, "threshold: expected a number not below 0"),
-        ({"threshold": np.nan}, "threshold: expected a number not below 0"),
+        ({"threshold": -1}, "threshold: expected a finite number not below 0"),
+        ({"threshold": np.nan}, "threshold: expected a finite number not below 0"),
     ],
 )
 def test_numbers_out_of_range_are_named(grid, options: dict, message: str) -> None:

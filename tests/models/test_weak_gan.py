@@ -108,10 +108,10 @@ def test_images_that_are_told_by_their_ranks_are_found() -> None:
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        ({"ranked": -1}, "ranked: expected a number not below 0, found -1"),
+        ({"ranked": -1}, "ranked: expected an integer >= 0, found -1"),
         ({"ranked": 4}, "ranked: expected at most 3, the number of latents, found 4"),
-        ({"width": 0}, "width: expected at least 1, found 0"),
-        ({"adversary_rate": 0}, "adversary_rate: expected a positive number, found 0"),
+        ({"width": 0}, "width: expected an integer >= 1, found 0"),
+        ({"adversary_rate": 0}, "adversary_rate: expected a finite number above 0, found 0"),
     ],
 )
 def test_settings_out_of_range_are_named(config: dict[str, float], message: str) -> None:

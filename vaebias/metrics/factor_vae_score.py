@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from vaebias.checks import check_counts, check_integer
-from vaebias.errors import InputError
+from vaebias.checks import check_counts, check_integer, check_not_negative
 from vaebias.metrics.inputs import as_sample
 from vaebias.metrics.metric import METRICS, Result
 from vaebias.metrics.votes import SameFactorSampler, chunks
@@ -93,8 +92,7 @@ def factor_vae_score(
     """
     check_counts(votes=votes, test_votes=test_votes, variance_samples=variance_samples)
     check_integer("batch", batch, 2)  # to have a variance
-    if not threshold >= 0:
-        raise InputError("threshold", "a number not below 0", threshold)
+    check_not_negative(threshold=threshold)
     sample = as_sample(codes, factors, names)
     values = sample.codes.astype(np.float64)
     rng = np.random.default_rng(seed)

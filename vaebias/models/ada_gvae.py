@@ -9,6 +9,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
+from vaebias.checks import check_not_negative
 from vaebias.errors import InputError
 from vaebias.models.objective import MODELS, Pairing, Step
 from vaebias.models.vae import VAE, ReconstructionConfig
@@ -34,8 +35,7 @@ class AdaGVAEConfig(ReconstructionConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.beta >= 0:
-            raise InputError("beta", "a number not below 0", self.beta)
+        check_not_negative(beta=self.beta)
         if self.average not in ("gvae", "mlvae"):
             raise InputError("average", "gvae or mlvae", repr(self.average))
 

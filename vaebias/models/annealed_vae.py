@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from vaebias.errors import InputError
+from vaebias.checks import check_integer, check_not_negative
 from vaebias.models.objective import MODELS, Step
 from vaebias.models.vae import VAE, Posterior, ReconstructionConfig
 
@@ -34,11 +34,8 @@ class AnnealedVAEConfig(ReconstructionConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name, value in {"gamma": self.gamma, "capacity": self.capacity}.items():
-            if not value >= 0:
-                raise InputError(name, "a number not below 0", value)
-        if self.threshold < 0:
-            raise InputError("threshold", "a number of steps, not below 0", self.threshold)
+        check_not_negative(gamma=self.gamma, capacity=self.capacity)
+        check_integer("threshold", self.threshold, 0)
 
 
 @MODELS.register("annealed_vae")

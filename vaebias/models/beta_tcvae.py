@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal
 from torch import Tensor
 
 from vaebias import ops
+from vaebias.checks import check_not_negative
 from vaebias.errors import InputError
 from vaebias.models.objective import MODELS, Step
 from vaebias.models.vae import VAE, Posterior, ReconstructionConfig
@@ -34,8 +35,7 @@ class BetaTCVAEConfig(ReconstructionConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.beta >= 0:
-            raise InputError("beta", "a number not below 0", self.beta)
+        check_not_negative(beta=self.beta)
         if self.sampling not in ("weighted", "stratified"):
             raise InputError("sampling", "weighted or stratified", repr(self.sampling))
 

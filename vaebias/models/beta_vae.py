@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from vaebias.errors import InputError
+from vaebias.checks import check_integer, check_not_negative
 from vaebias.models.objective import MODELS, Step
 from vaebias.models.vae import VAE, ReconstructionConfig
 
@@ -31,10 +31,8 @@ class BetaVAEConfig(ReconstructionConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.beta >= 0:
-            raise InputError("beta", "a number not below 0", self.beta)
-        if self.warmup < 0:
-            raise InputError("warmup", "a number of steps, not below 0", self.warmup)
+        check_not_negative(beta=self.beta)
+        check_integer("warmup", self.warmup, 0)
 
 
 @MODELS.register("beta_vae")

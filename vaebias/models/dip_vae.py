@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from vaebias.errors import InputError
+from vaebias.checks import check_not_negative
 from vaebias.models.objective import MODELS, Step
 from vaebias.models.vae import VAE, Posterior, ReconstructionConfig
 
@@ -32,9 +32,7 @@ class DIPVAEIIConfig(ReconstructionConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name, value in {"lambda_od": self.lambda_od, "lambda_d": self.lambda_d}.items():
-            if not value >= 0:
-                raise InputError(name, "a number not below 0", value)
+        check_not_negative(lambda_od=self.lambda_od, lambda_d=self.lambda_d)
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, ClassVar
@@ -11,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from vaebias import ops
-from vaebias.errors import InputError
+from vaebias.checks import check_counts, check_not_negative, check_positive
 from vaebias.models.objective import MODELS, Adversary, Step
 from vaebias.models.vae import VAE, Posterior, ReconstructionConfig
 
@@ -43,13 +42,9 @@ class FactorVAEConfig(ReconstructionConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.gamma >= 0:
-            raise InputError("gamma", "a number not below 0", self.gamma)
-        for name, value in {"layers": self.layers, "width": self.width}.items():
-            if value < 1:
-                raise InputError(name, "at least 1", value)
-        if not 0 < self.adversary_rate < math.inf:
-            raise InputError("adversary_rate", "a positive number", self.adversary_rate)
+        check_not_negative(gamma=self.gamma)
+        check_counts(layers=self.layers, width=self.width)
+        check_positive("adversary_rate", self.adversary_rate)
 
 
 @MODELS.register("factor_vae")

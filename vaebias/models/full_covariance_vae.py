@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from vaebias import ops
-from vaebias.errors import InputError
+from vaebias.checks import check_not_negative
 from vaebias.models.batch import Batch, single
 from vaebias.models.objective import MODELS, Loss, Step
 from vaebias.models.vae import VAE, ReconstructionConfig
@@ -32,8 +32,7 @@ class FullCovarianceVAEConfig(ReconstructionConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.beta >= 0:
-            raise InputError("beta", "a number not below 0", self.beta)
+        check_not_negative(beta=self.beta)
 
 
 @MODELS.register("full_covariance_vae")

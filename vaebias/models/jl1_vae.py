@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from vaebias.errors import InputError
+from vaebias.checks import check_not_negative
 from vaebias.models.beta_vae import BetaVAE, BetaVAEConfig
 from vaebias.models.objective import MODELS, Step
 from vaebias.models.vae import Posterior
@@ -33,8 +33,7 @@ class JL1VAEConfig(BetaVAEConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.gamma >= 0:
-            raise InputError("gamma", "a number not below 0", self.gamma)
+        check_not_negative(gamma=self.gamma)
 
 
 @MODELS.register("jl1_vae")

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from vaebias.errors import InputError
+from vaebias.checks import check_integer, check_not_negative
 from vaebias.models.autoencoder import Autoencoder
 from vaebias.models.batch import Batch, single
 from vaebias.models.objective import MODELS, Loss, Step
@@ -41,12 +41,10 @@ class QLAEConfig(ReconstructionConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.values < 2:
-            raise InputError("values", "at least 2", self.values)
-        for name in ("quantisation", "commitment", "decay"):
-            value = getattr(self, name)
-            if not value >= 0:
-                raise InputError(name, "a number not below 0", value)
+        check_integer("values", self.values, 2)
+        check_not_negative(
+            quantisation=self.quantisation, commitment=self.commitment, decay=self.decay
+        )
 
 
 @MODELS.register("qlae")

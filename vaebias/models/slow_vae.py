@@ -10,7 +10,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from vaebias import ops
-from vaebias.errors import InputError
+from vaebias.checks import check_not_negative, check_positive
 from vaebias.models.batch import Batch
 from vaebias.models.objective import MODELS, Loss, Pairing, Step
 from vaebias.models.vae import VAE, Posterior, ReconstructionConfig
@@ -44,11 +44,8 @@ class SlowVAEConfig(ReconstructionConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name, value in {"beta": self.beta, "gamma": self.gamma}.items():
-            if not value >= 0:
-                raise InputError(name, "a number not below 0", value)
-        if not 0 < self.prior_rate < math.inf:
-            raise InputError("prior_rate", "a positive number", self.prior_rate)
+        check_not_negative(beta=self.beta, gamma=self.gamma)
+        check_positive("prior_rate", self.prior_rate)
 
 
 @MODELS.register("slow_vae")

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from vaebias import ops
-from vaebias.errors import InputError
+from vaebias.checks import check_integer, check_not_negative
 from vaebias.models.autoencoder import Autoencoder
 from vaebias.models.batch import Batch, single
 from vaebias.models.objective import MODELS, Loss, Step
@@ -50,12 +50,8 @@ class TripodConfig(ReconstructionConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.values < 2:
-            raise InputError("values", "at least 2", self.values)
-        for name in ("multiinformation", "hessian"):
-            value = getattr(self, name)
-            if not value >= 0:
-                raise InputError(name, "a number not below 0", value)
+        check_integer("values", self.values, 2)
+        check_not_negative(multiinformation=self.multiinformation, hessian=self.hessian)
 
 
 @MODELS.register("tripod")

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from vaebias import ops
+from vaebias.checks import check_positive
 from vaebias.errors import InputError
 from vaebias.models.batch import Batch, frames, single
 from vaebias.models.objective import MODELS, Config, Loss, Objective, Step
@@ -35,8 +36,7 @@ class ReconstructionConfig(Config):
     def __post_init__(self) -> None:
         if self.likelihood not in ("bernoulli", "gaussian"):
             raise InputError("likelihood", "bernoulli or gaussian", self.likelihood)
-        if not self.scale > 0:
-            raise InputError("scale", "a positive number", self.scale)
+        check_positive("scale", self.scale)
 
 
 class Posterior(NamedTuple):

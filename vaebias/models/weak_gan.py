@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn import functional as F
 
+from vaebias.checks import check_counts, check_integer, check_positive
 from vaebias.errors import InputError
 from vaebias.models.batch import Batch, frames, mean_image
 from vaebias.models.networks import ImageShape, NetworkSpec, build_networks
@@ -52,12 +52,9 @@ class WeakGANConfig(Config):
     adversary_rate: float = 1e-3
 
     def __post_init__(self) -> None:
-        if self.ranked < 0:
-            raise InputError("ranked", "a number not below 0", self.ranked)
-        if self.width < 1:
-            raise InputError("width", "at least 1", self.width)
-        if not 0 < self.adversary_rate < math.inf:
-            raise InputError("adversary_rate", "a positive number", self.adversary_rate)
+        check_integer("ranked", self.ranked, 0)
+        check_counts(width=self.width)
+        check_positive("adversary_rate", self.adversary_rate)
 
 
 class _Discriminator(nn.Module):

@@ -127,16 +127,13 @@ def _elbo_backward(
     if gradient is None:  # a second time through a retained graph: the first used it up
         inputs = (x.detach() for x in (prediction, target, mu, logvar))
         gradient = _elbo_op(*inputs, *ctx.settings)[3]
-    # loss.backward() hands over a one, and the gradients are already those of the loss.
-    if not eager(g_loss):
-        whole = False
-    elif runs_cuda_kernels(gradient):  # only the GPU knows whether it is one
-        whole, ctx.gradient = False, None
-    else:
-        whole = g_loss.item() == 1
+    in_place = eager(g_loss) and runs_cuda_kernels(gradient)
+    # loss.backward() hands over a one, and the gradients are already those of the loss; where
+    # kernels run on a GPU, only the GPU knows whether it is one
+    whole = eager(g_loss) and not in_place and g_loss.item() == 1
     rows = factors.reshape(-1, *[1] * (gradient.ndim - 1)) if factors.ndim else factors
-    if ctx.gradient is None:
-        gradient = scale_rows_(gradient, factors)
+    if in_place:
+        ctx.gradient, gradient = None, scale_rows_(gradient, factors)
     elif not (whole and factors is g_loss):
         gradient = (gradient * rows).to(gradient.dtype)
     if not whole:

@@ -11,7 +11,15 @@ from vaebias import _core
 from vaebias.errors import InputError
 from vaebias.ops import _native
 from vaebias.ops._examples import Draw, example
-from vaebias.ops._native import by_rows, check, has_kernels, launch, promote_half, register_operator
+from vaebias.ops._native import (
+    by_rows,
+    check,
+    has_kernels,
+    launch,
+    promote_half,
+    register_operator,
+    sum_dtype,
+)
 from vaebias.ops._transforms import transformed
 
 __all__ = ["local_variance", "local_variance_reference"]
@@ -32,11 +40,7 @@ def local_variance_reference(images: Tensor, window: int, mode: str = "reflect")
                 at = torch.minimum(at, 2 * x.shape[axis] - 1 - at)
             x = x.index_select(axis, at.clamp(0, x.shape[axis] - 1))
     windows = x.unfold(2, window, 1).unfold(3, window, 1).flatten(4)
-    return windows.var(-1, correction=0).to(_result_dtype(images))
-
-
-def _result_dtype(images: Tensor) -> torch.dtype:
-    return torch.float64 if images.dtype == torch.float64 else torch.float32
+    return windows.var(-1, correction=0).to(sum_dtype(images))
 
 
 def _output_shape(images: Tensor, window: int, mode: str) -> tuple[int, ...]:
@@ -48,7 +52,7 @@ def _output_shape(images: Tensor, window: int, mode: str) -> tuple[int, ...]:
 def _variance(images: Tensor, window: int, mode: str) -> Tensor:
     images = images.contiguous()
     N, C, H, W = images.shape
-    variance = images.new_empty(_output_shape(images, window, mode), dtype=_result_dtype(images))
+    variance = images.new_empty(_output_shape(images, window, mode), dtype=sum_dtype(images))
     if variance.numel():
         launch(
             "local_variance", variance,
@@ -58,7 +62,7 @@ def _variance(images: Tensor, window: int, mode: str) -> Tensor:
 
 
 def _variance_fake(images: Tensor, window: int, mode: str) -> Tensor:
-    return images.new_empty(_output_shape(images, window, mode), dtype=_result_dtype(images))
+    return images.new_empty(_output_shape(images, window, mode), dtype=sum_dtype(images))
 
 
 def _gradient(images: Tensor, g_variance: Tensor, window: int, mode: str) -> Tensor:

@@ -29,7 +29,7 @@ from vaebias.ops._native import (
 )
 from vaebias.ops._transforms import eager, transformed
 from vaebias.ops.scale_rows import scale_rows_
-from vaebias.pixels import check_range, is_binary
+from vaebias.pixels import as_tensor, check_range, is_binary
 
 __all__ = [
     "LIKELIHOODS",
@@ -45,13 +45,9 @@ __all__ = [
 LIKELIHOODS = _core.LIKELIHOODS
 
 
-def _unit(target: Tensor, dtype: torch.dtype) -> Tensor:
-    return target.to(dtype) / 255 if target.dtype == torch.uint8 else target.to(dtype)
-
-
 def bernoulli_nll_reference(logits: Tensor, target: Tensor) -> Tensor:
     """Sum over pixels of softplus(l) - t l; NaN where a target of the row is not in [0, 1]."""
-    target = _unit(target, logits.dtype)
+    target = as_tensor(target, logits.dtype)
     nll = (F.softplus(logits, threshold=math.inf) - target * logits).flatten(1).sum(1)
     outside = (target < -_core.TARGET_TOLERANCE) | (target > 1 + _core.TARGET_TOLERANCE)
     return nll.masked_fill(outside.flatten(1).any(1), math.nan)
@@ -61,7 +57,7 @@ def gaussian_nll_reference(
     prediction: Tensor, target: Tensor, scale: float | Tensor = 1.0
 ) -> Tensor:
     """Sum over pixels of ((p - t)/scale)^2 / 2 + log(scale) + log(2 pi)/2."""
-    error = (prediction - _unit(target, prediction.dtype)) / scale
+    error = (prediction - as_tensor(target, prediction.dtype)) / scale
     log_scale = scale.log() if isinstance(scale, Tensor) else math.log(scale)
     return (error**2 / 2 + log_scale + math.log(2 * math.pi) / 2).flatten(1).sum(1)
 
@@ -253,7 +249,7 @@ def gaussian_nll(
     if isinstance(scale, Tensor):  # autograd takes it through the division
         prediction = promote_half(prediction)
         scale = scale.reshape(()).to(prediction.dtype)
-        unscaled = gaussian_nll(prediction / scale, _unit(target, prediction.dtype) / scale)
+        unscaled = gaussian_nll(prediction / scale, as_tensor(target, prediction.dtype) / scale)
         return unscaled + prediction[:1].numel() * scale.log()
     nll: Tensor = _nll_op(
         prediction, target, "gaussian", scale, wants_gradient(prediction, target)

@@ -17,6 +17,7 @@ from vaebias.ops._native import (
     launch,
     promote_half,
     register_operator,
+    sum_dtype,
 )
 from vaebias.ops._transforms import transformed
 
@@ -27,14 +28,10 @@ def tangent_gram_reference(
     images: Tensor, neighbours: Tensor, centres: Tensor | None = None
 ) -> Tensor:
     """t_a = (x[plus_a] - x[minus_a]) / steps between them; G_ab = t_a . t_b."""
-    plus, minus, inverse_steps = _differences(neighbours, centres, _result_dtype(images))
+    plus, minus, inverse_steps = _differences(neighbours, centres, sum_dtype(images))
     x = images.to(inverse_steps.dtype)
     tangents = (x[plus] - x[minus]) * inverse_steps[..., None]
     return tangents @ tangents.mT
-
-
-def _result_dtype(images: Tensor) -> torch.dtype:
-    return torch.float64 if images.dtype == torch.float64 else torch.float32
 
 
 def _differences(
@@ -185,7 +182,7 @@ def tangent_gram(
     images = promote_half(images)
     if transformed() or not has_kernels(images.device):
         return tangent_gram_reference(images, neighbours, centres)
-    gram: Tensor = _gram_op(images, *_differences(neighbours, centres, _result_dtype(images)))
+    gram: Tensor = _gram_op(images, *_differences(neighbours, centres, sum_dtype(images)))
     return gram
 
 

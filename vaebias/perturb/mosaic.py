@@ -11,7 +11,17 @@ from numpy.typing import NDArray
 
 from vaebias.checks import check_integer
 from vaebias.data.grid import FactorGrid, Index
-from vaebias.perturb.pairs import Pairs, check_acyclic, check_pairs, check_tangents, pair_sum
+from vaebias.perturb.pairs import (
+    Pairs,
+    Sizes,
+    check_acyclic,
+    check_pairs,
+    check_tangents,
+    pair_sizes,
+    pair_sum,
+    stored_pairs,
+    stored_sizes,
+)
 from vaebias.perturb.perturbation import LOADABLE_TYPES, PERTURBATIONS, Perturbation, check_epsilon
 from vaebias.structure import Units
 
@@ -42,7 +52,7 @@ class MosaicPerturbation(Perturbation):
     epsilon: float
     pairs: Pairs
     seed: int
-    sizes: tuple[tuple[int, int], ...]
+    sizes: Sizes
     dark: NDArray[np.bool_]
     places: NDArray[np.float32]
 
@@ -94,15 +104,13 @@ class MosaicPerturbation(Perturbation):
         names: Sequence[str],
     ) -> MosaicPerturbation:
         """Undo `to_json` and `tensors`."""
-        pairs = tuple((str(a), str(b)) for a, b in record["pairs"])
-        sizes = tuple((int(a), int(b)) for a, b in record["sizes"])
+        pairs = stored_pairs(record)
         dark, places = tensors["dark"], tensors["places"]
         side = int(record["tiles"])
         if dark.shape != (side, side) or places.shape != (side, side, int(record["changes"])):
             raise ValueError(f"tiles of shape {dark.shape} with places of shape {places.shape}")
-        if not 0 < len(pairs) == len(sizes):
-            raise ValueError(f"{len(pairs)} pairs with sizes of {len(sizes)}")
         epsilon = check_epsilon(record["epsilon"])
+        sizes = stored_sizes(record, pairs)
         return cls(epsilon, pairs, int(record["seed"]), sizes, dark, places)
 
 
@@ -161,6 +169,4 @@ def mosaic(
     rng = np.random.default_rng(seed)
     dark = rng.random((tiles, tiles)) < 0.5
     places = np.sort(rng.uniform(-1, 1, (tiles, tiles, changes)).astype(np.float32), 2)
-    size = dict(zip(grid.names, grid.sizes, strict=True))
-    sizes = tuple((size[a], size[b]) for a, b in chosen)
-    return MosaicPerturbation(strength, chosen, seed, sizes, dark, places)
+    return MosaicPerturbation(strength, chosen, seed, pair_sizes(grid, chosen), dark, places)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TypeAlias
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -15,9 +15,22 @@ from vaebias.ops import tangent_gram
 from vaebias.pixels import as_floats
 from vaebias.structure import Units, uniform_sd
 
-__all__ = ["Pairs", "check_acyclic", "check_pairs", "check_tangents", "inner_points", "pair_sum"]
+__all__ = [
+    "Pairs",
+    "Sizes",
+    "check_acyclic",
+    "check_pairs",
+    "check_tangents",
+    "inner_points",
+    "pair_sizes",
+    "pair_sum",
+    "stored_pairs",
+    "stored_sizes",
+]
 
 Pairs: TypeAlias = tuple[tuple[str, str], ...]
+Sizes: TypeAlias = tuple[tuple[int, int], ...]
+"""Numbers of levels of both factors of each pair."""
 
 _PROBED = 64
 
@@ -80,6 +93,25 @@ def check_tangents(grid: FactorGrid, pairs: Pairs) -> None:
     for name, variance in zip(names, variances.tolist(), strict=True):
         if not variance > 0:
             raise InputError("pairs", "factors that change the images", f"{name!r}, which does not")
+
+
+def pair_sizes(grid: FactorGrid, pairs: Pairs) -> Sizes:
+    """Return the numbers of levels of both factors of each pair."""
+    size = dict(zip(grid.names, grid.sizes, strict=True))
+    return tuple((size[a], size[b]) for a, b in pairs)
+
+
+def stored_pairs(record: Mapping[str, Any]) -> Pairs:
+    """Return the pairs in a perturbation's record."""
+    return tuple((str(a), str(b)) for a, b in record["pairs"])
+
+
+def stored_sizes(record: Mapping[str, Any], pairs: Pairs) -> Sizes:
+    """Return the sizes of these pairs in a perturbation's record; ValueError if they differ."""
+    sizes = tuple((int(a), int(b)) for a, b in record["sizes"])
+    if not 0 < len(pairs) == len(sizes):
+        raise ValueError(f"{len(pairs)} pairs with sizes of {len(sizes)}")
+    return sizes
 
 
 def inner_points(

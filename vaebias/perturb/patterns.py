@@ -12,7 +12,17 @@ from numpy.typing import NDArray
 
 from vaebias.data.grid import FactorGrid, Index
 from vaebias.errors import InputError
-from vaebias.perturb.pairs import Pairs, check_acyclic, check_pairs, check_tangents, pair_sum
+from vaebias.perturb.pairs import (
+    Pairs,
+    Sizes,
+    check_acyclic,
+    check_pairs,
+    check_tangents,
+    pair_sizes,
+    pair_sum,
+    stored_pairs,
+    stored_sizes,
+)
 from vaebias.perturb.perturbation import LOADABLE_TYPES, PERTURBATIONS, Perturbation, check_epsilon
 from vaebias.structure import Units, check_units
 
@@ -46,7 +56,7 @@ class PatternPerturbation(Perturbation):
     form: str
     turn: float
     cycles: float
-    sizes: tuple[tuple[int, int], ...]
+    sizes: Sizes
     picture: Floats | None
     units: Units = "sd"
 
@@ -105,17 +115,14 @@ class PatternPerturbation(Perturbation):
         form = str(record["form"])
         if form not in FORMS or (form == "picture") != ("picture" in tensors):
             raise ValueError(f"form {form!r} with {sorted(tensors)}")
-        pairs = tuple((str(a), str(b)) for a, b in record["pairs"])
-        sizes = tuple((int(a), int(b)) for a, b in record["sizes"])
-        if not 0 < len(pairs) == len(sizes):
-            raise ValueError(f"{len(pairs)} pairs with sizes of {len(sizes)}")
+        pairs = stored_pairs(record)
         return cls(
             epsilon=check_epsilon(record["epsilon"]),
             pairs=pairs,
             form=form,
             turn=float(record["turn"]),
             cycles=float(record["cycles"]),
-            sizes=sizes,
+            sizes=stored_sizes(record, pairs),
             picture=tensors.get("picture"),
             units=check_units(record.get("units", "step")),
         )
@@ -182,14 +189,13 @@ def pattern(
         if not 0 < value < math.inf:
             raise InputError(label, "a number > 0", value)
     check_tangents(grid, chosen)
-    size = dict(zip(grid.names, grid.sizes, strict=True))
     return PatternPerturbation(
         strength,
         chosen,
         form,
         float(turn),
         float(cycles),
-        tuple((size[a], size[b]) for a, b in chosen),
+        pair_sizes(grid, chosen),
         _check_picture(picture, form, grid.image_shape),
         check_units(units),
     )

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from vaebias.checks import check_positive
 from vaebias.data.grid import FactorGrid
-from vaebias.errors import InputError
 from vaebias.perturb.change import Bounds
 from vaebias.perturb.fit import GramFit
 from vaebias.perturb.perturbation import (
@@ -23,6 +22,7 @@ from vaebias.perturb.perturbation import (
 )
 from vaebias.perturb.psi import PsiPerturbation
 from vaebias.structure import Distribution, latent_cost
+from vaebias.structure.tangents import Metric, likelihood_metric
 
 __all__ = ["PricedPerturbation", "mixing_gain", "priced"]
 
@@ -125,7 +125,7 @@ def priced(
     bounds = Bounds(variance_ratio, psnr, ssim)
     bounds.check_size(grid.image_shape)
     into = into_range(check_epsilon(epsilon), range)
-    metric = _metric(likelihood, scale, into)
+    metric = _euclidean(likelihood_metric(likelihood, scale), into)
     fit = GramFit(grid, pairs, epsilon, seed, steps, frequency, strides)
     root = torch.from_numpy(Distribution(grid).root_of(fit.columns)).float()
     found = [math.nan]
@@ -175,17 +175,8 @@ def mixing_gain(
     return torch.stack(gains, 1)
 
 
-def _metric(
-    likelihood: str, scale: float | None, into: Callable[[Tensor], Tensor]
-) -> Callable[[Tensor], Tensor]:
+def _euclidean(metric: Metric, into: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
     """Return the map under which Euclidean tangents have the likelihood's metric."""
-    if likelihood == "gaussian":
-        if scale is None:
-            raise InputError("scale", "the standard deviation of the Gaussian likelihood", "none")
-        unit = check_positive("scale", scale)
-        return lambda images: into(images) / unit
-    if likelihood != "bernoulli":
-        raise InputError("likelihood", "'bernoulli' or 'gaussian'", repr(likelihood))
-    if scale is not None:
-        raise InputError("scale", "none for a Bernoulli likelihood", scale)
+    if metric.likelihood == "gaussian":
+        return lambda images: into(images) / metric.scale
     return lambda images: 2 * into(images).clamp(_CLIP, 1 - _CLIP).sqrt().asin()

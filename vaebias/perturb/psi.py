@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from vaebias.data.grid import FactorGrid, Index
 from vaebias.errors import InputError
-from vaebias.perturb.pairs import Pairs
+from vaebias.perturb.pairs import Pairs, stored_pairs
 from vaebias.perturb.perturbation import Perturbation, check_epsilon
 from vaebias.structure import Units, check_units
 
@@ -201,7 +201,7 @@ class PsiPerturbation(Perturbation):
         options = {k: v for k, v in record.items() if k not in own | {"loss_first", "loss_last"}}
         return cls(
             epsilon=check_epsilon(record["epsilon"]),
-            pairs=tuple((str(a), str(b)) for a, b in record["pairs"]),
+            pairs=stored_pairs(record),
             seed=int(record["seed"]),
             steps=int(record["steps"]),
             names=tuple(names),

@@ -25,7 +25,7 @@ from vaebias.structure.rotation import (
     posterior_variance,
     turned,
 )
-from vaebias.structure.tangents import Likelihood, Metric, check_likelihood, likelihood_grams
+from vaebias.structure.tangents import Likelihood, Metric, likelihood_grams, likelihood_metric
 
 __all__ = ["PRICE_SAMPLE", "price"]
 
@@ -116,7 +116,7 @@ def price(
     Rolinek, Zietlow, Martius, CVPR 2019; Zietlow, Rolinek, Martius, ICML 2021.
     """
     beta = check_positive("beta", beta)
-    metric = _metric(likelihood, scale)
+    metric = likelihood_metric(likelihood, scale)
     if sample is not None:
         sample = check_integer("sample", sample, 1)
     seed = check_integer("seed", seed, 0)
@@ -178,16 +178,6 @@ def price(
         correlated=distribution.correlated,
         data=grid.name,
     )
-
-
-def _metric(likelihood: str, scale: float | None) -> Metric:
-    if check_likelihood(likelihood) == "bernoulli":
-        if scale is not None:
-            raise InputError("scale", "none for a Bernoulli likelihood", scale)
-        return Metric("bernoulli")
-    if scale is None:
-        raise InputError("scale", "the standard deviation of the Gaussian likelihood", "none")
-    return Metric("gaussian", check_positive("scale", scale))
 
 
 def _widths(

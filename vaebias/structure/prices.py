@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from vaebias.inference import ACTIVE_BELOW
 from vaebias.numbers import finite
 from vaebias.structure.exact import ExactPrice
 from vaebias.structure.recurrence import RECURS
 from vaebias.structure.tangents import Likelihood
 
-__all__ = ["PASSIVE", "UNDECIDED", "PairPrice", "Price", "RotationPrice"]
+__all__ = ["UNDECIDED", "PairPrice", "Price", "RotationPrice"]
 
 UNDECIDED = 0.15
 """Nats per unit of beta: of seeds trained on axes that differ by less, some turn and some do not.
@@ -22,8 +23,6 @@ UNDECIDED = 0.15
 Costs are proportional to beta where latents are well encoded. Found on blobs, see
 docs/prediction.md.
 """
-PASSIVE = 0.8
-"""Mean posterior variance from which a latent counts as passive, as in Zietlow et al. 2021."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +132,7 @@ class RotationPrice:
     @property
     def passive(self) -> NDArray[np.bool_]:
         """[k] whether a latent stays passive: its posterior is nearly the prior."""
-        return np.asarray(self.variance >= PASSIVE)
+        return np.asarray(self.variance >= ACTIVE_BELOW)
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from vaebias.checks import check_positive
 from vaebias.data.grid import FactorGrid, Index
 from vaebias.errors import InputError
 from vaebias.interfaces import Progress
@@ -23,6 +24,7 @@ __all__ = [
     "Metric",
     "check_likelihood",
     "likelihood_grams",
+    "likelihood_metric",
     "moved",
     "tangent_ends",
 ]
@@ -61,6 +63,24 @@ class Metric:
 
     likelihood: Likelihood
     scale: float = 1.0
+
+
+def likelihood_metric(likelihood: str, scale: float | None) -> Metric:
+    """Return the metric of a likelihood.
+
+    Raises
+    ------
+    InputError
+        The likelihood is unknown, or a scale is missing, not positive, or given to Bernoulli
+        pixels.
+    """
+    if check_likelihood(likelihood) == "bernoulli":
+        if scale is not None:
+            raise InputError("scale", "none for a Bernoulli likelihood", scale)
+        return Metric("bernoulli")
+    if scale is None:
+        raise InputError("scale", "the standard deviation of the Gaussian likelihood", "none")
+    return Metric("gaussian", check_positive("scale", scale))
 
 
 def likelihood_grams(
