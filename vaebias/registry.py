@@ -77,7 +77,11 @@ class Registry(Generic[T]):
         if self._discovered:
             return
         self._discovered = True  # before the imports: a module may look up while it is imported
-        for name in self._packages:
-            package = importlib.import_module(name)
-            for module in pkgutil.iter_modules(package.__path__):
-                importlib.import_module(f"{name}.{module.name}")
+        try:
+            for name in self._packages:
+                package = importlib.import_module(name)
+                for module in pkgutil.iter_modules(package.__path__):
+                    importlib.import_module(f"{name}.{module.name}")
+        except BaseException:
+            self._discovered = False  # later look-ups fail alike; names would be missing
+            raise

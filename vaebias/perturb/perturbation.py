@@ -25,6 +25,7 @@ __all__ = [
     "Perturbation",
     "PerturbedGrid",
     "check_epsilon",
+    "check_range",
     "into_range",
 ]
 
@@ -123,8 +124,7 @@ class PerturbedGrid(FactorGrid):
         *,
         cache_bytes: int = CACHE_BYTES,
     ) -> None:
-        if range not in RANGES:
-            raise InputError("range", "'rescale' or 'clip'", repr(range))
+        check_range(range)
         if epsilon is None and perturbation is not None:
             epsilon = perturbation.epsilon
         self.epsilon = check_epsilon(epsilon)
@@ -186,11 +186,16 @@ class PerturbedGrid(FactorGrid):
 
 def into_range(epsilon: float, range: str) -> Callable[[Tensor], Tensor]:
     """Return the map by which `PerturbedGrid` brings images back into [0, 1], for tensors."""
-    if range not in RANGES:
-        raise InputError("range", " or ".join(map(repr, RANGES)), repr(range))
-    if range == "rescale":
+    if check_range(range) == "rescale":
         return lambda images: (images + epsilon) / (1 + 2 * epsilon)
     return lambda images: images.clamp(0, 1)
+
+
+def check_range(range: object) -> str:
+    """Return how images are brought back into [0, 1]; raises InputError unless in `RANGES`."""
+    if range not in RANGES:
+        raise InputError("range", " or ".join(map(repr, RANGES)), repr(range))
+    return str(range)
 
 
 def check_epsilon(epsilon: object) -> float:

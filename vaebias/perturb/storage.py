@@ -21,9 +21,9 @@ from vaebias.errors import InputError, VaebiasError
 from vaebias.perturb.perturbation import (
     CACHE_BYTES,
     LOADABLE_TYPES,
-    RANGES,
     Perturbation,
     PerturbedGrid,
+    check_range,
 )
 from vaebias.structure import UNITS
 
@@ -56,8 +56,13 @@ class Stored:
 
     def fits(self, grid: FactorGrid) -> bool:
         """Return whether the grid has the factors, sizes and images it was made for."""
+        return self._difference(grid) is None
+
+    def _difference(self, grid: FactorGrid) -> str | None:
+        """Return in what a grid differs from the one it was made for, None if in nothing."""
         found, made_for = _grid_record(grid), self.header["grid"]
-        return all(found[name] == made_for[name] for name in ("names", "sizes", "image_shape"))
+        names = ("names", "sizes", "image_shape")
+        return next((name for name in names if found[name] != made_for[name]), None)
 
     def part_of(self, grid: FactorGrid) -> FactorGrid:
         """Return the part of a whole grid it was made for, as its provenance says."""
@@ -99,12 +104,12 @@ class Stored:
         InputError
             The grid has other factors, sizes or images than the one it was made for.
         """
-        made_for = self.header["grid"]
-        found = _grid_record(grid)
-        for name in ("names", "sizes", "image_shape"):
-            if found[name] != made_for[name]:
-                expected = f"a grid like {made_for['name']} with {name} {made_for[name]}"
-                raise InputError(str(self.path), expected, f"{grid.name} with {found[name]}")
+        if (name := self._difference(grid)) is not None:
+            made_for = self.header["grid"]
+            expected = f"a grid like {made_for['name']} with {name} {made_for[name]}"
+            raise InputError(
+                str(self.path), expected, f"{grid.name} with {_grid_record(grid)[name]}"
+            )
         return PerturbedGrid(grid, self.perturbation, range=self.range, cache_bytes=cache_bytes)
 
 
@@ -140,8 +145,7 @@ def save(
         The file could not be written; an existing one is unchanged.
     """
     path = Path(path)
-    if range not in RANGES:
-        raise InputError("range", "'rescale' or 'clip'", repr(range))
+    check_range(range)
     if not path.parent.is_dir():
         raise InputError(str(path), "a file in an existing folder", f"no folder {path.parent}")
     header = {
@@ -190,12 +194,11 @@ def load(path: str | Path) -> Stored:
         for name in ("names", "sizes", "image_shape", "name"):
             grid[name]
         made = LOADABLE_TYPES[record["name"]].restore(record, tensors, grid["names"])
-        if header["range"] not in RANGES:
-            raise InputError("range", " or ".join(RANGES), header["range"])
+        into = check_range(header["range"])
     except (VaebiasError, KeyError, TypeError, ValueError, IndexError) as error:
         expected = "a header and tensors that describe a known perturbation"
         raise InputError(str(path), expected, f"{type(error).__name__}: {error}") from error
-    return Stored(path, made, header["range"], header)
+    return Stored(path, made, into, header)
 
 
 def _grid_record(grid: FactorGrid) -> dict[str, Any]:
