@@ -16,6 +16,7 @@ from vaebias.errors import InputError
 __all__ = [
     "WHITE",
     "as_bytes",
+    "as_colours",
     "as_floats",
     "as_images",
     "as_pixels",
@@ -63,6 +64,20 @@ def as_floats(
     if images.dtype == np.uint8:
         return images.astype(np.float32) / np.float32(WHITE)
     return images.astype(np.float32)
+
+
+def as_colours(
+    images: NDArray[Any],  # [..., C, H, W] uint8 or float
+) -> NDArray[Any]:  # [..., 3, H, W]
+    """Return images as red, green and blue, to look at.
+
+    One channel, or the mean of two, becomes grey; channels beyond the third are omitted.
+    """
+    channels, height, width = images.shape[-3:]
+    if channels == 2:
+        images = as_floats(images).mean(-3, keepdims=True)
+    shown = images[..., :3, :, :]
+    return np.broadcast_to(shown, (*shown.shape[:-3], 3, height, width))
 
 
 def as_bytes(

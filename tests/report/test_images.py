@@ -5,8 +5,11 @@ import io
 import re
 
 import numpy as np
+import pytest
 from matplotlib.image import imread
 
+from vaebias.data import ArrayGrid, Factor
+from vaebias.data.sheet import random_sheet
 from vaebias.report.images import sheet, strip
 from vaebias.report.theme import Picture
 
@@ -31,6 +34,18 @@ def test_bytes_and_floats_of_the_same_image_look_the_same() -> None:
     as_float = image.astype(np.float32) / 255
     np.testing.assert_array_equal(_pixels(strip(image, "i")), _pixels(strip(as_float, "i")))
     np.testing.assert_array_equal(_pixels(strip(image, "i"))[0, 1, :3], image[0, :, 0, 1])
+
+
+@pytest.mark.parametrize(
+    ("channels", "seen"),
+    [(1, [0, 0, 0]), (2, [50, 50, 50]), (3, [0, 100, 200]), (4, [0, 100, 200])],
+)
+def test_images_of_any_number_of_channels_can_be_seen(channels: int, seen: list[int]) -> None:
+    image = np.arange(0, 100 * channels, 100).astype(np.uint8).reshape(1, channels, 1, 1)
+    image = image.repeat(5, 2).repeat(5, 3)
+    assert _pixels(strip(image, "i"))[0, 0].tolist() == [*seen, 255]
+    grid = ArrayGrid("one", [Factor("a", np.arange(1))], image, "real")
+    assert random_sheet(grid, 1).pixels[2, 2].tolist() == seen
 
 
 def test_zero_difference_is_white_and_signs_have_two_colours() -> None:

@@ -49,6 +49,12 @@ def test_headline_gives_the_loss_the_cost_of_noise_and_the_control(
     )
 
 
+def test_the_cost_of_noise_is_that_of_the_same_model(demo: Protocol) -> None:
+    noisy = ((0.8,) * 5, (0.5,) * 5, (0.6,) * 5)
+    table = _table({"beta-VAE": ((0.5,) * 5, (0.2,) * 5, ()), "PCL": noisy})
+    assert _line(table, demo) == "beta-VAE loses 60 % of its MIG; PCL loses 38 %"
+
+
 def test_overlapping_runs_are_no_loss(demo: Protocol) -> None:
     table = _table({"beta-VAE": ((0.5, 0.7) * 3, (0.4, 0.6) * 3, (0.5, 0.6) * 3)})
     assert _line(table, demo).startswith("beta-VAE shows no clear change in its MIG; noise")

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from vaebias.data.grid import FactorGrid, Images
+from vaebias.data.grid import FactorGrid
 from vaebias.errors import InputError
 from vaebias.interfaces import Index
-from vaebias.pixels import WHITE, as_bytes
+from vaebias.pixels import WHITE, as_bytes, as_colours
 
 __all__ = ["Sheet", "factor_sheet", "random_sheet"]
 
@@ -76,12 +76,8 @@ def _draw(grid: FactorGrid, index: list[Index], gap: int = 2) -> npt.NDArray[np.
     shape = (len(index) * (height + gap) + gap, columns * (width + gap) + gap, 3)
     canvas = np.full(shape, WHITE, dtype=np.uint8)
     for row, points in enumerate(index):
-        for column, image in enumerate(_colours(grid.images(points))):
+        colours = as_bytes(as_colours(grid.images(points)))
+        for column, image in enumerate(colours.transpose(0, 2, 3, 1)):
             top, left = gap + row * (height + gap), gap + column * (width + gap)
             canvas[top : top + height, left : left + width] = image
     return canvas
-
-
-def _colours(images: Images) -> npt.NDArray[np.uint8]:  # [n, C, H, W] -> [n, H, W, 3]
-    colours = as_bytes(images).transpose(0, 2, 3, 1)
-    return np.broadcast_to(colours, (*colours.shape[:3], 3)) if colours.shape[3] == 1 else colours

@@ -14,6 +14,7 @@ from torch import Tensor
 from vaebias import analysis
 from vaebias.checkpoints import Model
 from vaebias.data import FactorGrid
+from vaebias.pixels import as_colours
 from vaebias.report.images import sheet
 from vaebias.report.theme import Picture
 from vaebias.report.traversal import decode
@@ -83,17 +84,13 @@ def directions(
         reach = np.linalg.norm((along - here).reshape(FRAMES, -1), axis=1).max()
         moved = (reach / 2 * steps[:, None] * component).numpy().reshape(along.shape)
         rows = [
-            [_signed(direction, here.shape), *map(_rgb, frames)]
+            [_signed(direction, here.shape), *as_colours(frames.clip(0, 1))]
             for direction, frames in ((column, along), (component, here + moved))
         ]
         name = f"latent {latent + 1} and PC {matched + 1}"
         alt = f"{name}: their directions, and the image moved along each"
         pairs.append(Pair(name, sheet(np.array(rows), alt)))
     return pairs
-
-
-def _rgb(image: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:  # [3, H, W]
-    return np.broadcast_to(image.clip(0, 1), (3, *image.shape[1:]))
 
 
 def _signed(direction: Tensor, shape: Sequence[int]) -> NDArray[np.floating[Any]]:  # [3, H, W]

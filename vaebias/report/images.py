@@ -5,7 +5,7 @@ from __future__ import annotations
 import matplotlib
 import numpy as np
 
-from vaebias.pixels import as_bytes
+from vaebias.pixels import as_bytes, as_colours
 from vaebias.report.theme import Picture, png
 
 __all__ = ["sheet", "strip"]
@@ -22,7 +22,7 @@ def strip(
     Parameters
     ----------
     images
-        [n, C, H, W], 1 or 3 channels.
+        [n, C, H, W]; see `vaebias.pixels.as_colours`.
     alt
         Description for readers who cannot see the picture.
     signed
@@ -57,8 +57,6 @@ def _colours(images: np.ndarray, signed: float | None) -> np.ndarray:
     if signed is not None:
         level = np.asarray(images, dtype=np.float64).mean(axis=-3) / (2 * signed) + 0.5
         return np.asarray(matplotlib.colormaps["PuOr_r"](level.clip(0, 1), bytes=True))
-    pixels = np.moveaxis(as_bytes(np.asarray(images)), -3, -1)
-    if pixels.shape[-1] == 1:
-        pixels = np.repeat(pixels, 3, axis=-1)
+    pixels = np.moveaxis(as_bytes(as_colours(np.asarray(images))), -3, -1)
     opaque = np.full((*pixels.shape[:-1], 1), 255, dtype=np.uint8)
-    return np.concatenate([pixels[..., :3], opaque], axis=-1)
+    return np.concatenate([pixels, opaque], axis=-1)

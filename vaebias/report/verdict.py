@@ -60,25 +60,25 @@ def headline(table: Table, protocol: Protocol, score: str = "mig", title: str = 
     }
     if not changes:
         return "Too few runs finished to compare versions of the data"
-    noise = [
-        change.relative
+    noise = {
+        model: max(change.relative, 0)
         for model in changes
         if part.noise is not None
         and (change := _change(table, model, (part.original, part.noise), score)) is not None
-    ]
+    }
     few = min(change.runs for change in changes.values()) < FEW
     start = "In these runs, " if few else ""
     if len(changes) <= NAMED:
         first, *others = changes
         clauses = [f"{first} {_words(changes[first], f' of its {title}')}"]
-        if noise:
-            clauses.append(f"noise of the same size costs {_percent(max(noise[0], 0))}")
+        if first in noise:
+            clauses.append(f"noise of the same size costs {_percent(noise[first])}")
         clauses += [f"{model} {_words(changes[model])}" for model in others]
         return start + "; ".join(clauses)
     losing = [c.relative for c in changes.values() if c.clear and c.relative > NOTHING]
     clauses = [f"{len(losing)} of {len(changes)} models lose {_range(losing)} of their {title}"]
     if noise:
-        clauses.append(f"noise of the same size costs {_range([max(one, 0) for one in noise])}")
+        clauses.append(f"noise of the same size costs {_range(list(noise.values()))}")
     spared = [name for name, c in changes.items() if not (c.clear and c.relative > NOTHING)]
     if 0 < len(spared) <= NAMED:
         clauses.append(f"not {', '.join(spared)}")
