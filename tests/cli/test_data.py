@@ -12,6 +12,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+from PIL import Image
 from typer.testing import CliRunner
 
 from vaebias import perturb
@@ -103,15 +104,16 @@ def test_info_describes_factors() -> None:
 
 
 def test_sheet_has_a_row_for_each_factor(tmp_path: Path) -> None:
-    from PIL import Image
-
     out = tmp_path / "sheet.png"
     found = _json("show", "dsprites", "--out", out, "--columns", 4, "--seed", 1)
     assert [row["factor"] for row in found["rows"]] == ["shape", "scale", *ORIENTED]
     grid = load("dsprites")
     with Image.open(out) as picture:
         pixels = np.asarray(picture)
-    assert pixels.shape == (5 * 66 + 2, 4 * 66 + 2, 3)
+    assert pixels.shape[0] == 5 * 66 + 2
+    labels, pixels = np.split(pixels, [pixels.shape[1] - (4 * 66 + 2)], axis=1)
+    for name in np.split(labels[:330], 5):  # each row has its name beside it
+        assert name.min() < 128 < name.max()
     for r, row in enumerate(found["rows"]):
         levels = grid.factors(np.array(row["index"]))
         assert (np.ptp(levels, axis=0) > 0).tolist() == [a == r for a in range(5)]
@@ -121,6 +123,15 @@ def test_sheet_has_a_row_for_each_factor(tmp_path: Path) -> None:
 
 
 ORIENTED = ["orientation", "posX", "posY"]
+
+
+def test_sheet_enlarges_small_images_and_shows_distinct_levels(tmp_path: Path) -> None:
+    out = tmp_path / "sheet.png"
+    _json("show", "blobs", "--out", out, "--random", 3, "--columns", 3)
+    with Image.open(out) as picture:
+        assert picture.size == (3 * 50 + 2, 50 + 2)  # 24 pixels, twice
+    found = _json("show", "dsprites", "--out", out, "--columns", 40, "--force")
+    assert len(found["rows"][2]["index"]) == 39  # orientation 39 is orientation 0
 
 
 def test_sheet_of_random_images_of_a_part(tmp_path: Path) -> None:
