@@ -69,7 +69,7 @@ def test_dry_run_writes_nothing_and_counts_what_is_done(
     new = run("sweep", protocol, "--out", tmp_path / "new", "--dry-run", "--seeds", "0..2")
     assert new.exit_code == 0
     assert "12 runs, 0 done" in new.stdout
-    assert "Differences of .5, .7, 1.0, 1.5, 2.0 need 34, 19, 10, 6, 5." in " ".join(
+    assert "Differences of .5, .7, 1.0, 1.5, 2.0 need 34, 19, 10, 6, 5 values." in " ".join(
         new.stdout.split()
     )
     assert not (tmp_path / "new").exists()
@@ -98,6 +98,15 @@ def test_table_shows_the_study(folder: Path, run: Command, form: str) -> None:
     assert "beta-VAE" in shown.stdout
     if form == "json":
         assert shown.stdout == run("table", folder, "--json", "--scores", "mig,active").stdout
+
+
+def test_scores_whose_names_contain_commas_can_be_shown(folder: Path, run: Command) -> None:
+    names = "axes.x,y,mig, mixtures.x,y"
+    options = ("--format", "csv", "--over-pruned", "among")
+    shown = run("table", folder, "--scores", names, *options)
+    assert shown.exit_code == 0, shown.stderr
+    assert all(name in shown.stdout for name in ('"axes.x,y"', "mig", '"mixtures.x,y"'))
+    assert "found axes.x" in run("table", folder, "--scores", "axes.x,mig").stderr
 
 
 def test_line_search_is_drawn(folder: Path, run: Command, tmp_path: Path) -> None:

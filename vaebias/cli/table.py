@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
@@ -76,11 +77,8 @@ def show(
     from vaebias.experiments.results.writers import WRITERS, rich
 
     study = read_study(folder)
-    wanted = None if scores is None else tuple(split_names(scores))
     known = sorted({name for result in study.results for name in result.scores})
-    for name in wanted or ():
-        if name not in known:
-            raise InputError("--scores", f"names among {', '.join(known) or 'none yet'}", name)
+    wanted = None if scores is None else _scores(scores, known)
     found = document(study, wanted, pruned_among=pruned is Pruned.among)
     if form is Format.json:
         typer.echo(json.dumps(found.to_json(), allow_nan=False))
@@ -88,3 +86,17 @@ def show(
         output().print(rich(found))
     else:
         typer.echo(WRITERS[form.value](found), nl=False)
+
+
+def _scores(text: str, known: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of scores in a list; some, such as ``axes.x,y``, contain a comma."""
+    found: list[str] = []
+    for part in split_names(text):
+        if found and f"{found[-1]},{part}" in known:
+            found[-1] += f",{part}"
+        else:
+            found.append(part)
+    for name in found:
+        if name not in known:
+            raise InputError("--scores", f"names among {', '.join(known) or 'none yet'}", name)
+    return tuple(found)
