@@ -122,7 +122,10 @@ def test_variant_that_cannot_be_is_found_before_training(
     [
         (ModelSpec("m", "magic", 2, 1), "unknown model 'magic'"),
         (ModelSpec("m", "beta_vae", 2, 1, options={"betta": 1}), "betta"),
-        (ModelSpec("m", "pcl", 2, 1), r"models\.m\.pair_rate: expected a value"),
+        (
+            ModelSpec("m", "pcl", 2, 1),
+            r"models\.m\.pair_rate: expected a rate such as 1.0, .*, found none",
+        ),
         (ModelSpec("m", "beta_vae", 2, 1, pair_rate=3.0), r"models\.m\.pair_rate: expected none"),
     ],
 )

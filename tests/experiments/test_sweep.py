@@ -246,7 +246,7 @@ def test_each_draw_of_a_perturbation_is_run_and_tables_have_one_row(
     assert len(set(table.rows[1].cells["mig"].draws)) == 2
     power = study_power(study)
     assert power.values == 1
-    assert "One run per cell finds no difference" in str(power)
+    assert "One run per cell detects no difference" in str(power)
 
 
 def test_runs_on_bytes_share_one_file_of_images(

@@ -55,6 +55,11 @@ def test_the_cost_of_noise_is_that_of_the_same_model(demo: Protocol) -> None:
     assert _line(table, demo) == "beta-VAE loses 60 % of its MIG; PCL loses 38 %"
 
 
+def test_equal_runs_name_the_score_that_stays(demo: Protocol) -> None:
+    table = _table({"beta-VAE": ((0.5,) * 5, (0.5,) * 5, (0.5,) * 5)})
+    assert _line(table, demo).startswith("beta-VAE changes by 3 % or less in its MIG; noise")
+
+
 def test_overlapping_runs_are_no_loss(demo: Protocol) -> None:
     table = _table({"beta-VAE": ((0.5, 0.7) * 3, (0.4, 0.6) * 3, (0.5, 0.6) * 3)})
     assert _line(table, demo).startswith("beta-VAE shows no clear change in its MIG; noise")

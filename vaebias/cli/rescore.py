@@ -55,4 +55,6 @@ def rescore(
         return
     for folder, study in studies:
         finished = len(study.results)
-        typer.echo(f"{folder}: {done[str(folder)]} of {finished} runs scored, the others were")
+        scored = done[str(folder)]
+        before = f"; {finished - scored} had their scores" if scored < finished else ""
+        typer.echo(f"{folder}: {scored} of {finished} runs scored{before}")

@@ -146,9 +146,9 @@ def _change(table: Table, model: str, variants: tuple[str, str], score: str) -> 
 
 def _words(change: _Change, what: str = "") -> str:
     if abs(change.relative) <= NOTHING:
-        return f"changes by {_percent(NOTHING)} or less"
+        return f"changes by {_percent(NOTHING)} or less{what.replace(' of its', ' in its')}"
     if not change.clear:
-        return f"shows no clear change{what and what.replace(' of its', ' in its')}"
+        return f"shows no clear change{what.replace(' of its', ' in its')}"
     verb = "loses" if change.relative > 0 else "gains"
     return f"{verb} {_percent(abs(change.relative))}{what}"
 

@@ -34,17 +34,17 @@ class Power:
     def __str__(self) -> str:
         """Return all of it in three sentences."""
         if self.detectable is None:
-            found = "One run per cell finds no difference: there is no spread to compare it with."
+            found = "One run per cell detects no difference: there is no spread to compare it with."
         else:
             found = (
-                f"{self.values} values per cell find a difference of {number(self.detectable)} "
+                f"{self.values} values per cell detect a difference of {number(self.detectable)} "
                 "with a probability of 80 %."
             )
         effects = ", ".join(number(effect, 1) for effect in self.needed)
         needed = ", ".join(map(str, self.needed.values()))
         return (
-            f"{found} Differences of {effects} need {needed}. The unit is the standard deviation "
-            "of the difference of two runs, 1.4 times the spread over seeds."
+            f"{found} Differences of {effects} need {needed} values. The unit is the standard "
+            "deviation of the difference of two runs, 1.4 times the spread over seeds."
         )
 
     def to_json(self) -> dict[str, Any]:

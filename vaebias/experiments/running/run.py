@@ -69,8 +69,13 @@ def check(protocol: Protocol) -> None:
         objective = build(model, grid, seed=0)
         in_time = objective.takes_pairs and objective.pairing.startswith("laplace")
         if in_time != (model.pair_rate is not None):
-            expected = "a value" if in_time else f"none, {model.objective} takes no pairs in time"
-            raise InputError(f"models.{model.name}.pair_rate", expected, model.pair_rate)
+            expected = (
+                f"a rate such as 1.0, since {model.objective} takes pairs in time"
+                if in_time
+                else f"none, {model.objective} takes no pairs in time"
+            )
+            found = "none" if model.pair_rate is None else model.pair_rate
+            raise InputError(f"models.{model.name}.pair_rate", expected, found)
         if objective.takes_pairs and not any(grid.ordinal):
             expected = f"a model of single images: no factor of {grid.name} has an order"
             raise InputError(f"models.{model.name}.objective", expected, repr(model.objective))
