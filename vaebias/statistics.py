@@ -7,6 +7,7 @@ scores where it says .95. Student's and Welch's intervals cover .94 to .96 there
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Hashable, Sequence
 from functools import lru_cache
 from itertools import combinations
@@ -316,8 +317,8 @@ def seeds_needed(effect: float, wanted: float = 0.8, level: float = LEVEL) -> in
     high = 2
     while power(effect, high, level) < wanted:
         high *= 2
-    low = max(2, high // 2)
-    return next(n for n in range(low, high + 1) if power(effect, n, level) >= wanted)
+    seeds = range(max(2, high // 2), high + 1)
+    return seeds[bisect_left(seeds, wanted, key=lambda n: power(effect, n, level))]
 
 
 def detectable_effect(seeds: int, wanted: float = 0.8, level: float = LEVEL) -> float:

@@ -156,6 +156,12 @@ def test_seeds_for_80_percent_power() -> None:
     assert [seeds_needed(effect) for effect in EFFECTS] == [34, 19, 10, 6, 5]
 
 
+def test_seeds_for_a_small_effect_are_found_among_many() -> None:
+    seeds = seeds_needed(0.004)
+    assert seeds > 400_000
+    assert power(0.004, seeds) >= 0.8 > power(0.004, seeds - 1)
+
+
 def test_power_is_the_share_of_simulated_studies_that_find_the_effect() -> None:
     rng = np.random.default_rng(0)
     runs = rng.normal(0, math.sqrt(0.5), (2, 4000, 10))  # the difference has deviation 1

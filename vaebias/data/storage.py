@@ -1,4 +1,4 @@
-"""Memory-mapped arrays in npz and HDF5 files; compressed ones are unpacked once.
+"""Memory-mapped arrays in npy and npz files; compressed ones are unpacked once.
 
 Nothing is unpickled: object arrays are refused.
 """
@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from math import prod
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, TypeAlias
+from typing import IO, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -23,21 +23,16 @@ from vaebias.errors import InputError, RunFailedError, reading
 from vaebias.files import atomic_write
 from vaebias.interfaces import Progress
 
-if TYPE_CHECKING:  # h5py takes a third of a second, and most data sets are in no HDF5 file
-    import h5py
-
 __all__ = [
+    "BLOCK_BYTES",
     "Check",
     "Rows",
-    "hdf5_array",
-    "hdf5_keys",
-    "hdf5_rows",
-    "hdf5_text",
     "npz_array",
     "npz_keys",
     "npz_rows",
     "npz_shape",
     "npz_text",
+    "small_bytes",
     "unpack",
     "write_npy_header",
 ]
@@ -46,8 +41,8 @@ Check: TypeAlias = Callable[[tuple[int, ...], np.dtype[Any]], tuple[int, ...]]
 """Called with the shape and dtype in a file's header, before such an array is allocated; returns
 the shape with one leading axis."""
 
-_BLOCK_BYTES = 64 * 2**20
-_RESIDENT_BYTES = 256 * 2**20
+BLOCK_BYTES = 64 * 2**20
+"""Size of the blocks in which an array is unpacked."""
 _SMALL_BYTES = 2**30  # forty times the labels of the largest set
 _ROWS_MAPPED = 128  # each may map a huge page (2 MiB) of the file
 
@@ -195,7 +190,7 @@ def npz_array(path: Path, key: str) -> npt.NDArray[Any]:
     """Read one small array of an npz file; pickled ones are refused."""
     with _open_npz(path) as archive, archive.open(_member(path, archive, key)) as file:
         shape, dtype = _read_npy_header(file, f"{key} of {path}")
-        wanted = _small(f"{key} of {path}", shape, dtype)
+        wanted = small_bytes(f"{key} of {path}", shape, dtype)
         data = file.read(wanted)
         if len(data) < wanted:
             raise InputError(f"{key} of {path}", f"{wanted} bytes", len(data))
@@ -225,7 +220,7 @@ def npz_rows(path: Path, key: str, check: Check, progress: Progress | None = Non
             return Rows(path, shape, dtype, _data_offset(path, member) + header)
 
     row_bytes = max(prod(shape[1:]) * dtype.itemsize, 1)
-    rows = max(_BLOCK_BYTES // row_bytes, 1)
+    rows = max(BLOCK_BYTES // row_bytes, 1)
 
     def blocks() -> Iterator[npt.NDArray[Any]]:
         with _open_npz(path) as archive, archive.open(member) as file:
@@ -243,8 +238,8 @@ def npz_rows(path: Path, key: str, check: Check, progress: Progress | None = Non
     return unpack(name, shape, dtype, blocks, progress)
 
 
-def _small(name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> int:
-    """Return the bytes of an array that is to be read into memory; raises if it is large."""
+def small_bytes(name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> int:
+    """Return the bytes of an array that is to be read into memory; InputError if it is large."""
     wanted = prod(shape) * dtype.itemsize
     if not 0 <= wanted <= _SMALL_BYTES:
         raise InputError(name, f"at most {_SMALL_BYTES} bytes", f"{dtype} {shape}")
@@ -275,85 +270,3 @@ def _read_npy_header(file: IO[bytes], name: str) -> tuple[tuple[int, ...], np.dt
     if fortran and len(shape) > 1:
         raise InputError(name, "a C-ordered array", "a Fortran-ordered one")
     return shape, dtype
-
-
-@contextmanager
-def _open_hdf5(path: Path) -> Iterator[h5py.File]:
-    """Open an HDF5 file for reading; raises InputError for other files."""
-    import h5py
-
-    with reading(path, "a complete HDF5 file"), h5py.File(path, "r") as file:
-        yield file
-
-
-def hdf5_keys(path: Path) -> set[str]:
-    """Return the names of the data sets at the top of an HDF5 file and one level below."""
-    import h5py
-
-    keys: set[str] = set()
-    with _open_hdf5(path) as file:
-        for name, item in file.items():
-            keys |= {name} if isinstance(item, h5py.Dataset) else {f"{name}/{k}" for k in item}
-    return keys
-
-
-def _dataset(path: Path, file: h5py.File, key: str) -> h5py.Dataset:
-    import h5py
-
-    found = file.get(key)
-    if not isinstance(found, h5py.Dataset):
-        keys = f"data sets {', '.join(sorted(file)) or 'none'}"
-        raise InputError(str(path), f"a data set {key!r}", keys)
-    # links in an untrusted file could expose any other file of this machine as images
-    if found.file.filename != file.filename or found.external or found.is_virtual:
-        raise InputError(f"{key} of {path}", "data within the file", "a link to another file")
-    return found
-
-
-def hdf5_array(path: Path, key: str) -> npt.NDArray[Any]:
-    """Read one small data set of an HDF5 file."""
-    with _open_hdf5(path) as file:
-        data = _dataset(path, file, key)
-        _small(f"{key} of {path}", data.shape or (), data.dtype)
-        return np.asarray(data[()])
-
-
-def hdf5_text(path: Path, key: str) -> str | None:
-    """Read a string in an HDF5 file, None if there is no such data set."""
-    if key not in hdf5_keys(path):
-        return None
-    stored: Any = hdf5_array(path, key)[()]
-    return stored.decode("utf-8", "replace") if isinstance(stored, bytes) else str(stored)
-
-
-def hdf5_rows(path: Path, key: str, check: Check, progress: Progress | None = None) -> Rows:
-    """Map the rows of a data set in an HDF5 file; a chunked one is unpacked once.
-
-    Chunks of published files span many images (23,040 images by 2 rows by 4 columns in
-    dSprites), so that reading one image decompresses hundreds of megabytes. Unpacking reads
-    each chunk once, in order.
-    """
-    with _open_hdf5(path) as file:
-        data = _dataset(path, file, key)
-        if data.dtype.hasobject:
-            raise InputError(f"{key} of {path}", "a plain array", f"dtype {data.dtype}")
-        shape, dtype, chunks = data.shape, data.dtype, data.chunks
-        if check(shape, dtype) != shape:
-            raise InputError(f"{key} of {path}", "one axis for all images", f"shape {shape}")
-        if chunks is None and (offset := data.id.get_offset()) is not None:
-            return Rows(path, shape, dtype, offset)
-    per_chunk = chunks[0] if chunks else 1
-    row_bytes = max(prod(shape[1:]) * dtype.itemsize, 1)
-    rows = max(_BLOCK_BYTES // row_bytes // per_chunk, 1) * per_chunk
-    if rows * row_bytes > 4 * _RESIDENT_BYTES:  # reading chunks twice beats 4 GB at once
-        rows = max(_RESIDENT_BYTES // row_bytes, 1)
-
-    def blocks() -> Iterator[npt.NDArray[Any]]:
-        with _open_hdf5(path) as file:
-            data = file[key]
-            for start in range(0, shape[0], rows):
-                yield data[start : start + rows]
-
-    stat = path.stat()
-    name = f"{path.stem}-{key.replace('/', '-')}-{stat.st_size}-{stat.st_mtime_ns}"
-    return unpack(name, shape, dtype, blocks, progress)

@@ -13,8 +13,9 @@ from vaebias.data.factor import Factor
 from vaebias.data.file_grid import FileGrid, check_images
 from vaebias.data.files import PublishedFile
 from vaebias.data.formats.format import FILE_FORMATS, FileFormat, describe, is_hdf5, is_npz
+from vaebias.data.hdf5 import hdf5_keys, hdf5_rows
 from vaebias.data.layouts import mpi3d_axes, mpi3d_small_axes
-from vaebias.data.storage import hdf5_keys, hdf5_rows, npz_keys, npz_rows, npz_shape
+from vaebias.data.storage import npz_keys, npz_rows, npz_shape
 from vaebias.interfaces import Progress
 
 __all__ = ["VARIANTS", "read"]

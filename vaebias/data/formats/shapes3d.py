@@ -13,19 +13,10 @@ from vaebias.data.factor import Factor
 from vaebias.data.file_grid import FileGrid, axes_of_labels, check_images
 from vaebias.data.files import PublishedFile
 from vaebias.data.formats.format import FILE_FORMATS, FileFormat, describe, is_hdf5, is_npz
+from vaebias.data.hdf5 import hdf5_array, hdf5_keys, hdf5_rows, hdf5_text
 from vaebias.data.layouts import shapes3d_axes
 from vaebias.data.record import Record, numeric
-from vaebias.data.storage import (
-    Rows,
-    hdf5_array,
-    hdf5_keys,
-    hdf5_rows,
-    hdf5_text,
-    npz_array,
-    npz_keys,
-    npz_rows,
-    npz_text,
-)
+from vaebias.data.storage import Rows, npz_array, npz_keys, npz_rows, npz_text
 from vaebias.interfaces import Progress
 
 __all__ = ["read_h5", "read_npz"]
