@@ -43,9 +43,9 @@ def demo(
     """Measure on a toy data set whether scores follow the factors or the images' variance.
 
     Trains a beta-VAE and PCL on images of soft blobs: as they are, with a small learned pattern
-    added, and with noise of the same size. Before the training it says what the images alone let
-    expect, with pictures in structure.html. Writes report.html and results.json. If it is
-    stopped, the same command resumes; finished runs are not repeated.
+    added, and with noise of the same size. Before training, it predicts the axes of the beta-VAE
+    from the images alone, with pictures in structure.html. Writes report.html and results.json.
+    If it is stopped, the same command resumes; finished runs are not repeated.
     """
     started = time.monotonic()
     wanted = parse_seeds(seeds)
@@ -130,7 +130,7 @@ def _show_expectation(protocol: Protocol, out: Path, *, quiet: bool) -> dict[str
     page.write(pictures, structure_page(measured, pairs, prices, command=command), force=True)
     console = output()
     console.quiet = quiet
-    console.print("What the images alone let expect, before any model is trained:")
+    console.print("Expected from the images alone, before any model is trained:")
     for name, (_, found) in measured.items():
         console.print(Text(f"  {name}: {verdict(found, prices[name])}"), soft_wrap=True)
     console.print(f"Pictures: {pictures}\n", highlight=False, soft_wrap=True)
