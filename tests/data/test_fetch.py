@@ -82,6 +82,19 @@ def test_file_is_downloaded_whole_to_the_data_folder(server: Server, data_folder
     assert list(data_folder.iterdir()) == [path]
 
 
+def test_one_process_downloads_a_file_at_a_time(server: Server, data_folder: Path) -> None:
+    seen: list[str] = []
+
+    def meanwhile(done: int, total: int) -> None:
+        with pytest.raises(RunFailedError, match=r"file\.bin is in use: process \d+ on") as error:
+            fetch(published(server))
+        seen.append(str(error.value))
+
+    assert fetch(published(server), progress=meanwhile).read_bytes() == CONTENT
+    assert seen
+    assert server.asked == [None]
+
+
 def test_existing_file_is_downloaded_only_if_forced(server: Server, data_folder: Path) -> None:
     (data_folder / "file.bin").write_bytes(b"mine")
     assert fetch(published(server)).read_bytes() == b"mine"

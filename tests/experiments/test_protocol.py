@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -384,3 +386,9 @@ def test_seeds_of_nested_draws_are_divided_among_them(tiny: Protocol) -> None:
     assert part == {run.key for run in protocol.runs() if run.seed > 10}
     crossed = replace(tiny, variants=(replace(drawn, nested=False),)).with_seeds((10,))
     assert protocol.runs()[1].key == crossed.runs()[0].key
+
+
+def test_studies_import_neither_torch_nor_numpy() -> None:
+    code = "import sys, vaebias.experiments; print({'torch', 'numpy'} & set(sys.modules))"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout == "set()\n"

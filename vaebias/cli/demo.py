@@ -104,8 +104,8 @@ def _show_expectation(protocol: Protocol, out: Path, *, quiet: bool) -> dict[str
     from vaebias import perturb
     from vaebias.cli.console import output
     from vaebias.cli.progress import watch_sweep
-    from vaebias.experiments.running.lock import locked
     from vaebias.experiments.running.run import perturbations, variant_grid
+    from vaebias.lock import locked
     from vaebias.processes import one_thread
     from vaebias.report import page
     from vaebias.report.structure import Measured, structure_page, verdict

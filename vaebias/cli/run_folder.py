@@ -144,8 +144,8 @@ class RunFolder:
         }
 
     def _start(self, row: Mapping[str, float]) -> None:
-        from vaebias.experiments.running.lock import locked
         from vaebias.files import write_json
+        from vaebias.lock import locked
         from vaebias.training import arithmetic
 
         folder = self._folder

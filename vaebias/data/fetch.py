@@ -14,6 +14,7 @@ from vaebias.data.files import PublishedFile, data_folder, digests
 from vaebias.data.formats.format import FILE_FORMATS, format_of, formats_of
 from vaebias.errors import InputError, RunFailedError, UnknownNameError
 from vaebias.interfaces import Progress
+from vaebias.lock import locked
 
 __all__ = ["Verdict", "fetch", "published_files", "verify"]
 
@@ -76,7 +77,8 @@ def fetch(
     InputError
         The download has the wrong size or checksum; it is deleted.
     RunFailedError
-        The server cannot be reached, or the transfer stopped; run again to resume.
+        The server cannot be reached, or the transfer stopped; run again to resume. Or another
+        process is downloading the file.
     """
     if file.url is None:
         raise InputError(file.name, "a file with a published address", "none")
@@ -84,20 +86,20 @@ def fetch(
     target = folder / file.name
     if target.exists() and not force:
         return target
-    folder.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f"{file.name}.part")
-    try:
-        _download(file, file.url, part, progress)
-    except HTTPError as error:
-        error.close()
-        raise _unreachable(file, folder, f"HTTP {error.code} {error.reason}") from None
-    except (URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
-        raise _unreachable(file, folder, getattr(error, "reason", None) or error) from None
-    verdict = _compare(part, file)
-    if not verdict.passed:
-        part.unlink()
-        raise InputError(f"{file.name} from {file.url}", verdict.expected, verdict.found)
-    os.replace(part, target)
+    with locked(target, target.with_name(f"{file.name}.lock")):  # two would append to one part
+        try:
+            _download(file, file.url, part, progress)
+        except HTTPError as error:
+            error.close()
+            raise _unreachable(file, folder, f"HTTP {error.code} {error.reason}") from None
+        except (URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
+            raise _unreachable(file, folder, getattr(error, "reason", None) or error) from None
+        verdict = _compare(part, file)
+        if not verdict.passed:
+            part.unlink()
+            raise InputError(f"{file.name} from {file.url}", verdict.expected, verdict.found)
+        os.replace(part, target)
     return target
 
 

@@ -20,8 +20,8 @@ from vaebias.experiments.results.records import Failure, Result, read_result
 from vaebias.experiments.results.study import write_study
 from vaebias.experiments.running.events import Event, Listener
 from vaebias.experiments.running.local import on_this_machine
-from vaebias.experiments.running.lock import locked
 from vaebias.experiments.running.on_ray import on_ray
+from vaebias.lock import locked
 from vaebias.processes import one_thread
 
 if TYPE_CHECKING:

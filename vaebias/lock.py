@@ -1,4 +1,4 @@
-"""A lock on a folder, so that one process writes it at a time."""
+"""A lock on a folder or a file, so that one process writes it at a time."""
 
 from __future__ import annotations
 
@@ -20,8 +20,10 @@ LOCK_FILE = "sweep.lock"
 
 
 @contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Lock ``folder`` for this process, with a lock file that names the process.
+def locked(place: Path, lock: Path | None = None) -> Iterator[None]:
+    """Lock a folder for this process, with a lock file in it that names the process.
+
+    To lock a file, give a lock file beside it.
 
     The operating system drops the lock when the process ends, however it ends. The lock file of
     a killed process is therefore no obstacle.
@@ -29,11 +31,11 @@ def locked(folder: Path) -> Iterator[None]:
     Raises
     ------
     RunFailedError
-        Another process has locked the folder; the message says which.
+        Another process has locked the place; the message says which.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / LOCK_FILE
-    with _open_locked(path, folder) as file:
+    path = place / LOCK_FILE if lock is None else lock
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _open_locked(path, place) as file:
         holder = {
             "pid": os.getpid(),
             "host": socket.gethostname(),
@@ -48,7 +50,7 @@ def locked(folder: Path) -> Iterator[None]:
             path.unlink(missing_ok=True)
 
 
-def _open_locked(path: Path, folder: Path) -> Any:
+def _open_locked(path: Path, place: Path) -> Any:
     while True:
         file = path.open("a+", encoding="utf-8")  # makes it if its owner has just removed it
         try:
@@ -60,10 +62,10 @@ def _open_locked(path: Path, folder: Path) -> Any:
             file.seek(0)
             text = file.read()
             file.close()
-            raise RunFailedError(f"{folder} is in use: {_holder(text)}") from None
+            raise RunFailedError(f"{place} is in use: {_holder(text)}") from None
         except FileNotFoundError:
             pass
-        file.close()  # its owner has just removed it, so it no longer locks the folder
+        file.close()  # its owner has just removed it, so it no longer locks the place
 
 
 def _holder(text: str) -> str:

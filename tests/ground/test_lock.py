@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from vaebias.errors import RunFailedError
-from vaebias.experiments.running.lock import LOCK_FILE, locked
 from vaebias.files import write_text
+from vaebias.lock import LOCK_FILE, locked
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from vaebias.experiments.running.lock import locked
+from vaebias.lock import locked
 with locked(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(60)
@@ -64,9 +64,3 @@ def test_file_that_cannot_be_finished_leaves_the_old_one(tmp_path: Path) -> None
         write_text(path, "\ud800")
     assert path.read_text() == "old"
     assert [entry.name for entry in tmp_path.iterdir()] == ["f.txt"]
-
-
-def test_studies_import_neither_torch_nor_numpy() -> None:
-    code = "import sys, vaebias.experiments; print({'torch', 'numpy'} & set(sys.modules))"
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert found.stdout == "set()\n"
