@@ -148,6 +148,8 @@ def diagnose(
     >>> diagnose(lambda z: z @ torch.eye(2, 9), torch.zeros(4, 2), output="image").dto[0]
     0.0
     """
+    if not callable(decoder):
+        raise InputError("decoder", "a function from latents to images", type(decoder).__name__)
     if isinstance(active, str) and active not in RULES:
         raise InputError("active", f"a mask or one of {', '.join(RULES)}", repr(active))
     if samples < 1:

@@ -165,12 +165,19 @@ def _place(
         if index is not None and images is None:
             raise InputError("data", "the grid (or images) that index points into", None)
         return None
+    _check_grid(data)
     if index is not None:
         return data, check_index(index, len(data))
     if z is None and images is None:
         return data, np.sort(data.sample(samples, np.random.default_rng(seed)))
     given = "images" if z is None else "z"
     raise InputError("index", f"the index in the data of each row of {given}", None)
+
+
+def _check_grid(data: object) -> None:
+    if not isinstance(data, Grid):
+        expected = "a factor grid; an array of images is given as images="
+        raise InputError("data", expected, type(data).__name__)
 
 
 def _given(images: Tensor | NDArray[Any] | None, index: Indices | None) -> Pool | None:

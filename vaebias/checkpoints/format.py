@@ -19,6 +19,7 @@ from vaebias.checkpoints.state import TrainingState
 from vaebias.errors import InputError
 from vaebias.models import Objective, build
 from vaebias.models.networks import OWN
+from vaebias.models.objective import check_objective
 
 __all__ = ["SUFFIX", "VERSION", "load_objective", "load_state", "save"]
 
@@ -54,10 +55,11 @@ def save(
     Raises
     ------
     InputError
-        The provenance is not JSON-able, or the folder does not exist.
+        The provenance is not JSON-able, the folder does not exist, or it is no objective.
     RunFailedError
         The file could not be written; an older one is untouched.
     """
+    check_objective(objective)
     path = Path(path)
     if not path.parent.is_dir():
         raise InputError(str(path), "a file in an existing folder", f"no folder {path.parent}")

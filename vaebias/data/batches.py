@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from vaebias.data.factor import positions
-from vaebias.data.grid import FactorGrid
+from vaebias.data.grid import FactorGrid, check_grid
 from vaebias.errors import InputError
 from vaebias.interfaces import Index, Progress
 
@@ -24,6 +24,7 @@ class GridDataset(Dataset[tuple[Tensor, Tensor]]):
     """Map-style dataset for a DataLoader; items are (image [C, H, W], levels int64 [k])."""
 
     def __init__(self, grid: FactorGrid) -> None:
+        check_grid(grid)
         self.grid = grid
 
     def __len__(self) -> int:
@@ -77,6 +78,7 @@ class DeviceImages:
         half: bool = False,
         progress: Progress | None = None,
     ) -> None:
+        check_grid(grid)
         self.image_shape = grid.image_shape
         kept = None if packed is False else _read(grid, device, True, progress)
         if kept is None and packed:

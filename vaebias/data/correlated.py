@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vaebias.data.factor import Factor
-from vaebias.data.grid import FactorGrid, Images
+from vaebias.data.grid import FactorGrid, Images, check_grid
 from vaebias.errors import InputError
 
 __all__ = ["CorrelatedGrid", "correlate", "correlate_pairs"]
@@ -123,6 +123,7 @@ def correlate_pairs(grid: FactorGrid, pairs: Mapping[str, Any]) -> FactorGrid:
 
 
 def _place(grid: FactorGrid, name: str) -> int:
+    check_grid(grid)
     if name not in grid.names:
         raise InputError("factor", f"one of {', '.join(grid.names)}", repr(name))
     place = grid.names.index(name)

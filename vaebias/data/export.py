@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from vaebias.data.factor import Factor
 from vaebias.data.formats.dsprites import COLOUR
-from vaebias.data.grid import FactorGrid
+from vaebias.data.grid import FactorGrid, check_grid
 from vaebias.data.parts import MapParts, map_serially
 from vaebias.data.record import Pixels, Record, numeric
 from vaebias.data.storage import write_npy_header
@@ -47,6 +47,7 @@ def check_layout(grid: FactorGrid, path: Path, layout: str | None = None) -> str
     InputError
         The path has another suffix, or the layout is unknown or cannot hold the grid.
     """
+    check_grid(grid)
     if path.suffix not in _SUFFIXES:
         raise InputError(str(path), f"a name ending in {', '.join(_SUFFIXES)}", path.name)
     channels = grid.image_shape[0]

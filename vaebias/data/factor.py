@@ -15,6 +15,8 @@ __all__ = ["Factor", "Levels", "check_range", "integers", "positions"]
 
 Levels: TypeAlias = int | slice | Sequence[int] | npt.NDArray[np.integer]
 
+_SEPARATORS = frozenset("+,=")  # of names in pairs, lists and options, such as "x+y" and "x=0,4"
+
 
 @dataclass(frozen=True, eq=False)
 class Factor:
@@ -39,6 +41,8 @@ class Factor:
     ordinal: bool = True
 
     def __post_init__(self) -> None:
+        if not self.name or set(self.name) & _SEPARATORS:
+            raise InputError("name of a factor", "a text without the signs + , =", repr(self.name))
         values = np.asarray(self.values)
         object.__setattr__(self, "values", values)
         if values.ndim != 1 or len(values) == 0:

@@ -15,13 +15,26 @@ from vaebias.data.factor import Factor, Levels, check_range, integers, positions
 from vaebias.errors import InputError
 from vaebias.interfaces import Index
 
-__all__ = ["FactorGrid", "Images", "Index", "Source", "SubGrid"]
+__all__ = ["FactorGrid", "Images", "Index", "Source", "SubGrid", "check_grid"]
 
 UNLABELLED = "image"
 """Name of the one factor of images without factors: their number."""
 
 Images: TypeAlias = npt.NDArray[Any]  # uint8 0..255 or float32
 Source: TypeAlias = Literal["real", "rendered", "blobs"]
+
+
+def check_grid(grid: object, name: str = "grid") -> None:
+    """Raise InputError unless ``grid`` is a factor grid: an array of images has no factors."""
+    if not isinstance(grid, FactorGrid):
+        expected = "a factor grid, as data.load(...) or data.ArrayGrid(...) returns"
+        raise InputError(name, expected, type(grid).__name__)
+
+
+def _check_generator(rng: object) -> None:
+    if not isinstance(rng, np.random.Generator):
+        expected = "a numpy.random.Generator, such as np.random.default_rng(0)"
+        raise InputError("rng", expected, type(rng).__name__)
 
 
 class FactorGrid(ABC):
@@ -225,10 +238,12 @@ class FactorGrid(ABC):
         Raises
         ------
         InputError
-            A negative n, an unknown factor, or a level out of range.
+            A negative n, a random state that is no Generator, an unknown factor, or a level out
+            of range.
         """
         if n < 0:
             raise InputError("n", "n >= 0", n)
+        _check_generator(rng)
         if self.probabilities is None:
             index = rng.integers(len(self), size=n, dtype=np.int64)
         else:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from vaebias.data.factor import Factor
 from vaebias.data.file_grid import FileGrid
 from vaebias.data.files import unpack_folder
-from vaebias.data.grid import FactorGrid
+from vaebias.data.grid import FactorGrid, check_grid
 from vaebias.data.storage import Rows, unpack
 from vaebias.errors import InputError
 from vaebias.interfaces import Progress
@@ -87,6 +87,7 @@ def materialise(
     RunFailedError
         The file does not fit on the disk.
     """
+    check_grid(grid)
     shape = (len(grid), *grid.image_shape)
     if prod(shape) > max_bytes:
         expected = f"at most {max_bytes:,} bytes of images"

@@ -25,6 +25,7 @@ __all__ = [
     "Objective",
     "Pairing",
     "Step",
+    "check_objective",
 ]
 
 Pairing: TypeAlias = Literal["laplace", "laplace-moving", "uniform", "ranked"]
@@ -98,6 +99,13 @@ class Config:
 
     former_names: ClassVar[Mapping[str, str]] = {}
     """Names of fields in checkpoints of earlier versions, with the names of today."""
+
+
+def check_objective(objective: object) -> None:
+    """Raise InputError unless ``objective`` is one of this package: a module has no loss."""
+    if not isinstance(objective, Objective):
+        expected = "a model of models.build(...); own modules are its network=(encoder, decoder)"
+        raise InputError("objective", expected, type(objective).__name__)
 
 
 class Objective(nn.Module, ABC):

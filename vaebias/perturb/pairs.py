@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from vaebias.data.grid import FactorGrid, Index
+from vaebias.data.grid import FactorGrid, Index, check_grid
 from vaebias.errors import InputError
 from vaebias.ops import tangent_gram
 from vaebias.pixels import as_floats
@@ -43,6 +43,7 @@ def check_pairs(grid: FactorGrid, pairs: Sequence[tuple[str, str]], stride: int 
     InputError
         No pair, an unknown factor, one without order, or one with too few levels.
     """
+    check_grid(grid)
     chosen = tuple(tuple(pair) for pair in pairs)
     wrong = [p for p in pairs if isinstance(p, str) or len(p) != 2 or p[0] == p[1]]
     if not chosen or wrong:

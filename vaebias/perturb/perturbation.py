@@ -12,7 +12,7 @@ from torch import Tensor
 
 from vaebias.data.cache import ImageCache
 from vaebias.data.factor import Factor
-from vaebias.data.grid import FactorGrid, Index
+from vaebias.data.grid import FactorGrid, Index, check_grid
 from vaebias.errors import InputError
 from vaebias.pixels import as_floats
 from vaebias.registry import Registry
@@ -124,6 +124,7 @@ class PerturbedGrid(FactorGrid):
         *,
         cache_bytes: int = CACHE_BYTES,
     ) -> None:
+        check_grid(base, "base")
         check_range(range)
         if epsilon is None and perturbation is not None:
             epsilon = perturbation.epsilon

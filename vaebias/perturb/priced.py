@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from vaebias.checks import check_positive
-from vaebias.data.grid import FactorGrid
+from vaebias.data.grid import FactorGrid, check_grid
 from vaebias.perturb.change import Bounds
 from vaebias.perturb.fit import GramFit
 from vaebias.perturb.perturbation import (
@@ -123,6 +123,7 @@ def priced(
     beta = check_positive("beta", beta)
     wanted = GAIN * beta if gain is None else check_positive("gain", gain)
     bounds = Bounds(variance_ratio, psnr, ssim)
+    check_grid(grid)
     bounds.check_size(grid.image_shape)
     into = into_range(check_epsilon(epsilon), range)
     metric = _euclidean(likelihood_metric(likelihood, scale), into)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from vaebias.checks import check_integer
-from vaebias.data.grid import FactorGrid
+from vaebias.data.grid import FactorGrid, check_grid
 from vaebias.errors import InputError
 from vaebias.perturb.change import Change, measure_change
 from vaebias.perturb.perturbation import PerturbedGrid
@@ -136,8 +136,12 @@ def verify(
     Raises
     ------
     InputError
-        Images of different shapes, a share outside (0, 1], a sample below 8.
+        A ``modified`` that is no `PerturbedGrid`, images of different shapes, a share outside
+        (0, 1], a sample below 8.
     """
+    check_grid(original, "original")
+    if not isinstance(modified, PerturbedGrid):
+        raise InputError("modified", "a PerturbedGrid", type(modified).__name__)
     if original.image_shape != modified.image_shape:
         raise InputError("modified", f"images of {original.image_shape}", modified.image_shape)
     if not 0 < share <= 1:

@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from vaebias.data.grid import FactorGrid, Index
+from vaebias.data.grid import FactorGrid, Index, check_grid
 from vaebias.errors import InputError
 
 __all__ = ["UNITS", "Distribution", "Probabilities", "Units", "check_units", "uniform_sd"]
@@ -74,6 +74,7 @@ class Distribution:
     """
 
     def __init__(self, grid: FactorGrid, probabilities: Probabilities | None = None) -> None:
+        check_grid(grid)
         ordinal = np.array(grid.ordinal)
         self.points: Floats | None = None
         if probabilities is None:

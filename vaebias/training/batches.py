@@ -19,9 +19,11 @@ from vaebias.data import (
     ranked_pairs,
     uniform_pairs,
 )
+from vaebias.data.grid import check_grid
 from vaebias.errors import InputError
 from vaebias.interfaces import Index
 from vaebias.models import Objective
+from vaebias.models.objective import check_objective
 from vaebias.training.config import PAIRINGS, TrainingConfig
 
 __all__ = ["BLOCK", "BatchSampler", "Images", "batch_sampler", "check_shape", "prepare", "room"]
@@ -103,7 +105,9 @@ def prepare(objective: Objective, grid: FactorGrid, images: Images, seed: int) -
 
 
 def check_shape(objective: Objective, grid: FactorGrid) -> None:
-    """Raise InputError if the images do not have the shape that the objective takes."""
+    """Raise InputError unless the grid has images of the shape that the objective takes."""
+    check_objective(objective)
+    check_grid(grid)
     if tuple(grid.image_shape) != tuple(objective.image_shape):
         expected = f"images of shape {tuple(objective.image_shape)}"
         raise InputError(f"grid {grid.name}", expected, tuple(grid.image_shape))

@@ -297,4 +297,4 @@ def check_distinct(kind: str, names: list[Any]) -> None:
         raise InputError(kind, "at least one", "none")
     for name in names:
         if names.count(name) > 1:
-            raise InputError(kind, "each only once", f"{name!r} {names.count(name)} times")
+            raise InputError(kind, "each only once", f"{name!r}, given {names.count(name)} times")
