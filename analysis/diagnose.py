@@ -220,6 +220,7 @@ def diagnose(
         prediction=_priced(Prediction, "variance", rows, beta, likelihood),
         notes=(*ranged, *notes(rows, singular_values, mask.cpu().numpy(), at, space, data, rule)),
         coordinates=None if points.coordinates is None else tuple(points.coordinates.tolist()),
+        index=None if points.place is None else points.place[1],
     )
 
 

@@ -76,6 +76,8 @@ class Diagnosis(Displayed):
         Caveats for reading the numbers.
     coordinates
         Flat indices of the latents that were measured, if not all.
+    index
+        int64 [n], the points' index in the data; None without data.
     """
 
     points: int
@@ -97,6 +99,7 @@ class Diagnosis(Displayed):
     prediction: Prediction | None
     notes: tuple[str, ...]
     coordinates: tuple[int, ...] | None = None
+    index: NDArray[np.int64] | None = None
 
     def latent(self, i: int) -> str:
         """Return the name of the i-th latent that was looked at: ``z1`` for the first."""

@@ -204,6 +204,10 @@ class TestAgainstData:
         by_images = diagnose(
             decoder, encoder=self.encoder, images=plane.images(index), data=plane, index=index
         )
+        assert by_index.index is not None
+        assert by_images.index is not None
+        np.testing.assert_array_equal(by_index.index, index)
+        np.testing.assert_array_equal(by_images.index, index)
         np.testing.assert_array_equal(by_index.distance, by_images.distance)
         np.testing.assert_array_equal(by_index.singular_values, by_images.singular_values)
 

@@ -12,6 +12,7 @@ from markupsafe import Markup
 from vaebias import analysis, checkpoints, data, models
 from vaebias.errors import InputError
 from vaebias.report import Diagnosed, HtmlTable, align_page, page, render
+from vaebias.report.images import strip
 
 HOSTILE = '<script>alert("x")</script> & co'
 
@@ -84,6 +85,29 @@ def test_every_picture_has_a_description_and_every_slider_a_label(
     assert len(set(sliders)) == len(sliders) == int(one.diagnosis.active.sum())
     for slider in sliders:
         assert f'<label for="{slider}">' in html
+
+
+def test_align_page_shows_the_images_that_were_measured(
+    diagnosed: tuple[Diagnosed, data.FactorGrid],
+) -> None:
+    one, grid = diagnosed
+    decoder, index = one.model.decoder, [31, 2, 17]
+    assert decoder is not None
+    found = analysis.diagnose(decoder, encoder=one.model.encoder, data=grid, index=index)
+    html = align_page([one._replace(diagnosis=found)], grid, 3, 0)
+    assert strip(grid.images(index), "3 images of the data set").html in html
+
+
+def test_align_page_refuses_a_diagnosis_without_data(
+    diagnosed: tuple[Diagnosed, data.FactorGrid],
+) -> None:
+    one, grid = diagnosed
+    assert one.model.decoder is not None
+    found = analysis.diagnose(
+        one.model.decoder, encoder=one.model.encoder, images=grid.images(range(8))
+    )
+    with pytest.raises(InputError, match="expected a diagnosis with data, found one without"):
+        align_page([one._replace(diagnosis=found)], grid, 8, 0)
 
 
 def test_equal_names_are_distinguished_by_path(

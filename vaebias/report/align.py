@@ -11,6 +11,7 @@ import torch
 from vaebias.analysis import Diagnosis
 from vaebias.checkpoints import Model
 from vaebias.data import FactorGrid
+from vaebias.errors import InputError
 from vaebias.inference import encode
 from vaebias.numbers import number
 from vaebias.report import figures, maps
@@ -67,7 +68,7 @@ def align_page(found: Sequence[Diagnosed], grid: FactorGrid, samples: int, seed:
         overview=overview(names, found),
         table=table(names, found),
         models=[
-            _model(f"m{position}", name, one, grid, seed)
+            _model(f"m{position}", name, one, grid)
             for position, (name, one) in enumerate(zip(names, found, strict=True))
         ],
         facts=[
@@ -85,9 +86,11 @@ STEPS = (
 )
 
 
-def _model(prefix: str, name: str, one: Diagnosed, grid: FactorGrid, seed: int) -> dict[str, Any]:
+def _model(prefix: str, name: str, one: Diagnosed, grid: FactorGrid) -> dict[str, Any]:
     d = one.diagnosis
-    index = np.sort(grid.sample(d.points, np.random.default_rng(seed)))
+    index = d.index
+    if index is None:
+        raise InputError(name, "a diagnosis with data", "one without")
     images = grid.images(index)
     codes = torch.from_numpy(encode(one.model.encoder, grid, index)[0])
     spread = codes.std(0, correction=0)
