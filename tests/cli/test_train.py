@@ -110,6 +110,9 @@ def test_correlated_factors_are_trained_on_as_in_python(tmp_path: Path) -> None:
     code, line = _error(out, "--seed", "3", "--correlate", "x+y=0.4", "--resume", steps=10)
     assert code == 2
     assert "correlate" in line
+    code, line = _error(out, "--seed", "3", "--resume", steps=10)
+    assert code == 2
+    assert line.endswith('correlate {"x+y": 0.2}, found correlate null')
 
 
 @pytest.mark.parametrize(
@@ -305,6 +308,22 @@ def test_resume_needs_the_same_settings(tmp_path: Path) -> None:
     code, line = _error(tmp_path / "run", "--resume", steps=10)
     assert code == 2
     assert "run.json: expected the settings of a run, in JSON" in line
+
+
+def test_runs_that_recorded_the_default_rate_of_pairs_are_resumed(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    _json(out, steps=10)
+    record = json.loads((out / "run.json").read_text())
+    record["config"]["pair_rate"] = 1.0  # as by runs before the default was None
+    (out / "run.json").write_text(json.dumps(record))
+    assert _json(out, "--resume", steps=10)["runs"][0]["resumed_from"] == 10
+
+
+def test_rate_of_pairs_is_refused_for_single_images(tmp_path: Path) -> None:
+    code, line = _error(tmp_path / "run", "--pair-rate", "3")
+    assert code == 2
+    assert "pair_rate: expected none, since beta_vae is trained on single images" in line
+    assert not (tmp_path / "run").exists()
 
 
 def _poisoned(grid: FactorGrid, good: int, batch: int = 8) -> FactorGrid:

@@ -323,10 +323,32 @@ def test_unknown_pairing_lists_the_known(grid: FactorGrid) -> None:
         fit(build("pcl", grid.image_shape, 2, TINY), grid, 1, pairing="twins")
 
 
-def test_single_images_take_no_pairing(grid: FactorGrid) -> None:
-    message = "pairing: expected none, since vae is trained on single images, found 'uniform'"
+@pytest.mark.parametrize(
+    ("setting", "found"), [({"pairing": "uniform"}, "'uniform'"), ({"pair_rate": 1.0}, "1.0")]
+)
+def test_single_images_take_no_setting_of_pairs(
+    grid: FactorGrid, setting: dict[str, Any], found: str
+) -> None:
+    (name,) = setting
+    message = f"{name}: expected none, since vae is trained on single images, found {found}"
     with pytest.raises(InputError, match=message):
-        fit(build("vae", grid.image_shape, 2, TINY), grid, 1, pairing="uniform")
+        fit(build("vae", grid.image_shape, 2, TINY), grid, 1, **setting)
+
+
+def test_only_laplace_pairs_have_a_rate(grid: FactorGrid) -> None:
+    objective = build("pcl", grid.image_shape, 2, TINY)
+    with pytest.raises(InputError, match="pair_rate: expected none, since uniform pairs have no"):
+        fit(objective, grid, 1, pairing="uniform", pair_rate=1.0)
+
+
+def test_pairs_have_a_rate_of_one_unless_told(grid: FactorGrid) -> None:
+    seen = []
+    for rate in ({}, {"pair_rate": 1.0}, {"pair_rate": 3.0}):
+        recorder = Recorder(grid.image_shape, pairs=True)
+        fit(recorder, grid, 2, 6, **rate)
+        seen.append(torch.stack([later for _, later in recorder.batches]))
+    assert torch.equal(seen[0], seen[1])
+    assert not torch.equal(seen[0], seen[2])
 
 
 def test_images_must_have_the_shape_of_the_model(grid: FactorGrid) -> None:

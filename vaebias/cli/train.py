@@ -67,8 +67,9 @@ def train(
         typer.Option(help="laplace, laplace-moving or uniform; by default the objective's own."),
     ] = None,
     pair_rate: Annotated[
-        float, typer.Option(help="Rate of the Laplace transitions of pairs.")
-    ] = 1.0,
+        float | None,
+        typer.Option(help="Rate of the Laplace transitions of pairs; 1 by default."),
+    ] = None,
     log_every: Annotated[int, typer.Option(min=1, help="Steps between rows of the log.")] = 100,
     checkpoint_every: Annotated[
         int | None,
@@ -292,7 +293,7 @@ def _check_folder(
             continue
         try:
             before = json.loads(file.read_text(encoding="utf-8"))["config"]
-            different = [key for key in config if before.get(key) != config[key]]
+            different = _different(before, config)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(str(file), "the settings of a run, in JSON", repr(error)) from error
         if different:
@@ -301,6 +302,17 @@ def _check_folder(
                 for each in (before, config)
             )
             raise InputError("--resume", f"the settings of the run in {folder}: {was}", now)
+
+
+def _different(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Return the settings in which two runs differ; one that is missing was not given."""
+
+    def value(config: Mapping[str, Any], key: str) -> Any:
+        found = config.get(key)
+        # earlier runs record the default as a number, those of single images too
+        return 1.0 if key == "pair_rate" and found is None else found
+
+    return [key for key in {**now, **before} if value(before, key) != value(now, key)]
 
 
 def _seeds(text: str) -> tuple[int, ...]:

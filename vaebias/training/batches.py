@@ -120,15 +120,19 @@ def batch_sampler(objective: Objective, grid: FactorGrid, config: TrainingConfig
     ------
     InputError
         The grid has no pairs of the kind that the objective takes, or the objective cannot take
-        the pairs that the configuration asks for, or it takes single images.
+        the pairs that the configuration asks for; or a setting has no effect: of pairs for single
+        images, or of Laplace pairs for others.
     """
     if not objective.takes_pairs:
-        if config.pairing is not None:
-            expected = f"none, since {objective.name} is trained on single images"
-            raise InputError("pairing", expected, repr(config.pairing))
+        for option, given in (("pairing", config.pairing), ("pair_rate", config.pair_rate)):
+            if given is not None:
+                expected = f"none, since {objective.name} is trained on single images"
+                raise InputError(option, expected, repr(given))
         return lambda n, rng: (grid.sample(n, rng),)
     name = objective.pairing if config.pairing is None else config.pairing
-    pairs = _pair_sampler(name, config.pair_rate, grid)
+    if config.pair_rate is not None and not name.startswith("laplace"):
+        raise InputError("pair_rate", f"none, since {name} pairs have no rate", config.pair_rate)
+    pairs = _pair_sampler(name, 1.0 if config.pair_rate is None else config.pair_rate, grid)
     if (name == "ranked") != (objective.ranked > 0):  # the loss relies on the order of the rows
         others = " or ".join(pairing for pairing in PAIRINGS if pairing != "ranked")
         raise InputError("pairing", "ranked" if objective.ranked else others, repr(name))

@@ -65,7 +65,7 @@ class TrainingConfig:
         the objective asks. Only for objectives that take pairs.
     pair_rate
         Rate of the Laplace steps between the two frames of a pair
-        (`vaebias.data.laplace_pairs`).
+        (`vaebias.data.laplace_pairs`). None: 1, where there are such pairs.
     accumulate
         Number of parts in which a batch is computed, one after the other, with gradients added:
         the step of the whole batch in the memory of one part. Above 1 only if the objective is
@@ -86,7 +86,7 @@ class TrainingConfig:
     schedule: str = "constant"
     warmup: int = 0
     pairing: str | None = None
-    pair_rate: float = 1.0
+    pair_rate: float | None = None
     accumulate: int = 1
     log_every: int = 100
 
@@ -152,7 +152,7 @@ class TrainingOptions(TypedDict, total=False):
 
     warmup: int
     pairing: str | None
-    pair_rate: float
+    pair_rate: float | None
     accumulate: int
     log_every: int
 

@@ -177,7 +177,7 @@ def train(
         model.batch_size,
         model.learning_rate,
         model.schedule,
-        pair_rate=1.0 if model.pair_rate is None else model.pair_rate,
+        pair_rate=model.pair_rate,
         log_every=log_every,
     )
     histories = training.fit_seeds(
