@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import platform
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from vaebias.perturb.perturbation import (
     PerturbedGrid,
     check_range,
 )
-from vaebias.structure import UNITS
+from vaebias.structure import UNITS, check_units
 
 __all__ = ["Stored", "is_stored", "load", "save"]
 
@@ -191,14 +192,33 @@ def load(path: str | Path) -> Stored:
     header, tensors = tensorfile.read(path, "np", key=KEY, version=VERSION, kind="perturbation")
     try:
         record, grid = header["perturbation"], header["grid"]
-        for name in ("names", "sizes", "image_shape", "name"):
-            grid[name]
+        _check_header(header)
         made = LOADABLE_TYPES[record["name"]].restore(record, tensors, grid["names"])
+        check_units(getattr(made, "units", "sd"))
+        if not set(chain.from_iterable(getattr(made, "pairs", ()))) <= set(grid["names"]):
+            raise ValueError(f"pairs {record['pairs']} of factors {grid['names']}")
         into = check_range(header["range"])
     except (VaebiasError, KeyError, TypeError, ValueError, IndexError) as error:
         expected = "a header and tensors that describe a known perturbation"
         raise InputError(str(path), expected, f"{type(error).__name__}: {error}") from error
     return Stored(path, made, into, header)
+
+
+def _check_header(header: Mapping[str, Any]) -> None:
+    """Raise KeyError, TypeError or ValueError unless `Stored` and its readers can use a header."""
+    grid = header["grid"]
+    for place, keys in (
+        (header, ("range", "versions")),
+        (grid, ("name", "image_shape", "source", "provenance")),
+    ):
+        for key in keys:
+            place[key]
+    names, sizes = grid["names"], grid["sizes"]
+    for entries, kind in ((names, str), (sizes, int)):
+        if not isinstance(entries, list) or not all(isinstance(one, kind) for one in entries):
+            raise TypeError(f"names {names!r} with sizes {sizes!r}")
+    if len(set(names)) != len(sizes):
+        raise ValueError(f"names {names!r} with sizes {sizes!r}")
 
 
 def _grid_record(grid: FactorGrid) -> dict[str, Any]:
