@@ -153,6 +153,22 @@ def test_bad_input_is_one_line_and_exit_code_2(
     assert not list(tmp_path.iterdir())
 
 
+def test_files_of_another_format_are_refused(tmp_path: Path) -> None:
+    result = _run(tmp_path / "m.npz", "--method", "noise")
+    assert result.exit_code == 2
+    assert "--out: expected a name ending in .safetensors, or without an ending" in result.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_too_few_mixed_points_are_said_without_verification(tmp_path: Path) -> None:
+    weak = _run(tmp_path / "weak", "--method", "pattern", "--epsilon", "0.01").stdout
+    assert "x+y: mixed at 0.0 % of the points before, 0.0 % after" in weak
+    assert "Warning: x+y mixed at less than the 90 % of the points that --verify demands" in weak
+    strong = _run(tmp_path / "strong", "--method", "pattern", "--epsilon", "0.5").stdout
+    assert "after" in strong
+    assert "Warning" not in strong
+
+
 def test_pairs_of_unordered_factors_are_refused(tmp_path: Path) -> None:
     result = _run(tmp_path / "m", "--pairs", "shape+posX", source="dsprites")
     assert result.exit_code == 2

@@ -122,6 +122,8 @@ def perturb(
     from vaebias.cli.progress import watch_points
     from vaebias.files import refuse_to_overwrite
 
+    if out.suffix not in ("", ".safetensors"):
+        raise InputError("--out", "a name ending in .safetensors, or without an ending", out)
     refuse_to_overwrite(out, force=force, option="--out")
     if html is not None:
         refuse_to_overwrite(html, force=force, option="--html")
@@ -310,6 +312,7 @@ def _show(
 
     from vaebias.cli.console import output
     from vaebias.numbers import number
+    from vaebias.perturb.verify import SHARE
 
     console = output()
     console.print(f"{made.name}, epsilon {made.epsilon:g}: {seconds:.1f} s", highlight=False)
@@ -326,6 +329,14 @@ def _show(
             f"{pair}: mixed at {100 * one['before']:.1f} % of the points before, "
             f"{100 * one['after']:.1f} % after; signed coupling "
             f"{number(one['signed_coupling_after'])}",
+            highlight=False,
+            soft_wrap=True,
+        )
+    few = [pair for pair, one in shares.items() if one["after"] < SHARE]
+    if few and found is None:
+        console.print(
+            f"Warning: {', '.join(few)} mixed at less than the {100 * SHARE:g} % of the points"
+            " that --verify demands",
             highlight=False,
             soft_wrap=True,
         )

@@ -22,6 +22,8 @@ LOST = 0.05
 """Largest loss of the probe's accuracy: three standard errors of 1,000 test images."""
 READ = 0.5
 """Accuracy on the original from which a factor counts as read by the probe."""
+SHARE = 0.9
+"""Default share of the points at which each pair must be mixed."""
 TESTED = 1024
 PROBE_STEPS = 2500
 """Default number of training steps of the probe."""
@@ -98,7 +100,7 @@ def verify(
     original: FactorGrid,
     modified: PerturbedGrid,
     *,
-    share: float = 0.9,
+    share: float = SHARE,
     units: Units = "sd",
     sample: int = 4096,
     steps: int = PROBE_STEPS,
