@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vaebias.data.factor import Factor, Levels, check_range, integers, positions
+from vaebias.data.sampling import sample_points
 from vaebias.errors import InputError
 from vaebias.interfaces import Index
 
@@ -29,12 +30,6 @@ def check_grid(grid: object, name: str = "grid") -> None:
     if not isinstance(grid, FactorGrid):
         expected = "a factor grid, as data.load(...) or data.ArrayGrid(...) returns"
         raise InputError(name, expected, type(grid).__name__)
-
-
-def _check_generator(rng: object) -> None:
-    if not isinstance(rng, np.random.Generator):
-        expected = "a numpy.random.Generator, such as np.random.default_rng(0)"
-        raise InputError("rng", expected, type(rng).__name__)
 
 
 class FactorGrid(ABC):
@@ -241,34 +236,7 @@ class FactorGrid(ABC):
             A negative n, a random state that is no Generator, an unknown factor, or a level out
             of range.
         """
-        if n < 0:
-            raise InputError("n", "n >= 0", n)
-        _check_generator(rng)
-        if self.probabilities is None:
-            index = rng.integers(len(self), size=n, dtype=np.int64)
-        else:
-            index = draw(self.probabilities, n, rng)
-        if not fixed:
-            return index
-        levels = self.factors(index)
-        for name, given in fixed.items():
-            if name not in self.names:
-                raise InputError("factor", f"one of {', '.join(self.names)}", repr(name))
-            level = integers(f"level of {name!r}", given)
-            if level.shape not in ((), (n,)):
-                raise InputError(f"level of {name!r}", f"one, or shape [{n}]", level.shape)
-            levels[:, self.names.index(name)] = level
-        index = self.index(levels)
-        if self.probabilities is None:
-            return index
-        places = [self.names.index(name) for name in fixed]
-        given_levels, group = np.unique(levels[:, places], axis=0, return_inverse=True)
-        every = self.factors(np.arange(len(self)))[:, places]
-        for i, wanted in enumerate(given_levels):
-            rows = np.flatnonzero(group.ravel() == i)
-            possible = np.flatnonzero((every == wanted).all(1))
-            index[rows] = possible[draw(self.probabilities[possible], len(rows), rng)]
-        return index
+        return sample_points(self, n, rng, fixed or {})
 
     def restrict(self, **levels: Levels) -> FactorGrid:
         """Return the sub-grid with only the given levels of some factors.
@@ -293,19 +261,6 @@ class FactorGrid(ABC):
             is left.
         """
         return SubGrid(self, levels) if levels else self
-
-
-def draw(
-    weights: npt.NDArray[np.float64],  # [m]
-    n: int,
-    rng: np.random.Generator,
-) -> Index:  # [n]
-    """Draw n of the positions 0..m-1 with probabilities proportional to their weights."""
-    cumulative = np.cumsum(weights)
-    if not cumulative[-1] > 0:
-        raise InputError("fixed", "levels that have a probability above 0", "others")
-    found = np.searchsorted(cumulative, rng.random(n) * cumulative[-1], side="right")
-    return np.asarray(np.minimum(found, len(weights) - 1), dtype=np.int64)
 
 
 class SubGrid(FactorGrid):
