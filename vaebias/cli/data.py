@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import json
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from vaebias.cli.canonical import card, pixel_verdict
-from vaebias.cli.options import AsJson, Force, On, Processes, Restrict, restricted
-from vaebias.cli.workers import absolute, workers
+from vaebias.cli.data_export import export
+from vaebias.cli.data_sets import DataName, describe, load_data, print_json, report
+from vaebias.cli.options import AsJson, Force, Restrict, restricted
 from vaebias.errors import InputError
-
-if TYPE_CHECKING:
-    from vaebias.data import FactorGrid
 
 data = typer.Typer(no_args_is_help=True, help="List, show, download, check and export data sets.")
 data.command()(card)
-
-Name = Annotated[str, typer.Argument(metavar="DATA", help="Data set, such as dsprites, or a file.")]
 
 
 @data.command("list")
@@ -31,7 +26,7 @@ def list_(as_json: AsJson = False) -> None:
 
     found = [_entry(name) for name in DATASETS.names()]
     if as_json:
-        _print({"folders": list(map(str, folders())), "datasets": found})
+        print_json({"folders": list(map(str, folders())), "datasets": found})
         return
     from rich.table import Table
 
@@ -79,7 +74,7 @@ def _entry(name: str) -> dict[str, Any]:
 
 
 @data.command()
-def info(name: Name, as_json: AsJson = False) -> None:
+def info(name: DataName, as_json: AsJson = False) -> None:
     """Show the factors of a data set or file, and where its images come from.
 
     For a saved perturbation, show how it was made and for which data set.
@@ -90,9 +85,9 @@ def info(name: Name, as_json: AsJson = False) -> None:
     if perturb.is_stored(name):
         _show_perturbation(name, as_json)
         return
-    grid = _load(name)
+    grid = load_data(name)
     if as_json:
-        _print(_describe(grid))
+        print_json(describe(grid))
         return
     from rich.table import Table
     from rich.text import Text
@@ -117,7 +112,7 @@ def _show_perturbation(name: str, as_json: bool) -> None:
 
     header = perturb.load(name).header
     if as_json:
-        _print({"file": name, **header})
+        print_json({"file": name, **header})
         return
     from rich.text import Text
 
@@ -138,7 +133,7 @@ def _ends(values: Any) -> list[Any]:
 
 @data.command()
 def show(
-    name: Name,
+    name: DataName,
     out: Annotated[Path, typer.Option(metavar="F", help="PNG file to write.")],
     columns: Annotated[int, typer.Option(min=1, help="Number of images per row.")] = 10,
     random: Annotated[
@@ -159,7 +154,7 @@ def show(
     if out.suffix != ".png":
         raise InputError("--out", "a name ending in .png", out)
     refuse_to_overwrite(out, force=force, option="--out")
-    grid = restricted(_load(name), restrict)
+    grid = restricted(load_data(name), restrict)
     if random is None:
         sheet = factor_sheet(grid, columns, seed)
     else:
@@ -170,7 +165,7 @@ def show(
         {"factor": row or None, "index": index.tolist()}
         for row, index in zip(sheet.rows, sheet.index, strict=True)
     ]
-    _report(as_json, {"data": _describe(grid), "out": str(out), "rows": rows}, f"Sheet: {out}")
+    report(as_json, {"data": describe(grid), "out": str(out), "rows": rows}, f"Sheet: {out}")
 
 
 @data.command()
@@ -200,7 +195,7 @@ def fetch(
             path = downloads.fetch(file, to, force=force, progress=progress)
         done.append({"file": str(path), "url": file.url, "bytes": path.stat().st_size})
     text = "\n".join(f"{each['file']}: {each['bytes']:,} bytes" for each in done)
-    _report(as_json, {"files": done}, text)
+    report(as_json, {"files": done}, text)
 
 
 @data.command()
@@ -231,128 +226,9 @@ def verify(
     ]
     passed = all(verdict.passed for verdict in verdicts)
     document = {"passed": passed, "files": [verdict.to_json() for verdict in verdicts]}
-    _report(as_json, document, "\n".join(lines))
+    report(as_json, document, "\n".join(lines))
     if not passed:
         raise typer.Exit(1)
 
 
-@data.command()
-def export(
-    name: Name,
-    out: Annotated[Path, typer.Option(metavar="F", help="File to write: F.npz, F.h5 or F.hdf5.")],
-    layout: Annotated[
-        str | None,
-        typer.Option(
-            metavar="L",
-            help="dsprites or shapes3d. By default F.npz and F.hdf5 with one channel are as "
-            "dsprites, others as shapes3d.",
-        ),
-    ] = None,
-    perturbation: Annotated[
-        Path | None, typer.Option(metavar="P", help="A saved perturbation to apply.")
-    ] = None,
-    restrict: Restrict = None,
-    jobs: Processes = None,
-    on: On = "local",
-    force: Force = False,
-    as_json: AsJson = False,
-) -> None:
-    """Write a data set, perturbed or restricted, in the layout of a published file.
-
-    Loaders of the original read it. Factors with one level keep their column of labels.
-    """
-    from vaebias.cli.progress import watch_points
-    from vaebias.data import export as write
-    from vaebias.data.export import check_layout
-    from vaebias.files import refuse_to_overwrite
-
-    refuse_to_overwrite(out, force=force, option="--out")
-    place = None if perturbation is None else perturbation.resolve()
-    make = partial(_version, absolute(name), place, restrict)
-    grid = make()
-    layout = check_layout(grid, out, layout)
-    with watch_points(out.name, len(grid)) as progress:
-        shared = workers(make, jobs, on)
-        record = write(grid, out, layout=layout, progress=progress, map_parts=shared)
-    size = out.stat().st_size
-    document = {
-        "data": _describe(grid),
-        "out": str(out),
-        "bytes": size,
-        "layout": layout,
-        "pixels": record.pixels,
-        "binary": record.pixels == "binary",
-    }
-    text = f"{out}: {len(grid):,} images, {size:,} bytes, in the layout of {layout}"
-    _report(as_json, document, f"{text}\n{_PIXELS[record.pixels]}")
-
-
-_PIXELS = {
-    "binary": "Pixels are bytes 0 and 1, as in the file of dSprites.",
-    "bytes": "Pixels are bytes 0..255, as in the file of Shapes3D: loaders divide by 255.",
-    "floats": "Pixels are float32 in 0..1, since dSprites' bytes 0 and 1 have no grey levels. "
-    "disentanglement_lib and disent read them correctly. disentangling-vae, which multiplies "
-    "bytes by 255, does not: export F.h5 for it.",
-}
-
-
-def _version(name: str, perturbation: Path | None, restrict: list[str] | None) -> FactorGrid:
-    """Make what is exported; other processes make it for themselves.
-
-    A perturbation belongs to the grid for which it was made: the whole one, or a part of it.
-    """
-    grid = _load(name)
-    if perturbation is None:
-        return restricted(grid, restrict)
-    from vaebias import perturb
-
-    stored = perturb.load(perturbation)
-    if stored.fits(grid):
-        return restricted(stored.on(grid), restrict)
-    return stored.on(restricted(grid, restrict) if restrict else stored.part_of(grid))
-
-
-def _load(name: str) -> FactorGrid:
-    """Load a data set, with a progress bar if its file must be unpacked first."""
-    import inspect
-
-    from vaebias.cli.progress import watch_points
-    from vaebias.data import DATASETS, load
-
-    options: dict[str, Any] = {}
-    with watch_points(f"unpacking {name}", 1) as progress:
-        if name not in DATASETS or "progress" in inspect.signature(DATASETS[name]).parameters:
-            options["progress"] = progress
-        return load(name, **options)
-
-
-def _describe(grid: FactorGrid) -> dict[str, Any]:
-    axes = [
-        {
-            "name": axis.name,
-            "levels": axis.size,
-            "values": axis.values.tolist(),
-            "period": axis.period,
-            "ordinal": axis.ordinal,
-        }
-        for axis in grid.axes
-    ]
-    return {
-        "name": grid.name,
-        "images": len(grid),
-        "image_shape": list(grid.image_shape),
-        "source": grid.source,
-        "provenance": grid.provenance,
-        "factors": axes,
-    }
-
-
-def _report(as_json: bool, document: dict[str, Any], text: str) -> None:
-    if as_json:
-        _print(document)
-    else:
-        typer.echo(text)
-
-
-def _print(document: dict[str, Any]) -> None:
-    typer.echo(json.dumps(document, allow_nan=False))
+data.command()(export)
