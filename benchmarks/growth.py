@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import memray
 import numpy as np
 import torch
+from run import processor_model, today
 from torch import Tensor
 
 from vaebias import analysis, data, metrics, models, ops, perturb
@@ -203,7 +204,7 @@ def measure(row: Row) -> str:
 
 HEAD = """# Growth
 
-One thread of {processor}, kernels for {clone}, by `benchmarks/growth.py`.
+One thread of {processor}, kernels for {clone}, torch {torch}, {date}, by `benchmarks/growth.py`.
 Time is the least of several calls, memory the peak of what a call allocates, gradients and
 results included, inputs not. The exponent is that of a power fitted to the row; it falls
 short where a fixed cost of a call, or the part of lower order, weighs. `structure` and `align`
@@ -220,9 +221,12 @@ def main() -> int:
     parser.add_argument("--out", type=Path, help="file for the table; printed in any case")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    from run import processor
-
-    head = HEAD.format(processor=processor(), clone=ops.build_info()["instruction_set"])
+    head = HEAD.format(
+        processor=processor_model(),
+        clone=ops.build_info()["instruction_set"],
+        torch=torch.__version__,
+        date=today(),
+    )
     print(head, end="", flush=True)
     lines = []
     for row in ROWS:

@@ -30,7 +30,7 @@ from unittest import mock
 import numpy as np
 import torch
 from bench_pipeline import REFERENCES, Eager, plain_sample
-from run import device_name
+from run import cpu_name, today
 
 from vaebias import data, models, ops, training
 from vaebias.files import write_text
@@ -201,7 +201,8 @@ def measure(contender: str, network: str, packages: str) -> tuple[Seconds, str]:
     environment = os.environ | {"PYTHONPATH": packages, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
-        return [], done.stderr.strip().splitlines()[-1]
+        said = done.stderr.strip().splitlines()
+        return [], said[-1] if said else f"exit status {done.returncode}"
     return json.loads(done.stdout.splitlines()[-1]), ""
 
 
@@ -234,7 +235,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="file for the table, in Markdown")
     parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    machine = device_name()
+    machine = cpu_name()
     torch.set_num_threads(1)
     if arguments.one:
         contender, network = arguments.one
@@ -246,7 +247,7 @@ def main() -> None:
         "",
         "By `benchmarks/peers.py`: milliseconds of processor time per step of a beta-VAE, for",
         f"{BLOCKS - 1} blocks of {BLOCK} steps, random images of 64x64, batches of {BATCH}, one",
-        f"thread of {machine}, torch {torch.__version__}.",
+        f"thread of {machine}, torch {torch.__version__}, {today()}.",
         "",
         "| network | trainer | ms a step | times ours |",
         "|---|---|---|---|",

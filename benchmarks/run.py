@@ -1,12 +1,13 @@
-"""Run the benchmarks, print every group's ratios, and keep them as results/<device>.json.
+"""Run the benchmarks, print every group's ratios, and write them to results/<processor>.json.
 
-A device is a GPU, or a processor and the instruction set of the kernels: a build of
-VAEBIAS_X86_LEVEL=3 measures AVX2 on a machine that has AVX-512. Compared with what was kept, the
-table ends with what became slower by more than the spread of both.
+The file is named after the processor and the instruction set of the kernels: a build of
+VAEBIAS_X86_LEVEL=3 measures AVX2 on a machine that has AVX-512. The table ends with the groups
+that are slower than in the file by more than the spread of both. GPUs are measured by gpu.py.
 
-python benchmarks/run.py            all of them
-python benchmarks/run.py --quick    the groups of QUICK, in under two minutes
-python benchmarks/run.py -k elbo    what pytest's -k selects (nothing is written)
+python benchmarks/run.py                   all of them
+python benchmarks/run.py --quick           the groups of QUICK, in under two minutes
+python benchmarks/run.py -k elbo           what pytest's -k selects; nothing is written
+python benchmarks/run.py -k elbo --save    the same; replaces these groups in the file
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Benchmarks of the vaebias kernels.")
     parser.add_argument("--quick", action="store_true", help="the main sizes only")
     parser.add_argument("-k", dest="select", help="as pytest's -k")
-    parser.add_argument("--save", action="store_true", help="keep what -k selected as well")
+    parser.add_argument("--save", action="store_true", help="also write what was selected")
     options = parser.parse_args()
     select = QUICK if options.quick else options.select
 
@@ -53,16 +54,29 @@ def main() -> int:
 
     groups = summarise(measured)
     show(groups)
-    target = HERE / "results" / f"{device_name()}.json"
+    target = HERE / "results" / f"{file_name(cpu_name())}.json"
     before = json.loads(target.read_text()) if target.exists() else {}
-    kept = before.get("groups", {})  # gpu.py's results may be all there are
-    show_slower(groups, kept)
+    show_slower(groups, before.get("groups", {}))
     if code == 0 and (select is None or options.save):
         target.parent.mkdir(exist_ok=True)
-        found = (kept if select else {}) | groups
-        target.write_text(json.dumps(before | machine() | {"groups": found}, indent=1) + "\n")
+        results = updated(before, groups, machine(processor()), whole=select is None)
+        target.write_text(json.dumps(results, indent=1) + "\n")
         print(f"\nwritten: {target}")
     return code
+
+
+def updated(
+    before: dict[str, Any], groups: dict[str, dict[str, Any]], now: dict[str, Any], *, whole: bool
+) -> dict[str, Any]:
+    """Return the results to write: all groups anew, or some of them beside earlier ones.
+
+    Each group says when and with which versions it was measured.
+    """
+    made = {key: now[key] for key in ("date", "vaebias", "torch")}
+    groups = {name: group | {"measured": made} for name, group in groups.items()}
+    if whole:
+        return now | {"groups": groups}
+    return now | before | {"groups": before.get("groups", {}) | groups}
 
 
 def summarise(measured: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -109,14 +123,13 @@ def show_slower(groups: dict[str, dict[str, Any]], kept: dict[str, dict[str, Any
             print(f"slower: {name}: {1e3 * now:.3f} ms, {1e3 * before:.3f} ms when last kept")
 
 
-def device_name() -> str:
-    """Name the results after the GPU where there is one, else after processor and clone."""
-    name = torch.cuda.get_device_name() if torch.cuda.is_available() else cpu_name()
-    return re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-")
+def file_name(device: str) -> str:
+    """Return the name of a device as that of a file, without its ending."""
+    return re.sub(r"[^A-Za-z0-9]+", "-", device).strip("-")
 
 
 def cpu_name() -> str:
-    """The processor and, of the kernels' instruction set, what stands in parentheses."""
+    """Return the processor and, of the kernels' instruction set, what stands in parentheses."""
     from vaebias.ops import build_info
 
     found = re.search(r"\((.*?)[,)]", build_info()["instruction_set"])
@@ -124,24 +137,34 @@ def cpu_name() -> str:
 
 
 def processor() -> str:
-    """The processor's own name for itself."""
+    """Return the name of the processor, and the number of cores that torch uses."""
+    return f"{processor_model()} {torch.get_num_threads()} cores"
+
+
+def processor_model() -> str:
+    """Return the processor's own name for itself."""
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):
-                return f"{line.partition(':')[2].strip()} {torch.get_num_threads()} cores"
+                return line.partition(":")[2].strip()
     except OSError:
         pass
-    return f"{platform.machine()} {torch.get_num_threads()} cores"
+    return platform.machine()
 
 
-def machine() -> dict[str, Any]:
-    """What the numbers were measured on."""
+def today() -> str:
+    """Return the date, UTC."""
+    return datetime.now(timezone.utc).date().isoformat()
+
+
+def machine(device: str) -> dict[str, Any]:
+    """Return what numbers of a device were measured on, and when."""
     from vaebias import __version__
     from vaebias.ops import build_info
 
     return {
-        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else processor(),
-        "date": datetime.now(timezone.utc).date().isoformat(),
+        "device": device,
+        "date": today(),
         "vaebias": __version__,
         "torch": torch.__version__,
         "build": build_info(),
