@@ -336,6 +336,7 @@ class TestWithoutLabels:
 
     def test_turned_axes_keep_the_span_and_lose_the_cosines(self) -> None:
         found = diagnose(**self.parts(math.pi / 4), index=np.arange(30), neighbours=100)
+        assert list(found.label_free) == ["neighbours", "global"]
         for each in found.label_free.values():
             np.testing.assert_allclose(each.angles, 0, atol=1e-3)
             assert np.median(each.matched) < 0.9

@@ -155,24 +155,24 @@ class TestDamage:
         assert str(path) in str(error.value)
 
     @pytest.mark.parametrize("kept", [0, 4, 100, -1])
-    def test_truncated(self, path: Path, kept: int) -> None:
+    def test_a_truncated_file_is_refused(self, path: Path, kept: int) -> None:
         path.write_bytes(path.read_bytes()[:kept])
         self._refused(path, "a complete safetensors file")
 
-    def test_not_safetensors(self, path: Path) -> None:
+    def test_other_bytes_are_refused(self, path: Path) -> None:
         path.write_bytes(b"\x80\x04" + bytes(range(256)) * 8)
         self._refused(path, "a complete safetensors file")
 
-    def test_header_missing(self, path: Path) -> None:
+    def test_a_file_without_the_header_is_refused(self, path: Path) -> None:
         safetensors.torch.save_file({"a": torch.ones(1)}, path)
         self._refused(path, "the header 'vaebias'")
 
     @pytest.mark.parametrize("text", ["{", "[]", "3", "{}"])
-    def test_header_garbled(self, path: Path, text: str) -> None:
+    def test_a_garbled_header_is_refused(self, path: Path, text: str) -> None:
         safetensors.torch.save_file({"a": torch.ones(1)}, path, {"vaebias": text})
         self._refused(path, "a JSON header with its version")
 
-    def test_other_version(self, path: Path) -> None:
+    def test_another_version_is_refused(self, path: Path) -> None:
         _rewrite(path, header=lambda header: header.update(version=99))
         self._refused(path, "checkpoint version 1, found 99")
 
@@ -189,33 +189,35 @@ class TestDamage:
             ({"latents": "three"}, "header that describes"),
         ],
     )
-    def test_model_unknown(self, path: Path, change: dict[str, Any], message: str) -> None:
+    def test_an_unknown_model_is_refused(
+        self, path: Path, change: dict[str, Any], message: str
+    ) -> None:
         _rewrite(path, header=lambda header: header["model"].update(change))
         self._refused(path, message)
 
     @pytest.mark.parametrize("field", ["name", "image_shape", "latents", "network", "config"])
-    def test_model_incomplete(self, path: Path, field: str) -> None:
+    def test_an_incomplete_model_is_refused(self, path: Path, field: str) -> None:
         _rewrite(path, header=lambda header: header["model"].pop(field))
         self._refused(path, "header that describes a known model")
 
-    def test_tensor_missing(self, path: Path) -> None:
+    def test_a_missing_tensor_is_named(self, path: Path) -> None:
         _rewrite(path, tensors=lambda state: state.pop("encoder.1.bias"))
         self._refused(path, r"without encoder\.1\.bias")
 
-    def test_tensor_too_many(self, path: Path) -> None:
+    def test_a_tensor_too_many_is_named(self, path: Path) -> None:
         _rewrite(path, tensors=lambda state: state.update(more=torch.ones(1)))
         self._refused(path, "also more")
 
-    def test_tensor_of_other_shape(self, path: Path) -> None:
+    def test_a_tensor_of_another_shape_is_named(self, path: Path) -> None:
         _rewrite(path, tensors=lambda state: state.update({"encoder.1.bias": torch.ones(7)}))
         self._refused(path, r"tensor encoder\.1\.bias: expected .*\(16,\), found .*\(7,\)")
 
-    def test_tensor_of_other_dtype(self, path: Path) -> None:
+    def test_a_tensor_of_another_dtype_is_named(self, path: Path) -> None:
         double = torch.ones(16, dtype=torch.float64)
         _rewrite(path, tensors=lambda state: state.update({"encoder.1.bias": double}))
         self._refused(path, r"float32 of shape \(16,\), found torch.float64")
 
-    def test_absent(self, tmp_path: Path) -> None:
+    def test_an_absent_file_is_refused(self, tmp_path: Path) -> None:
         self._refused(tmp_path / "none.safetensors", "no such file or folder")
 
 

@@ -86,7 +86,9 @@ HIGH, LOW = (0.80, 0.82, 0.79, 0.84, 0.81), (0.30, 0.33, 0.28, 0.31, 0.35)
         (HIGH[:1], LOW[:1], Verdict.OPEN),
     ],
 )
-def test_verdict(before: Sequence[float], after: Sequence[float], verdict: Verdict) -> None:
+def test_the_verdict_is_that_of_the_sizes_of_change(
+    before: Sequence[float], after: Sequence[float], verdict: Verdict
+) -> None:
     assert _one(before, after).verdict is verdict
 
 

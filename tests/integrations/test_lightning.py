@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from vaebias.analysis import diagnose
 from vaebias.errors import InputError
 
-pl = pytest.importorskip("pytorch_lightning")
+pl = pytest.importorskip("pytorch_lightning", reason="Lightning is not installed")
 
 from vaebias.integrations.lightning import LatentMonitor  # noqa: E402
 

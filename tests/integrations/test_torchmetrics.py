@@ -8,7 +8,7 @@ import torch
 from vaebias.errors import InputError, UnknownNameError
 from vaebias.metrics import METRICS, mcc
 
-torchmetrics = pytest.importorskip("torchmetrics")
+torchmetrics = pytest.importorskip("torchmetrics", reason="torchmetrics is not installed")
 
 from vaebias.integrations.torchmetrics import DisentanglementMetric  # noqa: E402
 

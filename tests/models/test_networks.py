@@ -97,6 +97,7 @@ def test_conv_pads_as_tensorflow_does() -> None:
             assert layer.stride == (2, 2)
             assert [2 * p for p in layer.padding] == [total, total]
             side = side // 2 if isinstance(layer, nn.Conv2d) else 2 * side
+        assert side == (4 if isinstance(layers[0], nn.Conv2d) else 64)
 
 
 def test_conv_starts_glorot_uniform_with_biases_of_zero() -> None:
@@ -104,6 +105,8 @@ def test_conv_starts_glorot_uniform_with_biases_of_zero() -> None:
         torch.manual_seed(0)
         encoder, decoder = build_networks("conv", (3, 64, 64), 10)
     layers = [m for net in (encoder, decoder) for m in net.modules() if hasattr(m, "weight")]
+    parameters = sum(p.numel() for net in (encoder, decoder) for p in net.parameters())
+    assert sum(p.numel() for layer in layers for p in layer.parameters()) == parameters
     for layer in layers:
         weight, bias = layer.get_parameter("weight"), layer.get_parameter("bias")
         assert not bias.any()

@@ -37,6 +37,26 @@ def test_equals_its_reference(
     )
 
 
+def test_views_are_read_in_their_own_order(device):
+    g = torch.Generator().manual_seed(0)
+    images = torch.rand(6, 5, 9, 2, generator=g).to(device)[::2]
+    latents = torch.randn(6, 4, 2, generator=g).to(device)[::2]
+    views = [images[..., 0], images[..., 1], latents[:, 1:, 0], latents[:, 1:, 1]]
+    assert not any(x.is_contiguous() for x in views)
+    for x, y in zip(elbo(*views), elbo(*(x.contiguous() for x in views)), strict=True):
+        assert torch.equal(x, y)
+
+
+def test_huge_logits_cost_what_they_miss_by(device):
+    logits = torch.tensor([[1e30, -1e30], [0.0, 0.0]], device=device, requires_grad=True)
+    target = torch.tensor([[1.0, 1.0], [1.0, 0.0]], device=device)
+    zero = torch.zeros(2, 1, device=device)
+    loss = elbo(logits, target, zero, zero)
+    torch.testing.assert_close(loss.reconstruction.cpu(), torch.tensor([1e30, 2 * math.log(2)]))
+    (gradient,) = torch.autograd.grad(loss.loss, logits)
+    assert gradient.tolist() == [[0.0, -0.5], [-0.25, 0.25]]
+
+
 @pytest.fixture(params=[False, True], ids=["by item", "in place"])
 def scaling(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """The backward pass as it is here, and as it is where only a GPU knows the loss's weight."""

@@ -96,6 +96,16 @@ def test_a_common_offset_changes_nothing(device):
     assert torch.equal(local_variance(images, 5), local_variance(images + 2.0**20, 5))
 
 
+@pytest.mark.parametrize("size", [1e-15, 1e15, 1e30])
+def test_tiny_and_huge_images_have_their_variance_or_infinity(size, dtype, device, close):
+    images = torch.rand(1, 2, 9, 10, generator=torch.Generator().manual_seed(0)).to(device, dtype)
+    found = local_variance(images * size, 3)
+    if dtype == torch.float32 and size == 1e30:  # whose square is none
+        assert found.isposinf().all()
+    else:
+        close(found / size**2, local_variance_reference(images, 3))
+
+
 def test_nan_reaches_only_the_windows_that_hold_it(device):
     images = torch.rand(1, 1, 20, 20, device=device)
     images[0, 0, 10, 4] = math.nan

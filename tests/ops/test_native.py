@@ -57,8 +57,10 @@ def test_forked_workers_run_kernels_after_the_parent_used_its_threads():
         torch.set_num_threads(before)
     loader = DataLoader(Variances(), num_workers=2, multiprocessing_context="fork", timeout=60)
     expected = local_variance(torch.arange(64.0).reshape(1, 1, 8, 8), 3)
-    for found in loader:
-        torch.testing.assert_close(found[0], expected)
+    variances = [found[0] for found in loader]
+    assert len(variances) == len(Variances())
+    for found in variances:
+        torch.testing.assert_close(found, expected)
 
 
 def test_negative_sizes_are_refused_before_any_memory_is_read():

@@ -142,6 +142,17 @@ def test_gaussian_targets_may_have_any_range_but_not_nan(batch):
             loss(logits, target)
 
 
+def test_huge_predictions_cost_infinity_in_their_row_alone(dtype, device):
+    prediction = torch.zeros(2, 600, dtype=dtype, device=device)
+    prediction[1, 7] = torch.finfo(dtype).max / 2
+    prediction.requires_grad_()
+    loss = gaussian_nll(prediction, torch.zeros_like(prediction))
+    assert loss.isfinite().tolist() == [True, False]
+    assert loss[1] == math.inf
+    (gradient,) = torch.autograd.grad(loss.sum(), prediction)
+    torch.testing.assert_close(gradient, prediction.detach())
+
+
 def test_a_logit_that_is_nan_is_not_blamed_on_the_target(batch):
     logits, target, mu, logvar = batch(3, 50, 1)
     logits[0, 0] = math.nan

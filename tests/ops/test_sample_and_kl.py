@@ -53,6 +53,20 @@ def test_equals_its_reference_at_any_size_and_place(
     )
 
 
+def test_views_are_read_in_their_own_order(dtype, device):
+    wide = torch.randn(2, 6, 7, 3, dtype=dtype).to(device)
+    views = [x[::2, 1:6].mT for x in wide[..., 0]]
+    noise = torch.randn(3, 5, dtype=dtype).to(device).mT
+    assert not any(x.is_contiguous() for x in (*views, noise))
+    for own in (None, noise):
+        found = sample_and_kl(*views, 1, 2, noise=own)
+        expected = sample_and_kl(
+            *(x.contiguous() for x in views), 1, 2, noise=None if own is None else own.contiguous()
+        )
+        for x, y in zip(found, expected, strict=True):
+            assert torch.equal(x, y)
+
+
 def test_an_elements_noise_depends_on_its_place_only(dtype):
     zero = torch.zeros(3, 2001, dtype=dtype)
     drawn = sample_and_kl(zero, zero, 5, 1)[0].flatten()

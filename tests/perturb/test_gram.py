@@ -99,7 +99,7 @@ def test_trains_inside_no_grad_too(small_blobs: FactorGrid) -> None:
     assert made.losses[-1] < made.losses[0]
 
 
-def test_progress_and_record(small_blobs: FactorGrid) -> None:
+def test_progress_and_record_give_the_losses(small_blobs: FactorGrid) -> None:
     seen: list[tuple[int, int, float]] = []
     made = gram(
         small_blobs, PAIR, epsilon=0.1, seed=7, steps=50, progress=lambda *a: seen.append(a)
