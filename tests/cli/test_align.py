@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from command_line import error_of
 from typer.testing import CliRunner
 
 from vaebias import checkpoints, models
@@ -23,11 +24,7 @@ def checkpoint(tmp_path: Path) -> Path:
 
 
 def _error(*arguments: object) -> tuple[int, str]:
-    result = RUN.invoke(app, ["align", *map(str, arguments)])
-    assert result.stdout == ""
-    lines = result.stderr.strip().splitlines()
-    assert len(lines) == 1
-    return result.exit_code, lines[0]
+    return error_of("align", *arguments)
 
 
 def test_json_is_one_document_on_stdout_and_nothing_else(checkpoint: Path) -> None:

@@ -6,20 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from typer.testing import CliRunner, Result
+from command_line import one_line
+from typer.testing import CliRunner
 
 from vaebias import __version__
 from vaebias.cli import app
 
 RUN = CliRunner()
-
-
-def one_line(result: Result) -> str:
-    """The one line that a failed command says on stderr."""
-    lines = result.stderr.strip().splitlines()
-    assert len(lines) == 1, result.stderr
-    assert result.stdout == ""
-    return lines[0]
 
 
 def test_version_is_that_of_the_package() -> None:

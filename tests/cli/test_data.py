@@ -12,6 +12,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+from command_line import error_of
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -42,11 +43,7 @@ def _text(*arguments: object) -> str:
 
 
 def _error(*arguments: object) -> tuple[int, str]:
-    result = RUN.invoke(app, ["data", *map(str, arguments)])
-    assert result.stdout == ""
-    lines = result.stderr.strip().splitlines()
-    assert len(lines) == 1, result.stderr
-    return result.exit_code, lines[0]
+    return error_of("data", *arguments)
 
 
 def test_info_of_a_perturbation_is_its_provenance(tmp_path: Path) -> None:

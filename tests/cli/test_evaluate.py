@@ -1,11 +1,11 @@
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from command_line import error_of, json_of
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -38,17 +38,11 @@ def table(tmp_path: Path) -> Path:
 
 
 def _json(*arguments: object) -> dict:
-    result = RUN.invoke(app, ["evaluate", *map(str, arguments), "--json"])
-    assert result.exit_code == 0, result.stderr
-    return json.loads(result.stdout)
+    return json_of("evaluate", *arguments)
 
 
 def _error(*arguments: object) -> tuple[int, str]:
-    result = RUN.invoke(app, ["evaluate", *map(str, arguments)])
-    assert result.stdout == ""
-    lines = result.stderr.strip().splitlines()
-    assert len(lines) == 1, result.stderr
-    return result.exit_code, lines[0]
+    return error_of("evaluate", *arguments)
 
 
 def test_json_of_a_checkpoint_is_one_document(checkpoint: Path) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from command_line import one_line
 from typer.testing import CliRunner, Result
 
 from vaebias import data, perturb
@@ -147,9 +148,7 @@ def test_bad_input_is_one_line_and_exit_code_2(
 ) -> None:
     result = _run(tmp_path / "m", *arguments)
     assert result.exit_code == 2
-    assert result.stdout == ""
-    (line,) = result.stderr.strip().splitlines()
-    assert message in line
+    assert message in one_line(result)
     assert not list(tmp_path.iterdir())
 
 

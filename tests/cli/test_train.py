@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from command_line import error_of, json_of
 from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from typer.testing import CliRunner
@@ -40,18 +41,12 @@ def _arguments(
 
 
 def _json(out: Path, *arguments: object, **options: Any) -> dict[str, Any]:
-    result = RUN.invoke(app, [*_arguments(out, *arguments, **options), "--json"])
-    assert result.exit_code == 0, result.stderr
-    document: dict[str, Any] = json.loads(result.stdout)
+    document: dict[str, Any] = json_of(*_arguments(out, *arguments, **options))
     return document
 
 
 def _error(out: Path, *arguments: object, **options: Any) -> tuple[int, str]:
-    result = RUN.invoke(app, _arguments(out, *arguments, **options))
-    assert result.stdout == ""
-    lines = result.stderr.strip().splitlines()
-    assert len(lines) == 1, result.stderr
-    return result.exit_code, lines[0]
+    return error_of(*_arguments(out, *arguments, **options))
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
