@@ -48,6 +48,13 @@ def nvcc() -> str | None:
     return shutil.which("nvcc")
 
 
+def compiler() -> str:
+    """Return the CUDA compiler and its version."""
+    said = subprocess.run([nvcc(), "--version"], capture_output=True, text=True, check=True).stdout
+    version = re.search(r"\bV(\d[\d.]*)", said)
+    return f"nvcc {version[1] if version else 'of unknown version'}"
+
+
 def nvdisasm() -> str | None:
     """Find the disassembler: on the path, or installed beside this Python."""
     found = shutil.which("nvdisasm")
@@ -279,8 +286,9 @@ def main() -> None:
         sys.exit("there is no nvdisasm: pip install nvidia-cuda-nvdisasm")
     text = (
         "# CUDA kernels by count\n\nBy `make cuda-report`: columns are explained in its docstring. "
+        f"{compiler()}; no GPU ran.\n\n"
     )
-    text += f"No GPU ran.\n\n{table(report(options.csrc, options.architectures))}\n{model()}"
+    text += f"{table(report(options.csrc, options.architectures))}\n{model()}"
     if options.out:
         options.out.write_text(text, encoding="utf-8")
     else:

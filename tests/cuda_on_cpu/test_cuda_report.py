@@ -32,6 +32,11 @@ def test_nothing_is_spilled_to_memory(name, tmp_path):
     assert not any(spilled.values()), spilled
 
 
+@needs_nvcc
+def test_the_compiler_is_named_with_its_version():
+    assert re.fullmatch(r"nvcc \d+\.\d+\.\d+", cuda_report.compiler())
+
+
 @pytest.fixture(scope="module")
 def ptx_of(tmp_path_factory):
     """Compile a source once; return the PTX of each of its kernels, by mangled name."""
