@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from vaebias.errors import InputError
 from vaebias.ops.scale_rows import scale_rows_, scale_rows_reference
 
 
@@ -27,6 +28,21 @@ def test_factors_that_lie_apart_are_read_where_they_lie(device):
     rows = torch.ones(3, 4, device=device)
     factors = torch.arange(6.0, device=device)[::2]
     assert torch.equal(scale_rows_(rows, factors)[:, 0], factors)
+
+
+@pytest.mark.parametrize(
+    ("rows", "factors", "message"),
+    [
+        (torch.ones(4, 6).mT, torch.ones(6), r"rows: expected a contiguous tensor, found strides"),
+        (torch.ones(4, 6)[:, ::2], torch.ones(4), "rows: expected a contiguous tensor"),
+        (torch.ones(4, 6), torch.ones(3), r"factors: expected one, or shape \[4\], found \[3\]"),
+        (torch.ones(4, 6), torch.ones(4, 1), r"factors: .*found \[4, 1\]"),
+    ],
+)
+def test_rows_that_are_views_and_other_numbers_of_factors_are_refused(rows, factors, message):
+    with pytest.raises(InputError, match=message):
+        scale_rows_(rows, factors)
+    assert (rows == 1).all()
 
 
 def test_operator_passes_opcheck(torch_device):
