@@ -15,7 +15,7 @@ from vaebias.ops.elbo import elbo_reference
 
 
 @pytest.mark.parametrize(
-    ("B", "P", "d"), [(1, 1, 1), (7, 130, 5), (64, _core.PIECE + 3, 10), (2, 40, 0)]
+    ("B", "P", "d"), [(1, 1, 1), (7, 130, 5), (64, _core.PIECE + 3, 10), (2, 40, 0), (3, 0, 4)]
 )
 @pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
 @pytest.mark.parametrize("bytes_", [False, True], ids=["float", "uint8"])
