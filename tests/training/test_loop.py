@@ -308,6 +308,7 @@ def test_one_step_is_a_run(grid: FactorGrid, schedule: str) -> None:
         ({"warmup": -1}, "warmup: expected a number of steps from 0 to 1, found -1"),
         ({"warmup": 2}, "warmup: expected a number of steps from 0 to 1, found 2"),
         ({"warmup": 1, "schedule": "one-cycle"}, "warmup: expected 0, for one-cycle rises"),
+        ({"pair_rate": 0.0}, "pair_rate: expected a finite number above 0"),
     ],
 )
 def test_wrong_arguments_are_named(

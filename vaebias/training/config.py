@@ -103,6 +103,8 @@ class TrainingConfig:
             raise InputError("warmup", expected, self.warmup)
         if self.pairing is not None and self.pairing not in PAIRINGS:
             raise InputError("pairing", " or ".join(PAIRINGS), repr(self.pairing))
+        if self.pair_rate is not None:
+            check_positive("pair_rate", self.pair_rate)
 
 
 @dataclass(frozen=True)
