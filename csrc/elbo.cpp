@@ -22,7 +22,7 @@ void elbo(const void* prediction, Storage predictions, const void* target, Stora
     for (std::int64_t i = b * d; i < (b + 1) * d; ++i) {
       kl[i] = kl_standard_normal(mu[i], logvar[i]);
       row += static_cast<double>(kl[i]);
-      if (gradient) {
+      if (grad_mu) {  // of images without pixels, the address of their gradient is null
         grad_mu[i] = weight * mu[i];
         grad_logvar[i] = weight * std::expm1(logvar[i]) / 2;
       }

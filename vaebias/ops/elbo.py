@@ -87,13 +87,10 @@ def _elbo(
     loss, reconstruction, kl = mu.new_empty(()), mu.new_empty(B), torch.empty_like(mu)
     gradients = [torch.empty_like(x) if with_gradient else None for x in (prediction, mu, mu)]
     workspace = workspace_for(prediction)
-    # the address of an empty tensor is null, by which kernels are told to compute no gradients
-    of_pixels = prediction.new_empty(1) if with_gradient and P == 0 else gradients[0]
     launch(
         "elbo", mu,
         prediction, storage(prediction), target, storage(target), mu, logvar, B, P, d,
-        LIKELIHOODS.index(likelihood), scale, beta, workspace, loss, reconstruction, kl,
-        of_pixels, *gradients[1:],
+        LIKELIHOODS.index(likelihood), scale, beta, workspace, loss, reconstruction, kl, *gradients,
     )  # fmt: skip
     check_target(target, likelihood, reconstruction)
     return loss, reconstruction, kl, *(mu.new_empty(0) if g is None else g for g in gradients)
