@@ -148,6 +148,7 @@ def test_a_price_is_said_in_one_sentence_and_in_json_and_on_the_page(tmp_path: P
     assert shown.exit_code == 0
     assert "A VAE with beta 8 keeps the factors as its axes, by" in " ".join(shown.output.split())
     assert "per standard deviation of the factors" in " ".join(shown.output.split())
+    assert "on patches" not in shown.output
     page = tmp_path / "price.html"
     words += ["--patches", "1", "--html", str(page), "--units", "step", "--json"]
     record = json.loads(RUN.invoke(app, words).stdout)
@@ -156,6 +157,7 @@ def test_a_price_is_said_in_one_sentence_and_in_json_and_on_the_page(tmp_path: P
     assert record["price"]["pairs"]["x+y"]["exact"]["patches"] == 1
     text = page.read_text()
     assert "keeps the factors as its axes" in text
+    assert "on patches" in text
     assert "--units step --beta 8.0 --likelihood gaussian --scale 0.1 --patches 1" in text
 
 

@@ -329,9 +329,9 @@ def _show(console: Any, title: str, found: Structure) -> None:
 def _show_price(console: Any, price: Price) -> None:
     from rich.table import Table
 
-    from vaebias.report.price import PRICE_COLUMNS, price_rows
+    from vaebias.report.price import price_columns, price_rows
 
-    table = Table(*PRICE_COLUMNS)
+    table = Table(*price_columns(price))
     for row in price_rows(price):
         table.add_row(*row)
     console.print(table)

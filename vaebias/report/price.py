@@ -6,30 +6,26 @@ from collections.abc import Mapping
 
 from vaebias.numbers import number, signed
 from vaebias.report.page import HtmlTable
-from vaebias.structure import Price
+from vaebias.structure import ExactPrice, PairPrice, Price
 
-__all__ = ["PRICE_COLUMNS", "price_rows", "price_table"]
+__all__ = ["price_columns", "price_note", "price_rows", "price_table"]
 
-PRICE_COLUMNS = ("pair", "axes", "even mixture", "best", "turn", "saves", "on patches")
-PRICE_NOTE = (
-    "Lowest loss, in nats per image, of two latents that encode a pair of factors: as the factors' "
-    "axes, as their even mixtures, and turned by the angle of least cost, with what this turn "
-    "saves. On patches (with --patches): the first three with the optimal decoder in closed form. "
-    "Phase: images return along the turned axes, so that no turn is predicted."
-)
+
+def price_columns(price: Price) -> tuple[str, ...]:
+    """Return the columns of `price_rows`, the last one only if the price has patches."""
+    columns = ("pair", "axes", "even mixture", "best", "turn", "saves")
+    return (*columns, "on patches") if _has_patches(price) else columns
 
 
 def price_rows(price: Price) -> list[tuple[str, ...]]:
-    """Return a row of strings for each pair of factors, as `PRICE_COLUMNS`."""
+    """Return a row of strings for each pair of factors, as `price_columns`."""
     rows = []
     for (a, b), one in price.pairs.items():
-        costs, exact = (
-            None if each is None else [number(each.axes), number(each.even), number(each.best)]
-            for each in (one, one.exact)
-        )
-        turn, saves = f"{number(one.angle, 0)}°{' (phase)' * one.recurs}", signed(one.gain)
-        checked = "–" if exact is None else " / ".join(exact)
-        rows.append((f"{a} + {b}", *(costs or ()), turn, saves, checked))
+        turn = f"{number(one.angle, 0)}°{' (phase)' * one.recurs}"
+        row = (f"{a} + {b}", *_costs(one), turn, signed(one.gain))
+        if _has_patches(price):
+            row = (*row, "–" if one.exact is None else " / ".join(_costs(one.exact)))
+        rows.append(row)
     return rows
 
 
@@ -39,4 +35,24 @@ def price_table(prices: Mapping[str, Price]) -> HtmlTable:
         (row[0], version, *row[1:]) for version, one in prices.items() for row in price_rows(one)
     ]
     rows.sort(key=lambda row: row[0])  # versions of a pair one below the other
-    return HtmlTable((PRICE_COLUMNS[0], "data", *PRICE_COLUMNS[1:]), tuple(rows), text=2)
+    pair, *others = price_columns(next(iter(prices.values())))
+    return HtmlTable((pair, "data", *others), tuple(rows), text=2)
+
+
+def price_note(price: Price) -> str:
+    """Return what the columns of the table mean."""
+    patches = "On patches: the first three with the optimal decoder in closed form. "
+    return (
+        "Lowest loss, in nats per image, of two latents that encode a pair of factors: as the "
+        "factors' axes, as their even mixtures, and turned by the angle of least cost, with what "
+        f"this turn saves. {patches if _has_patches(price) else ''}"
+        "Phase: images return along the turned axes, so that no turn is predicted."
+    )
+
+
+def _has_patches(price: Price) -> bool:
+    return any(one.exact is not None for one in price.pairs.values())
+
+
+def _costs(cost: PairPrice | ExactPrice) -> list[str]:
+    return [number(cost.axes), number(cost.even), number(cost.best)]

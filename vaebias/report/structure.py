@@ -16,7 +16,7 @@ from vaebias.pixels import as_tensor
 from vaebias.report import figures, maps
 from vaebias.report.page import HtmlTable, render
 from vaebias.report.papers import ROLINEK2019, ZIETLOW2021
-from vaebias.report.price import PRICE_NOTE, price_table
+from vaebias.report.price import price_note, price_table
 from vaebias.report.theme import Picture
 from vaebias.report.versions import described, examples, strips
 from vaebias.structure import UNDECIDED, UNITS, Price, Structure, is_mixed
@@ -78,6 +78,7 @@ def structure_page(
     """
     grid, structure = next(iter(measured.values()))
     prices = prices or {}
+    first = next(iter(prices.values()), None)
     verdicts = {name: verdict(one.structure, prices.get(name)) for name, one in measured.items()}
     named = ", ".join(f"{n} ({s})" for n, s in zip(grid.names, grid.sizes, strict=True))
     shape = " × ".join(map(str, grid.image_shape))
@@ -97,8 +98,8 @@ def structure_page(
             ("sources", "Sources"),
         ],
         prices=price_table(prices) if prices else None,
-        price_note=PRICE_NOTE,
-        undecided="".join(number(UNDECIDED * one.beta) for one in list(prices.values())[:1]),
+        price_note=price_note(first) if first else None,
+        undecided=number(UNDECIDED * first.beta) if first else None,
         strips=strips({name: one.grid for name, one in measured.items()}),
         sections=structure_sections({name: one.structure for name, one in measured.items()}, pairs),
         window=_window(measured),
