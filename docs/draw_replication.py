@@ -30,6 +30,7 @@ STUDIES = {
     "small-dsprites": Study("dSprites, a part, 5 seeds", 5),
     "fresh-dsprites": Study("the same, 5 draws", 5, "learned"),
     "small-shapes3d": Study("Shapes3D, a part, 5 seeds", 5),
+    "full-dsprites": Study("dSprites, 64×64, 3 draws", 3),
     "reduced-dsprites": Study("dSprites, 16×16, 3 seeds", 3),
 }
 HEAD = "| model | original → {0} | original → noise | {0} → noise |"
@@ -91,7 +92,7 @@ def _lines(study: str) -> list[str]:
 @styled
 def draw(results: dict[str, dict[str, list[Difference]]]) -> Drawn:
     """Draw each difference as a point with its interval, one panel per study."""
-    figure, panels = axes(9.2, 3.1, columns=len(results), share_y=True)
+    figure, panels = axes(11.0, 3.1, columns=len(results), share_y=True)
     models = list(next(iter(results.values())))
     for ax, (study, rows) in zip(panels, results.items(), strict=True):
         ax.axvline(0, color=MUTED, lw=0.8)
