@@ -10,7 +10,7 @@ grid = data.load("blobs")  # or "dsprites"
 mixing = perturb.priced(  # a small learned pattern
     grid, [("x", "y")], epsilon=0.2, beta=8, likelihood="gaussian", scale=0.113
 )
-grid = perturb.PerturbedGrid(grid, mixing, 0.2)  # a factor grid like any other
+grid = perturb.PerturbedGrid(grid, mixing)  # a factor grid like any other
 model = models.build("beta_vae", grid.image_shape, 5, beta=8, likelihood="gaussian", scale=0.113)
 training.fit(model, grid, 3000, 128, 2e-3, seed=0, schedule="one-cycle")
 codes = training.encode_grid(model, grid)[0]
